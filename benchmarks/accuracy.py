@@ -1,0 +1,162 @@
+"""Measure a detector on a protocol, and keep the figures.
+
+Each run appends one line of JSON to ``benchmarks/results.jsonl``; ``benchmarks/report.py`` turns
+those into ``doc/results.rst``. For example, DN2 at its defaults, one class against the rest:
+
+    python -m benchmarks.accuracy DN2 --data cifar10
+    python -m benchmarks.accuracy DN2 --data cifar10 --n-train 500 --n-test 100 \
+        --params '{"metric": "euclidean"}' --network mobilenetv2
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import runpy
+import time
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import skad
+from skad import model_selection
+from skad.metrics import auroc_score
+
+HERE = Path(__file__).parent
+SHARED = Path(os.environ.get("SKAD_SHARED", HERE.parents[1] / "shared"))
+PROTOCOLS = ("one_vs_rest", "leave_one_class_out", "super_categories")
+PACKAGES = ("skad", "torch", "timm", "scikit-learn", "faiss-cpu", "numpy")
+
+# What the image sets are called in the results; CIFAR-10 is a copy that went through JPEG.
+TITLES = {
+    "cifar10": "CIFAR-10 (JPEG copy)",
+    "fashion_mnist": "Fashion-MNIST",
+    "mnist": "MNIST",
+    "white_blood_cells": "White blood cells (dataset 1)",
+}
+
+
+class Images(NamedTuple):
+    """One image set, split."""
+
+    X_train: np.ndarray
+    y_train: np.ndarray
+    X_test: np.ndarray
+    y_test: np.ndarray
+    classes: list
+
+
+def load_images(folder, name, n_train=None, n_test=None):
+    """Read an image set; keep the first `n_train` and `n_test` images of each class."""
+    loader = runpy.run_path(str(Path(folder, "load.py")))
+    labels, split, classes = loader["labels_of"](name)
+    if name == "white_blood_cells":
+        split = _split_white_blood_cells(labels, split)
+    sides = []
+    for part, most in (("train", n_train), ("test", n_test)):
+        places = [np.flatnonzero((split == part) & (labels == c))[:most] for c in np.unique(labels)]
+        places = np.concatenate(places)
+        sides += [loader["load"](name, places)[0], labels[places]]
+    return Images(*sides, [str(c) for c in classes])
+
+
+def _split_white_blood_cells(labels, split):
+    """Every other image of each type of cell, of those that are not as good as absent."""
+    parts = np.full(len(labels), "unused")
+    for label in np.unique(labels):
+        places = np.flatnonzero((split == "dataset1") & (labels == label))
+        if len(places) > 3:
+            parts[places[::2]], parts[places[1::2]] = "train", "test"
+    return parts
+
+
+def shared_mobilenet(folder):
+    """Parameters of a detector for the MobileNetV2 that the independent figures were made with."""
+    import timm
+
+    return {
+        "backbone": partial(
+            timm.create_model, "mobilenetv2_100", num_classes=1001, pad_type="same"
+        ),
+        "weights": str(Path(folder, "mobilenetv2_100_imagenet.safetensors")),
+        "image_size": 128,
+        "resize": "whole",
+        "precision": "bfloat16",
+        "mean": 0.5,
+        "std": 0.5,
+    }
+
+
+def measure(detector, tasks, normal_name):
+    """AUROC in percent of each run of a protocol."""
+    figures = {}
+    for task in tasks:
+        detector.fit(task.X_train)
+        scores = detector.decision_function(task.X_test)
+        figures[normal_name(task.name)] = round(100 * auroc_score(task.y_test, scores), 2)
+        print(f"{normal_name(task.name)}: {figures[normal_name(task.name)]:.2f}", flush=True)
+    return figures
+
+
+def run(arguments):
+    """Measure as the command line says, and give the line of results."""
+    images = load_images(
+        arguments.shared / "data", arguments.data, arguments.n_train, arguments.n_test
+    )
+    parameters = dict(arguments.params)
+    if arguments.network == "mobilenetv2":
+        parameters = shared_mobilenet(arguments.shared / "weights") | parameters
+    if arguments.memory:
+        parameters["memory"] = arguments.memory
+    detector = getattr(skad, arguments.detector)(**parameters)
+    protocol = getattr(model_selection, arguments.protocol)
+    groups = {"groups": arguments.groups} if arguments.groups else {}
+    start = time.perf_counter()
+    tasks = protocol(images.X_train, images.y_train, images.X_test, images.y_test, **groups)
+    names = (lambda n: str(n)) if groups else (lambda n: images.classes[n])
+    figures = measure(detector, tasks, names)
+    return {
+        "detector": arguments.detector,
+        "params": arguments.params,
+        "network": arguments.network,
+        "data": TITLES.get(arguments.data, arguments.data),
+        "protocol": arguments.protocol,
+        "n_train": arguments.n_train,
+        "n_test": arguments.n_test,
+        "auroc": figures,
+        "mean": round(float(np.mean(list(figures.values()))), 2),
+        "seconds": round(time.perf_counter() - start, 1),
+        "features_cached": bool(arguments.memory),
+        "date": datetime.date.today().isoformat(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def main():
+    """Read the command line, measure, append the line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("detector", help="name of a detector of skad, such as DN2")
+    parser.add_argument("--params", type=json.loads, default={}, help="its parameters, as JSON")
+    parser.add_argument("--network", choices=["default", "mobilenetv2"], default="default")
+    parser.add_argument("--data", required=True, help=f"image set: {', '.join(TITLES)}")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="one_vs_rest")
+    parser.add_argument("--groups", type=json.loads, help="for super_categories, as JSON")
+    parser.add_argument("--n-train", type=int, help="training images a class; all by default")
+    parser.add_argument("--n-test", type=int, help="test images a class; all by default")
+    parser.add_argument("--memory", type=Path, help="folder that keeps features between runs")
+    parser.add_argument("--shared", type=Path, default=SHARED, help="folder of images and weights")
+    parser.add_argument("--out", type=Path, default=HERE / "results.jsonl")
+    arguments = parser.parse_args()
+    line = run(arguments)
+    print(f"mean: {line['mean']:.2f}")
+    with arguments.out.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()

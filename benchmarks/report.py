@@ -1,0 +1,100 @@
+"""Write ``doc/results.rst`` from the lines that the benchmarks left.
+
+python -m benchmarks.report
+"""
+
+import json
+from pathlib import Path
+
+HERE = Path(__file__).parent
+TARGET = HERE.parent / "doc" / "results.rst"
+
+HEAD = """\
+Results
+=======
+
+.. Written by ``python -m benchmarks.report`` from the lines that the benchmarks left; don't edit.
+
+Area under the ROC curve in percent; anomalies are the positive class. "First" counts are images of
+each class, in the order of the set; a dash means all of them. CIFAR-10 is a copy that went through
+JPEG.
+"""
+
+# Figures of the papers to set ours beside: data, protocol, metric -> text.
+PUBLISHED = """\
+Published beside these (224 pixels, ResNet-152 trained on ImageNet, original files): DN2 with the
+euclidean metric 92.5 on CIFAR-10 and 94.5 on Fashion-MNIST (PANDA), with the cosine metric 95.8 on
+CIFAR-10 (MSC). Networks and pictures here are far smaller.
+"""
+
+
+def read(name):
+    """Lines of a file of results, the last of each kind."""
+    path = HERE / name
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return list({_kind(line): line for line in lines}.values())
+
+
+def _kind(line):
+    wanted = ("detector", "params", "network", "data", "protocol", "n_train", "n_test")
+    return json.dumps([line.get(name) for name in wanted])
+
+
+def table(header, rows):
+    """A list-table."""
+    text = [".. list-table::", "   :header-rows: 1", ""]
+    for row in [header, *rows]:
+        text += [f"   {'* -' if i == 0 else '  -'} {cell}" for i, cell in enumerate(row)]
+    return "\n".join([*text, ""])
+
+
+def accuracy(lines):
+    """One section for each set and protocol: means, then the classes of each run."""
+    text = []
+    for data, protocol in dict.fromkeys((line["data"], line["protocol"]) for line in lines):
+        title = f"{data}, {protocol.replace('_', ' ')}"
+        text += [title, "-" * len(title), ""]
+        group = [line for line in lines if (line["data"], line["protocol"]) == (data, protocol)]
+        classes = list(group[0]["auroc"])
+        header = ["detector", "network", "first train / test", "mean", *classes]
+        text += [table(header, [_row(line, classes) for line in group])]
+    return "\n".join(text)
+
+
+def _row(line, classes):
+    parameters = ", ".join(f"{k}={v!r}" for k, v in line["params"].items())
+    network = "tiny" if line["network"] == "default" else f"{line['network']}, 128 px, bfloat16"
+    counts = f"{line['n_train'] or '-'} / {line['n_test'] or '-'}"
+    figures = [f"{line['auroc'][name]:.1f}" for name in classes]
+    return [
+        f"``{line['detector']}({parameters})``",
+        network,
+        counts,
+        f"{line['mean']:.2f}",
+        *figures,
+    ]
+
+
+def speed(lines):
+    """The last figures of speed."""
+    if not lines:
+        return ""
+    line = lines[-1]
+    text = ["Speed and memory", "----------------", ""]
+    text += [f"Ratios within one run of ``benchmarks/speed.py`` ({line['machine']}).", ""]
+    return "\n".join([*text, table(["what", "figure"], line["figures"].items())])
+
+
+def main():
+    """Write the page."""
+    results, speeds = read("results.jsonl"), read("speed.jsonl")
+    notes = HERE / "notes.rst"
+    parts = [HEAD, accuracy(results), PUBLISHED, notes.read_text(), speed(speeds)]
+    versions = results[-1]["versions"] if results else {}
+    stamp = ", ".join(f"{name} {number}" for name, number in versions.items())
+    parts.append(f"Measured with {stamp}.")
+    TARGET.write_text("\n".join(part.rstrip() + "\n" for part in parts if part))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""Ratios of speed and memory, each against a yardstick in the same run.
+
+    python -m benchmarks.speed
+    python -m benchmarks.speed --out benchmarks/speed.jsonl
+
+Absolute times say little about another machine; a ratio to the bare forward pass or to raw faiss
+does. Each figure is the median of paired runs, yardstick and skad in turn.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from skad import DN2, FeatureExtractor, KNNScorer
+
+
+def paired_times(yardstick, ours, repeats):
+    """Median seconds of both, run in turn so that both see the same machine."""
+    times = []
+    for _ in range(repeats + 1):
+        pair = []
+        for task in (yardstick, ours):
+            start = time.perf_counter()
+            task()
+            pair.append(time.perf_counter() - start)
+        times.append(pair)
+    return np.median(times[1:], axis=0)  # the first pair warms up
+
+
+def bare_loop(extractor, images, batch_size):
+    """Resize and forward with the extractor's own network, and nothing else."""
+    import torch
+    import torch.nn.functional as F
+
+    network, made = extractor.network_, extractor.preprocessing_
+    dtype = next(network.parameters()).dtype
+    size, mean, std = made.image_size, made.mean[0], made.std[0]
+    with torch.inference_mode():
+        for i in range(0, len(images), batch_size):
+            x = torch.from_numpy(images[i : i + batch_size]).permute(0, 3, 1, 2).float().div_(255)
+            x = F.interpolate(x, (size, size), mode="bicubic", antialias=True)
+            x = x.sub_(mean).div_(std).to(dtype, memory_format=torch.channels_last)
+            network(x)
+
+
+def extraction(n_images=2048, batch_size=64):
+    """Images a second from a uint8 array, of those of the bare loop; 1 is par."""
+    images = np.random.RandomState(0).randint(0, 256, (n_images, 32, 32, 3), dtype=np.uint8)
+    figures = {}
+    for precision in ("float32", "bfloat16"):
+        extractor = FeatureExtractor(precision=precision, batch_size=batch_size).fit(images)
+        bare, ours = paired_times(
+            lambda e=extractor: bare_loop(e, images, batch_size),
+            lambda e=extractor: e.transform(images),
+            repeats=5,
+        )
+        figures[f"extraction / bare loop, {precision} (images per second; >= 0.9)"] = bare / ours
+        figures[f"images per second, {precision}"] = n_images / ours
+    return figures
+
+
+def one_image():
+    """Time of one image alone, over its bare forward pass."""
+    import torch
+
+    image = np.random.RandomState(0).randint(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+    extractor = FeatureExtractor().fit(image)
+    detector = DN2().fit(np.repeat(image, 50, axis=0))
+    size = extractor.preprocessing_.image_size
+    x = torch.rand(1, 3, size, size).to(memory_format=torch.channels_last)
+
+    def forward():
+        with torch.inference_mode():
+            extractor.network_(x)
+
+    forward_time, ours = paired_times(forward, lambda: extractor.transform(image), repeats=100)
+    again, whole = paired_times(forward, lambda: detector.decision_function(image), repeats=100)
+    return {
+        "one image, features / forward pass (<= 2)": ours / forward_time,
+        "one image, DN2 decision / forward pass": whole / again,
+    }
+
+
+def knn(n_queries=10_000, n_gallery=50_000, n_features=512):
+    """Time of scoring, over a raw faiss flat search of the same vectors."""
+    import faiss
+
+    rng = np.random.default_rng(0)
+    gallery = rng.normal(size=(n_gallery, n_features)).astype(np.float32)
+    queries = rng.normal(size=(n_queries, n_features)).astype(np.float32)
+    index = faiss.IndexFlatL2(n_features)
+    index.add(gallery)
+    figures = {}
+    for metric in ("euclidean", "cosine"):
+        scorer = KNNScorer(metric=metric)
+        scorer.gallery_ = gallery  # fit would score all of the gallery for its threshold
+        scorer._fit(gallery)
+        scorer.offset_, scorer.n_features_in_ = 0.0, n_features
+        raw, ours = paired_times(
+            lambda: index.search(queries, 2),
+            lambda s=scorer: s.score_samples(queries),
+            repeats=3,
+        )
+        figures[f"kNN, {metric}, 10 000 x 50 000 x 512 / raw faiss (<= 1.2)"] = ours / raw
+    return figures
+
+
+def _peak_memory(folder, n_images):
+    """Peak resident MiB of a process that scores so many images from paths."""
+    code = (
+        "import sys, resource, numpy as np; from skad import DN2;"
+        f"paths = np.array([f'{folder}/{{i % 200}}.jpg' for i in range({n_images})]);"
+        "detector = DN2().fit(paths[:200]); detector.decision_function(paths);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def memory():
+    """Peak memory of scoring 20 000 images from paths, over that of 2 000."""
+    from PIL import Image
+
+    rng = np.random.RandomState(0)
+    with TemporaryDirectory() as folder:
+        for i in range(200):
+            image = rng.randint(0, 256, (96, 96, 3), dtype=np.uint8)
+            Image.fromarray(image).save(Path(folder, f"{i}.jpg"))
+        few, many = _peak_memory(folder, 2_000), _peak_memory(folder, 20_000)
+    return {"peak memory, 20 000 / 2 000 paths (<= 1.1)": many / few}
+
+
+TASKS = {"extraction": extraction, "one_image": one_image, "knn": knn, "memory": memory}
+
+
+def main():
+    """Run the tasks and print their figures."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("tasks", nargs="*", default=list(TASKS), help=f"of {', '.join(TASKS)}")
+    parser.add_argument("--out", type=Path, help="file to which a line of JSON is appended")
+    arguments = parser.parse_args()
+    figures = {}
+    for name in arguments.tasks:
+        for label, value in TASKS[name]().items():
+            figures[label] = round(float(value), 3)
+            print(f"{label}: {value:.3f}", flush=True)
+    if arguments.out:
+        line = {
+            "figures": figures,
+            "date": datetime.date.today().isoformat(),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        }
+        with arguments.out.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()

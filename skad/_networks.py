@@ -1,0 +1,291 @@
+"""Networks by recipe: a name or a factory, weights, and what each expects of its images."""
+
+import difflib
+import pickle
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from numbers import Real
+from pathlib import Path
+
+from ._tiny import tiny
+
+TINY_WEIGHTS = Path(__file__).parent / "weights" / "tiny.safetensors"
+
+# What networks without metadata get: the statistics and the size of nearly all ImageNet networks.
+IMAGENET_MEAN, IMAGENET_STD, IMAGENET_SIZE = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How images are made ready for a network."""
+
+    image_size: int
+    resize: str
+    mean: tuple
+    std: tuple
+    n_channels: int
+
+
+def build_network(backbone, weights="pretrained", random_state=0):
+    """Build a network from its recipe.
+
+    Parameters
+    ----------
+    backbone : str or callable
+        "tiny" (embedded), a timm name, a torchvision name, or a factory. A name that timm and
+        torchvision share is timm's; the prefixes "timm/" and "torchvision/" choose.
+    weights : "pretrained", None or path
+        Published weights, random ones, or a file (safetensors, or a state dict of torch).
+    random_state : int
+        Seed of random weights.
+
+    Returns
+    -------
+    network : torch.nn.Module
+        In evaluation mode, on the CPU.
+
+    Raises
+    ------
+    TypeError
+        If `backbone` is a network instead of a recipe.
+    ValueError
+        If the name is unknown or the weights do not fit.
+    OSError
+        If weights are neither there nor to be had.
+    """
+    with _local_seed(random_state):
+        if not isinstance(backbone, str):
+            network = _from_factory(backbone)
+        else:
+            network = _from_name(backbone, weights)
+    if weights is not None and weights != "pretrained":
+        load_weights(network, weights)
+    return network.eval()
+
+
+@contextmanager
+def _local_seed(seed):
+    """Let torch draw from a seed of our own, and leave its global state as it was."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def _from_factory(backbone):
+    import torch
+
+    if isinstance(backbone, torch.nn.Module):
+        raise TypeError(
+            f"backbone is a network ({type(backbone).__name__}); give the recipe for one instead, "
+            "so that each fit can build its own: a name, or a picklable function without arguments "
+            "that returns the network (a module-level function or functools.partial). Trained "
+            "parameters come through weights='file.safetensors'."
+        )
+    if not callable(backbone):
+        raise TypeError(f"backbone must be a name or a callable, got {backbone!r}.")
+    try:
+        pickle.dumps(backbone)
+    except Exception as error:
+        raise TypeError(
+            f"backbone {backbone!r} can't be pickled, which copies and saved detectors need; use a "
+            "module-level function or functools.partial."
+        ) from error
+    network = backbone()
+    if not isinstance(network, torch.nn.Module):
+        raise TypeError(f"backbone() must return a torch.nn.Module, got {type(network).__name__}.")
+    return network
+
+
+def _from_name(name, weights):
+    if name == "tiny":
+        network = tiny()
+        if weights == "pretrained":
+            load_weights(network, TINY_WEIGHTS)
+        return network
+    import timm
+
+    library, _, bare = name.rpartition("/")
+    if library in ("", "timm") and timm.is_model(bare):
+        return _from_timm(bare, weights)
+    import torchvision
+
+    names = torchvision.models.list_models(module=torchvision.models)
+    if library in ("", "torchvision") and bare in names:
+        return _from_torchvision(bare, weights)
+    known = ["tiny", *timm.list_models(), *names]
+    near = difflib.get_close_matches(bare, known, n=4)
+    hint = f"Did you mean {', '.join(map(repr, dict.fromkeys(near)))}?" if near else ""
+    raise ValueError(
+        f"backbone {name!r} is unknown: it is neither 'tiny' nor a name of timm or torchvision. "
+        f"{hint or 'timm.list_models() lists names.'}"
+    )
+
+
+def _from_timm(name, weights):
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    if weights == "pretrained":
+        if config is None or not config.has_weights:
+            raise ValueError(
+                f"no pretrained weights are published for backbone {name!r}; give weights=None for "
+                "random ones or weights='file.safetensors' for your own."
+            )
+        source = f"file 'model.safetensors' of {config.hf_hub_id!r} on the Hugging Face hub"
+        return _download(partial(timm.create_model, name, pretrained=True), name, source)
+    if weights is None:
+        return timm.create_model(name)
+    # A file may hold another head than the published one, or none at all.
+    classifiers = config.classifier if config is not None else None
+    first = classifiers if isinstance(classifiers, str) else next(iter(classifiers or ()), None)
+    head = read_weights(weights).get(f"{first}.weight")
+    return timm.create_model(name, num_classes=0 if head is None else head.shape[0])
+
+
+def _from_torchvision(name, weights):
+    import torchvision
+
+    if weights == "pretrained":
+        published = torchvision.models.get_model_weights(name).DEFAULT
+        file = published.url.rpartition("/")[2]
+        build = partial(torchvision.models.get_model, name, weights=published)
+        network = _download(build, name, f"file {file!r} at {published.url}")
+        transforms = published.transforms()
+        network.pretrained_cfg = {
+            "mean": transforms.mean,
+            "std": transforms.std,
+            "input_size": (3, *transforms.crop_size * 2)[:3],
+        }
+        return network
+    import warnings
+
+    with warnings.catch_warnings():
+        # Some of its networks announce a slower initialisation to come.
+        warnings.simplefilter("ignore", FutureWarning)
+        return torchvision.models.get_model(name, weights=None)
+
+
+def _download(build, name, source):
+    try:
+        return build()
+    except Exception as error:  # each download library has its own errors
+        raise OSError(
+            f"the pretrained weights of backbone {name!r} could not be had: {source}. Without a "
+            "connection, bring that file here by hand and give its path as weights='...', or use "
+            "backbone='tiny', whose weights are part of the package."
+        ) from error
+
+
+def read_weights(path):
+    """Read a state dict from a file, without running code that it may hold."""
+    import torch
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"weights file {str(path)!r} does not exist.")
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"weights file {str(path)!r} could not be read: {error} It must be a safetensors file, "
+            "or a state dict that torch.load(..., weights_only=True) takes."
+        ) from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
+        raise ValueError(f"weights file {str(path)!r} holds no state dict, names and tensors.")
+    if all(name.startswith("module.") for name in state):  # of a network trained in parallel
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    return state
+
+
+def load_weights(network, path):
+    """Load weights that must fit the network key by key."""
+    state, own = read_weights(path), network.state_dict()
+    wrong = {
+        "missing": [name for name in own if name not in state],
+        "not in the network": [name for name in state if name not in own],
+        "of another shape": [
+            f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+            for name in own
+            if name in state and state[name].shape != own[name].shape
+        ],
+    }
+    # Weights with folded BatchNorm may lack the counters, which evaluation does not use.
+    wrong["missing"] = [n for n in wrong["missing"] if not n.endswith("num_batches_tracked")]
+    if any(wrong.values()):
+        details = "; ".join(
+            f"{len(names)} {what} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
+            for what, names in wrong.items()
+            if names
+        )
+        raise ValueError(
+            f"weights file {str(path)!r} does not fit {type(network).__name__}: {details}."
+        )
+    network.load_state_dict(state, strict=False)
+
+
+def resolve_preprocessing(network, *, image_size=None, resize=None, mean=None, std=None):
+    """Fill in what the user left open from the metadata of the network."""
+    config = _metadata(network)
+    input_size = config.get("input_size") or (
+        _first_channels(network),
+        IMAGENET_SIZE,
+        IMAGENET_SIZE,
+    )
+    n_channels = input_size[0]
+    mean = _per_channel("mean", mean, config.get("mean") or IMAGENET_MEAN, n_channels)
+    std = _per_channel("std", std, config.get("std") or IMAGENET_STD, n_channels)
+    if min(std) <= 0:
+        raise ValueError(f"std must be positive, got {std}.")
+    if resize is None:
+        resize = "whole" if config.get("crop_pct") == 1.0 else "crop"
+    return Preprocessing(image_size or input_size[-1], resize, mean, std, n_channels)
+
+
+def _metadata(network):
+    config = getattr(network, "pretrained_cfg", None) or {}
+    return config if isinstance(config, dict) else config.to_dict()
+
+
+def _first_channels(network):
+    """Channels that a network without metadata takes: those of its first convolution."""
+    for module in network.modules():
+        if hasattr(module, "in_channels") and hasattr(module, "kernel_size"):
+            return module.in_channels
+    return 3
+
+
+def _per_channel(name, given, default, n_channels):
+    values = default if given is None else given
+    values = tuple(float(v) for v in ([values] if isinstance(values, Real) else values))
+    if len(values) == 1 or (given is None and len(values) != n_channels):
+        values = (sum(values) / len(values),) * n_channels
+    if len(values) != n_channels:
+        raise ValueError(
+            f"{name} has {len(values)} values; the network takes {n_channels} channels."
+        )
+    return values
+
+
+def resolve_device(device):
+    """The device that a name means; "auto" is a CUDA device where there is one."""
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device {device!r} is unknown; try 'auto', 'cpu', 'cuda'.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {str(device)!r} was asked for, but torch finds no CUDA device.")
+    return device

@@ -1,0 +1,125 @@
+"""Read a network's features: its pooled output, or any layer by name."""
+
+import difflib
+import threading
+from contextlib import contextmanager
+
+
+class _Reached(Exception):
+    """The last tap was reached; what lies behind it need not be computed."""
+
+
+def pooled_output(network, images):
+    """Feature before the classifier, pooled over places.
+
+    Networks of timm give theirs; of those of torchvision it is what enters the last linear layer;
+    any other network's own output is taken.
+    """
+    if hasattr(network, "forward_features") and hasattr(network, "forward_head"):
+        return network.forward_head(network.forward_features(images), pre_logits=True)
+    if type(network).__module__.startswith("torchvision."):
+        return _classifier_input(network, images)
+    return network(images)
+
+
+def _classifier_input(network, images):
+    import torch
+
+    linear = [module for module in network.modules() if isinstance(module, torch.nn.Linear)]
+    if not linear:
+        raise ValueError(
+            f"{type(network).__name__} has no linear classifier before which to take the feature; "
+            "name a layer with layers=['...']."
+        )
+    with _captured({"classifier": linear[-1]}, of_input=True) as found:
+        network(images)
+    return found["classifier"]
+
+
+def layer_outputs(network, images, layers):
+    """Outputs of the named layers, as they are, computing no further than the last of them."""
+    modules = dict(network.named_modules())
+    for name in layers:
+        if name not in modules or not name:
+            near = difflib.get_close_matches(name, modules, n=4) or list(modules)[1:9]
+            raise ValueError(
+                f"layers: {type(network).__name__} has no layer {name!r}; "
+                f"there are {', '.join(map(repr, near))}, ..."
+            )
+    with _captured({name: modules[name] for name in layers}) as found:
+        network(images)
+    missed = [name for name in layers if name not in found]
+    if missed:
+        raise ValueError(f"layers: no image passed through {', '.join(map(repr, missed))}.")
+    return [_channels_first(found[name], network, modules[name]) for name in layers]
+
+
+def _channels_first(output, network, module=None):
+    """Maps of networks that keep channels last (Swin), as (n, channels, height, width)."""
+    import torch
+
+    if output.ndim != 4 or isinstance(module, (torch.nn.Conv2d, torch.nn.BatchNorm2d)):
+        return output
+    swin = type(network).__module__ == "torchvision.models.swin_transformer"
+    if swin or getattr(network, "output_fmt", "NCHW") == "NHWC":
+        return output.permute(0, 3, 1, 2)
+    return output
+
+
+def last_map(network, images):
+    """Map before the classifier, of networks in the manner of timm."""
+    return _channels_first(network.forward_features(images), network)
+
+
+@contextmanager
+def _captured(modules, of_input=False):
+    """Collect outputs (or inputs) of modules while a network runs; stop it at the last."""
+    import torch
+
+    found, owner = {}, threading.get_ident()
+
+    def hook(name, _module, inputs, output):
+        if threading.get_ident() != owner:  # of another call, on the same network
+            return
+        found[name] = inputs[0] if of_input else output
+        if not isinstance(found[name], torch.Tensor):
+            raise ValueError(
+                f"layers: {name!r} gives a {type(found[name]).__name__} instead of one tensor; "
+                "name a layer inside it."
+            )
+        if len(found) == len(modules):
+            raise _Reached
+
+    handles = [
+        module.register_forward_hook(lambda *a, name=name: hook(name, *a))
+        for name, module in modules.items()
+    ]
+    try:
+        yield found
+    except _Reached:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def to_map(output, network):
+    """Output of a layer as a map (n, channels, height, width); tokens are laid out on a grid."""
+    if output.ndim == 4:
+        return output
+    if output.ndim == 3:
+        tokens = output[:, getattr(network, "num_prefix_tokens", 0) :]
+        side = round(tokens.shape[1] ** 0.5)
+        if side * side == tokens.shape[1]:
+            return tokens.transpose(1, 2).unflatten(2, (side, side))
+    raise ValueError(
+        f"the output of shape {tuple(output.shape)} is no map; name a layer with layers=['...'] "
+        "that gives (n, channels, height, width) or a square grid of tokens."
+    )
+
+
+def to_vector(output, network):
+    """Output of a layer pooled over places, (n, channels)."""
+    if output.ndim == 2:
+        return output
+    return to_map(output, network).mean((2, 3))

@@ -1,0 +1,75 @@
+"""What every image detector shares: one door for images, one pipeline behind it."""
+
+from abc import ABC, abstractmethod
+
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from .._compat import fit_context
+from .._decision import DecisionMixin
+from .._fitting import unchanged_on_error
+from .._images import check_images
+
+
+class BaseImageDetector(DecisionMixin, BaseEstimator, ABC):
+    """Images to decisions; subclasses give `_make_steps()`.
+
+    The last step is a scorer, whose `offset_` is the detector's.
+    """
+
+    @abstractmethod
+    def _make_steps(self):
+        """Named steps of the pipeline, unfitted: the extractor (or adapter), then the scorer."""
+
+    def _make(self, part):
+        """An unfitted part of the detector, with those of its parameters that the part has."""
+        own = self.get_params(deep=False)
+        return part(**{name: own[name] for name in part().get_params() if name in own})
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn what normal images look like.
+
+        Parameters
+        ----------
+        X : images
+            Normal images in any container, see :ref:`containers`.
+        y : array-like of shape (n_images,), optional
+            Images labelled -1 (or True) are left out, so that a search over labelled images may
+            refit on all of them.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            If images are missing, broken, or too few; if a parameter does not fit.
+        """
+        with unchanged_on_error(self):
+            source = check_images(self, X, y, reset=True)
+            self.pipeline_ = Pipeline(self._make_steps()).fit(source)
+            self.offset_ = self.pipeline_[-1].offset_
+        return self
+
+    def score_samples(self, X):
+        """Score of each image, high = normal.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+
+        Returns
+        -------
+        scores : ndarray of float64, shape (n_images,)
+        """
+        check_is_fitted(self)
+        return self.pipeline_.score_samples(check_images(self, X))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags

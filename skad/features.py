@@ -1,0 +1,352 @@
+"""FeatureExtractor: images to the features of a frozen network."""
+
+import copy
+import os
+from numbers import Integral, Real
+
+import joblib
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from ._batches import iterate_batches, preprocess
+from ._cache import FeatureCache, network_fingerprint
+from ._compat import HasMethods, Interval, StrOptions, check_feature_names_in, fit_context
+from ._fitting import unchanged_on_error
+from ._images import check_images
+from ._labels import has_anomaly_labels
+from ._networks import build_network, resolve_device, resolve_preprocessing
+from ._one_image import same_arithmetic
+from ._taps import last_map, layer_outputs, pooled_output, to_map, to_vector
+
+
+class FeatureExtractor(TransformerMixin, BaseEstimator):
+    """Turn images into the features of a pretrained network.
+
+    Parameters
+    ----------
+    backbone : str or callable, default="tiny"
+        "tiny", the network inside the package; the name of a network of timm or torchvision (with
+        prefix "timm/" or "torchvision/" where both have it); or a factory: a picklable callable
+        that returns a ``torch.nn.Module``. The papers use "resnet152".
+    weights : "pretrained", None or path, default="pretrained"
+        Published weights ("tiny" needs no download; a factory's network is left as it came),
+        random ones (None), or a file: safetensors, or a state dict of torch.
+    layers : list of str, optional
+        Names of layers whose outputs, averaged over places, are joined. By default the pooled
+        output before the classifier.
+    image_size : int, optional
+        Side in pixels that the network sees. By default the backbone's (64 for "tiny").
+    resize : {"crop", "whole"}, optional
+        "crop": shorter side to 8/7 of `image_size`, then the centre, as the papers do; "whole": the
+        whole image, its proportions not kept. By default "whole" for networks whose metadata say
+        so (``crop_pct`` 1, as "tiny"), "crop" for others. Both by antialiased bicubic
+        interpolation.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Arithmetic of the network; "bfloat16" is faster where the processor supports it.
+    batch_size : int, default=64
+        Images that go through the network together.
+    device : str, default="auto"
+        "auto" (a CUDA device if there is one, else the CPU), or a name that torch knows.
+    mean, std : float or tuple of float, optional
+        Subtracted from and divided into each channel, for pixels in [0, 1]. By default those that
+        the backbone was trained with.
+    image_shape : tuple of int, optional
+        Shape of the image in flat rows: (height, width), (height, width, channels) or (channels,
+        height, width). By default squares, or strips one pixel high.
+    memory : path or joblib.Memory, optional
+        Folder in which the features of every image are kept, by content of the image and of the
+        network: each image goes through the network once, in however many folds, candidates or
+        processes it appears.
+    n_jobs : int, optional
+        Threads that decode image files. By default one for each core.
+    random_state : int, RandomState instance or None, default=0
+        Draws random weights (``weights=None``).
+    verbose : bool, default=False
+        Show a progress bar.
+
+    Attributes
+    ----------
+    network_ : torch.nn.Module
+        The network, in evaluation mode.
+    preprocessing_ : Preprocessing
+        `image_size`, `resize`, `mean`, `std` and `n_channels` as resolved.
+    pixel_range_ : tuple of float or None
+        Values of flat rows that become black and white; None for pixels of fixed range.
+    n_features_in_ : int
+        Length of flat rows, only where `fit` saw those.
+
+    See Also
+    --------
+    skad.DN2 : Detector on these features.
+
+    References
+    ----------
+    Reiss, Cohen, Bergman, Hoshen, "PANDA: Adapting Pretrained Features for Anomaly Detection and
+    Segmentation", CVPR 2021, section 3.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_sample_images
+    >>> from skad import FeatureExtractor
+    >>> photos = load_sample_images().images
+    >>> FeatureExtractor().fit_transform(photos).shape
+    (2, 288)
+    >>> FeatureExtractor(layers=["layer1", "layer3"]).fit_transform(photos).shape
+    (2, 192)
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        "backbone": [str, callable],
+        "weights": [str, os.PathLike, None],
+        "layers": ["array-like", None],
+        "image_size": [Interval(Integral, 1, None, closed="left"), None],
+        "resize": [StrOptions({"crop", "whole"}), None],
+        "precision": [StrOptions({"float32", "bfloat16"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "device": "no_validation",  # torch.device says what it knows
+        "mean": [Real, "array-like", None],
+        "std": [Real, "array-like", None],
+        "image_shape": ["array-like", None],
+        "memory": [str, os.PathLike, HasMethods("cache"), None],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        backbone="tiny",
+        *,
+        weights="pretrained",
+        layers=None,
+        image_size=None,
+        resize=None,
+        precision="float32",
+        batch_size=64,
+        device="auto",
+        mean=None,
+        std=None,
+        image_shape=None,
+        memory=None,
+        n_jobs=None,
+        random_state=0,
+        verbose=False,
+    ):
+        self.backbone = backbone
+        self.weights = weights
+        self.layers = layers
+        self.image_size = image_size
+        self.resize = resize
+        self.precision = precision
+        self.batch_size = batch_size
+        self.device = device
+        self.mean = mean
+        self.std = std
+        self.image_shape = image_shape
+        self.memory = memory
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Build the network; of the images only their form is learned.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+        y : array-like of shape (n_images,), optional
+            Images labelled -1 (or True) do not count; labels of another kind are not used.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            If the backbone is unknown, its weights do not fit or are not to be had, a layer does
+            not exist, or the images are no images.
+        """
+        with unchanged_on_error(self):
+            # Labelled anomalies must not set the range of flat rows; a target of another kind is
+            # none of an extractor's business.
+            check_images(self, X, y if has_anomaly_labels(y) else None, reset=True)
+            seed = check_random_state(self.random_state).randint(2**31)
+            network = build_network(self.backbone, self.weights, seed)
+            preprocessing = resolve_preprocessing(
+                network,
+                image_size=self.image_size,
+                resize=self.resize,
+                mean=self.mean,
+                std=self.std,
+            )
+            self._set_network(network, preprocessing)
+        return self
+
+    def _set_network(self, network, preprocessing):
+        """Take a network, after a trial that shows what comes out of it."""
+        import torch
+
+        self._device = resolve_device(self.device)
+        self._fingerprint = None
+        self.preprocessing_ = preprocessing
+        self._dtype = getattr(torch, self.precision)
+        network = network.to(self._device, memory_format=torch.channels_last)
+        self.network_ = network.to(self._dtype)
+        if self.layers is not None and not len(self.layers):
+            raise ValueError("layers is empty; name at least one, or give None.")
+        size = preprocessing.image_size
+        trial = torch.zeros((1, preprocessing.n_channels, size, size), device=self._device)
+        self._widths = [output.shape[1] for output in self._forward(trial)]
+
+    def _forward(self, images, as_map=False):
+        """Outputs of the taps for preprocessed images, one float32 tensor a tap."""
+        import torch
+
+        images = images.to(self._dtype, memory_format=torch.channels_last)
+        reshape = to_map if as_map else to_vector
+        with torch.inference_mode(), same_arithmetic(images):
+            if self.layers is not None:
+                outputs = layer_outputs(self.network_, images, list(self.layers))
+            elif as_map and hasattr(self.network_, "forward_features"):
+                outputs = [last_map(self.network_, images)]
+            else:
+                outputs = [pooled_output(self.network_, images)]
+            return [reshape(output, self.network_).float() for output in outputs]
+
+    def transform(self, X):
+        """Compute the features of images.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n_images, n_features)
+            Those of all `layers`, side by side.
+        """
+        check_is_fitted(self)
+        source = check_images(self, X)
+        features = np.empty((len(source), sum(self._widths)), dtype=np.float32)
+        for start, batch in self._batches(source):
+            features[start : start + len(batch)] = self._batch_features(batch)
+        return features
+
+    def _batches(self, source):
+        from tqdm import tqdm
+
+        n_threads = joblib.effective_n_jobs(-1 if self.n_jobs is None else self.n_jobs)
+        batches = iterate_batches(source, self.batch_size, n_threads)
+        with tqdm(
+            total=len(source), desc="Extracting features", unit="image", disable=not self.verbose
+        ) as progress:
+            for start, batch in batches:
+                yield start, batch
+                progress.update(len(batch))
+
+    def _batch_features(self, batch):
+        """Features of one batch, from the cache as far as it has them."""
+        if self.memory is None or getattr(self.memory, "location", "") is None:
+            return self._compute(batch)
+        cache = FeatureCache(self.memory)
+        keys = cache.keys(batch, self._recipe())
+        features = cache.load(keys)
+        missing = [i for i, row in enumerate(features) if row is None]
+        if missing:
+            images = [batch[i] for i in missing] if isinstance(batch, list) else batch[missing]
+            computed = self._compute(images)
+            cache.store([keys[i] for i in missing], computed)
+            for i, row in zip(missing, computed):
+                features[i] = row
+        return np.stack(features)
+
+    def _compute(self, batch):
+        import torch
+
+        outputs = self._forward(preprocess(batch, self.preprocessing_, self._device))
+        return torch.cat(outputs, dim=1).cpu().numpy()
+
+    def _recipe(self):
+        """All that decides the features of an image, for the cache."""
+        if self._fingerprint is None:
+            self._fingerprint = network_fingerprint(self.network_, self.backbone)
+        return repr((self._fingerprint, self.preprocessing_, self.layers, self.precision))
+
+    def feature_maps(self, X):
+        """Compute the maps of the layers, without averaging over places.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+
+        Returns
+        -------
+        maps : dict of str to ndarray of float32, shape (n_images, channels, height, width)
+            One entry for each of `layers`; without `layers` one, named "features", that holds the
+            last map.
+        """
+        check_is_fitted(self)
+        source = check_images(self, X)
+        maps = {}
+        for start, batch in self._batches(source):
+            images = preprocess(batch, self.preprocessing_, self._device)
+            for name, output in zip(self._tap_names(), self._forward(images, as_map=True)):
+                if name not in maps:
+                    maps[name] = np.empty((len(source), *output.shape[1:]), dtype=np.float32)
+                maps[name][start : start + len(batch)] = output.cpu().numpy()
+        return maps
+
+    def _tap_names(self):
+        return ["features"] if self.layers is None else list(self.layers)
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the features: the layer and a number.
+
+        Parameters
+        ----------
+        input_features : array-like of str, optional
+            Only checked against the flat rows seen in `fit`.
+
+        Returns
+        -------
+        names : ndarray of object, shape (n_features,)
+        """
+        check_is_fitted(self)
+        if hasattr(self, "n_features_in_"):
+            check_feature_names_in(self, input_features)
+        names = zip(self._tap_names(), self._widths)
+        return np.array([f"{n}_{i}" for n, width in names for i in range(width)], dtype=object)
+
+    @property
+    def _n_features_out(self):
+        return sum(self._widths)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []  # always float32
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def __getstate__(self):
+        """State with the network on the CPU, so that it can be loaded without a GPU."""
+        state = super().__getstate__().copy()
+        device = state.pop("_device", None)
+        if device is not None and device.type != "cpu":
+            state["network_"] = copy.deepcopy(state["network_"]).cpu()
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if hasattr(self, "network_"):
+            try:
+                self._device = resolve_device(self.device)
+                self.network_.to(self._device)
+            except (ValueError, RuntimeError):  # a device that this machine does not have
+                self._device = resolve_device("cpu")

@@ -1,0 +1,93 @@
+"""Area under the ROC curve with the direction made sure of."""
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+from sklearn.utils import column_or_1d
+from sklearn.utils.validation import check_consistent_length
+
+from ._labels import outlier_mask
+
+
+def auroc_score(y_true, scores, *, outlier_label=None):
+    """Area under the ROC curve of scores that are high for normal samples.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        +1 (normal) and -1 (anomaly), or booleans (True = anomaly), or any labels together with
+        `outlier_label`.
+    scores : array-like of shape (n_samples,)
+        As `decision_function` and `score_samples` give them: high = normal.
+    outlier_label : object, optional
+        The label of the anomalies.
+
+    Returns
+    -------
+    auroc : float
+        Share, in [0, 1], of pairs of an anomaly and a normal sample in which the anomaly scores
+        lower; ties count half.
+
+    Raises
+    ------
+    ValueError
+        If the labels are ambiguous or all of one kind.
+
+    Examples
+    --------
+    >>> from skad.metrics import auroc_score
+    >>> auroc_score([1, 1, -1, -1], [0.9, 0.4, 0.5, 0.1])
+    0.75
+    """
+    mask = outlier_mask(y_true, outlier_label=outlier_label, owner="auroc_score")
+    scores = column_or_1d(scores)
+    check_consistent_length(mask, scores)
+    if mask.all() or not mask.any():
+        kind = "anomalies" if mask.all() else "normal"
+        hint = "" if outlier_label is None else f" (outlier_label={outlier_label!r})"
+        raise ValueError(
+            f"auroc_score: all {len(mask)} samples are {kind}{hint}; both kinds are needed. Split "
+            "with skad.model_selection.OneClassKFold, which puts both into every test fold."
+        )
+    return float(roc_auc_score(mask, -np.asarray(scores, dtype=np.float64)))
+
+
+class AUROCScorer:
+    """Scorer for `GridSearchCV` and `cross_val_score`: AUROC of a detector's `decision_function`.
+
+    ``scoring="roc_auc"`` turns the direction round in silence where 1 stands for anomaly; this
+    scorer takes only labels that leave no doubt.
+
+    Parameters
+    ----------
+    outlier_label : object, optional
+        The label of the anomalies, where labels are neither +1 and -1 nor booleans. Fitting such
+        labels is up to the detector, which knows +1, -1 and booleans only.
+
+    See Also
+    --------
+    skad.model_selection.OneClassKFold : Folds that train on normal samples and test on both kinds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from skad import KNNScorer, OneClassKFold, auroc_scorer
+    >>> X = np.vstack([np.eye(8) * 0.1 + 1, np.eye(8) * 9])
+    >>> y = np.repeat([1, -1], 8)
+    >>> cross_val_score(KNNScorer(), X, y, cv=OneClassKFold(2), scoring=auroc_scorer)
+    array([1., 1.])
+    """
+
+    def __init__(self, outlier_label=None):
+        self.outlier_label = outlier_label
+
+    def __call__(self, estimator, X, y):
+        """AUROC of `estimator` on `X`, labelled `y`."""
+        scores = estimator.decision_function(X)
+        return auroc_score(y, scores, outlier_label=self.outlier_label)
+
+    def __repr__(self):
+        return f"AUROCScorer(outlier_label={self.outlier_label!r})"
+
+
+auroc_scorer = AUROCScorer()

@@ -1,0 +1,296 @@
+"""Splits and protocols of one-class learning: train on normal images, test on both kinds."""
+
+from numbers import Real
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.model_selection import StratifiedKFold
+from sklearn.utils import check_random_state, column_or_1d
+
+from ._compat import num_samples, safe_indexing
+from ._labels import outlier_mask
+
+
+class OneClassKFold:
+    """K folds that train on normal samples only and test on both kinds.
+
+    Normal samples and anomalies are each dealt out evenly to the test folds; the training fold is
+    what remains of the normal samples.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds, at least 2.
+    shuffle : bool, default=False
+        Deal out in random order instead of the given one.
+    random_state : int, RandomState instance or None, default=None
+        Draws that order.
+    outlier_label : object, optional
+        The label of the anomalies, where labels are neither +1 and -1 nor booleans.
+
+    See Also
+    --------
+    skad.metrics.auroc_scorer : The scorer that goes with it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skad import OneClassKFold
+    >>> y = np.array([1, 1, 1, 1, -1, -1])
+    >>> for train, test in OneClassKFold(n_splits=2).split(y, y):
+    ...     print(train, test)
+    [2 3] [0 1 4]
+    [0 1] [2 3 5]
+    """
+
+    def __init__(self, n_splits=5, *, shuffle=False, random_state=None, outlier_label=None):
+        self.n_splits = n_splits
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.outlier_label = outlier_label
+
+    def split(self, X, y=None, groups=None):
+        """Yield places of training and test samples.
+
+        Parameters
+        ----------
+        X : sequence of length n_samples
+            The samples; only their number counts.
+        y : array-like of shape (n_samples,)
+            Labels: +1 and -1, booleans (True = anomaly), or any with `outlier_label`.
+        groups : object
+            Not used, present for scikit-learn's convention.
+
+        Yields
+        ------
+        train, test : ndarray of int
+            Places of normal samples; places of both kinds.
+
+        Raises
+        ------
+        ValueError
+            If labels are missing, ambiguous, or fewer of a kind than folds.
+        """
+        if y is None:
+            raise ValueError("OneClassKFold needs the labels y, to tell normal from anomaly.")
+        outlier = outlier_mask(y, outlier_label=self.outlier_label, owner="OneClassKFold")
+        if num_samples(X) != len(outlier):
+            raise ValueError(
+                f"OneClassKFold: X has {num_samples(X)} samples, but y has {len(outlier)} labels."
+            )
+        for kind, count in (("normal", (~outlier).sum()), ("anomalous", outlier.sum())):
+            if count < self.n_splits:
+                raise ValueError(
+                    f"OneClassKFold: n_splits={self.n_splits}, but only {count} samples are {kind};"
+                    " every test fold needs both kinds."
+                )
+        folds = StratifiedKFold(
+            self.n_splits,
+            shuffle=self.shuffle,
+            random_state=self.random_state if self.shuffle else None,
+        )
+        for train, test in folds.split(np.zeros(len(outlier)), outlier):
+            yield train[~outlier[train]], test
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        """Number of folds; the parameters are there for scikit-learn's convention."""
+        return self.n_splits
+
+    def __repr__(self):
+        return (
+            f"OneClassKFold(n_splits={self.n_splits}, shuffle={self.shuffle}, "
+            f"random_state={self.random_state})"
+        )
+
+
+class Task(NamedTuple):
+    """One run of a protocol: fit on `X_train`, score `X_test`, compare with `y_test`.
+
+    Attributes
+    ----------
+    name : object
+        Class, or group of classes, that the run is named after.
+    X_train : sequence
+        Normal training images.
+    y_train : ndarray
+        Their class labels, for upper bounds that know them; detectors do not get to see these.
+    X_test : sequence
+        Test images of all classes.
+    y_test : ndarray of int
+        +1 for normal, -1 for anomaly.
+    """
+
+    name: object
+    X_train: object
+    y_train: np.ndarray
+    X_test: object
+    y_test: np.ndarray
+
+
+def one_vs_rest(X_train, y_train, X_test, y_test, *, classes=None):
+    """One class is normal, all others are anomalies; one run for each class.
+
+    Parameters
+    ----------
+    X_train, X_test : sequence
+        Images of all classes, in any container that can be indexed.
+    y_train, y_test : array-like
+        Their class labels.
+    classes : sequence, optional
+        The classes that are normal in turn; by default all of `y_train`.
+
+    Yields
+    ------
+    task : Task
+        Named after its normal class.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, a class is unknown, or a run would lack normal images or anomalies.
+
+    Examples
+    --------
+    >>> from skad.model_selection import one_vs_rest
+    >>> tasks = one_vs_rest(list("abcd"), [0, 0, 1, 1], list("efg"), [0, 1, 1])
+    >>> [(task.name, task.X_train, task.y_test.tolist()) for task in tasks]
+    [(0, ['a', 'b'], [1, -1, -1]), (1, ['c', 'd'], [-1, 1, 1])]
+    """
+    groups = {name: [name] for name in _classes(y_train, classes)}
+    yield from _tasks(X_train, y_train, X_test, y_test, groups)
+
+
+def leave_one_class_out(X_train, y_train, X_test, y_test, *, classes=None):
+    """One class is the anomaly, all others together are normal; one run for each class.
+
+    Parameters
+    ----------
+    X_train, X_test : sequence
+        Images of all classes, in any container that can be indexed.
+    y_train, y_test : array-like
+        Their class labels.
+    classes : sequence, optional
+        The classes that are anomalous in turn; by default all of `y_train`.
+
+    Yields
+    ------
+    task : Task
+        Named after its anomalous class.
+
+    Raises
+    ------
+    ValueError
+        As :func:`one_vs_rest`.
+    """
+    every = _classes(y_train, None)
+    groups = {left: [c for c in every if c != left] for left in _classes(y_train, classes)}
+    yield from _tasks(X_train, y_train, X_test, y_test, groups)
+
+
+def super_categories(X_train, y_train, X_test, y_test, *, groups):
+    """A group of classes is normal, all others are anomalies; one run for each group.
+
+    Parameters
+    ----------
+    X_train, X_test : sequence
+        Images of all classes, in any container that can be indexed.
+    y_train, y_test : array-like
+        Their class labels.
+    groups : dict of object to sequence
+        Names of the groups and their classes, such as CLAD's ``{"CUR": [0, 3, 8], "STR": [1, 4,
+        7], "MIX": [2, 5, 6, 9]}`` on MNIST.
+
+    Yields
+    ------
+    task : Task
+        Named after its group.
+
+    Raises
+    ------
+    ValueError
+        As :func:`one_vs_rest`.
+    """
+    yield from _tasks(X_train, y_train, X_test, y_test, groups)
+
+
+def pollute(X_normal, X_outlier, p, *, random_state=None):
+    """Mix outliers into normal training images.
+
+    All normal images are kept; outliers are drawn without replacement and appended, so that they
+    are the share `p` of the result: :math:`p / (1 - p)` times the number of normal images.
+
+    Parameters
+    ----------
+    X_normal, X_outlier : array or list
+        Images of the same container.
+    p : float in [0, 1)
+        Share of outliers in the result.
+    random_state : int, RandomState instance or None, default=None
+        Draws the outliers.
+
+    Returns
+    -------
+    X : array or list
+        Normal images, then outliers.
+    y : ndarray of int
+        +1 for normal, -1 for outliers.
+
+    Raises
+    ------
+    ValueError
+        If `p` is no share, or there are too few outliers.
+
+    Examples
+    --------
+    >>> from skad.model_selection import pollute
+    >>> X, y = pollute(list("normal"), list("xyz"), 0.25, random_state=0)
+    >>> len(X), y.tolist()
+    (8, [1, 1, 1, 1, 1, 1, -1, -1])
+    """
+    if not isinstance(p, Real) or not 0 <= p < 1:
+        raise ValueError(f"pollute: p must be a share in [0, 1), got {p!r}.")
+    n_normal, n_candidates = num_samples(X_normal), num_samples(X_outlier)
+    n_outliers = round(p / (1 - p) * n_normal)
+    if n_outliers > n_candidates:
+        raise ValueError(
+            f"pollute: p={p} of {n_normal} normal images takes {n_outliers} outliers, but X_outlier"
+            f" has {n_candidates}."
+        )
+    drawn = check_random_state(random_state).permutation(n_candidates)[:n_outliers]
+    outliers = safe_indexing(X_outlier, drawn)
+    if hasattr(X_normal, "shape"):
+        X = np.concatenate([np.asarray(X_normal), np.asarray(outliers)])
+    else:
+        X = [*X_normal, *outliers]
+    return X, np.repeat([1, -1], [n_normal, n_outliers])
+
+
+def _classes(y_train, classes):
+    known = np.unique(column_or_1d(y_train)).tolist()
+    if classes is None:
+        return known
+    unknown = [c for c in classes if c not in known]
+    if unknown:
+        raise ValueError(f"classes {unknown} are not among the labels {known}.")
+    return list(classes)
+
+
+def _tasks(X_train, y_train, X_test, y_test, groups):
+    """One run for each named group of normal classes."""
+    y_train, y_test = column_or_1d(y_train), column_or_1d(y_test)
+    for X, y, split in ((X_train, y_train, "train"), (X_test, y_test, "test")):
+        if num_samples(X) != len(y):
+            raise ValueError(f"X_{split} has {num_samples(X)} images, y_{split} {len(y)} labels.")
+    known = np.unique(y_train).tolist()
+    for name, normal_classes in groups.items():
+        unknown = [c for c in normal_classes if c not in known]
+        if unknown:
+            raise ValueError(f"group {name!r}: classes {unknown} are not among the labels {known}.")
+        normal = np.flatnonzero(np.isin(y_train, normal_classes))
+        labels = np.where(np.isin(y_test, normal_classes), 1, -1)
+        if len(normal) == 0 or len(np.unique(labels)) < 2:
+            raise ValueError(
+                f"{name!r}: there are {len(normal)} normal training images, {(labels == 1).sum()} "
+                f"normal test images and {(labels == -1).sum()} anomalies; all three are needed."
+            )
+        yield Task(name, safe_indexing(X_train, normal), y_train[normal], X_test, labels)

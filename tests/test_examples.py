@@ -1,0 +1,54 @@
+"""The examples run, offline, and print what they promise."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+EXPECTED = {
+    "plot_quickstart.py": r"AUROC 0\.9\d+",
+    "plot_grid_search.py": r"fitted on 174 of \d+ images",
+    "plot_isolation_forest.py": r"DN2\(image_size=32\): mean AUROC 0\.97\d+",
+}
+
+
+def run(code, folder):
+    # Sockets are taken away, so that a download would fail.
+    guard = "import socket; socket.getaddrinfo = socket.socket.connect = None\n"
+    return subprocess.run(
+        [sys.executable, "-c", guard + code],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+    )
+
+
+def test_every_example_is_expected():
+    assert sorted(p.name for p in (ROOT / "examples").glob("*.py")) == sorted(EXPECTED)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_example_runs_offline(name, tmp_path):
+    done = run(f"import runpy; runpy.run_path({str(ROOT / 'examples' / name)!r})", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(EXPECTED[name], done.stdout), done.stdout
+    if name == "plot_quickstart.py":
+        assert (tmp_path / "quickstart.png").stat().st_size > 20_000
+
+
+def test_readme_shows_code_that_runs(tmp_path):
+    blocks = re.findall(
+        r"\.\. code:: python\n\n((?:    .*\n|\n)+)", (ROOT / "README.rst").read_text()
+    )
+    assert blocks
+    for block in blocks:
+        code = "\n".join(line[4:] for line in block.splitlines())
+        done = run(code, tmp_path)
+        assert done.returncode == 0, f"{code}\n{done.stderr}"

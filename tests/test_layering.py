@@ -1,0 +1,118 @@
+"""Imports point one way, and `import skad` is light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skad
+
+ROOT = Path(skad.__file__).parent
+
+# What each room may import of the package; rooms of the same line are one room.
+ALLOWED = {
+    "leaves": {"leaves"},
+    "scorers": {"leaves"},
+    "features": {"leaves"},
+    "detectors": {"leaves", "scorers", "features"},
+}
+# The leaves that scorers see: no image, no network.
+FOR_SCORERS = {"_compat", "_decision", "_fitting", "_labels"}
+
+
+def room_of(parts):
+    return parts[0] if parts[0] in ALLOWED else "leaves"
+
+
+def imports_of(path):
+    """Dotted names, relative to the package, of what a module imports of it."""
+    here = path.relative_to(ROOT).with_suffix("").parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = here[: len(here) - node.level]
+            if node.module:
+                yield (*base, *node.module.split("."))
+            else:
+                yield from ((*base, alias.name) for alias in node.names)
+
+
+MODULES = [path for path in sorted(ROOT.rglob("*.py")) if path.name != "__init__.py"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path):
+    here = path.relative_to(ROOT).with_suffix("").parts
+    room = room_of(here)
+    for target in imports_of(path):
+        assert room_of(target) in ALLOWED[room] | {room}, f"{path} imports {'.'.join(target)}"
+        if room == "scorers" and room_of(target) == "leaves":
+            assert target[0] in FOR_SCORERS, f"{path} imports {'.'.join(target)}"
+
+
+def test_there_is_one_door_for_images():
+    users = [p.name for p in MODULES if "validate_data" in p.read_text()]
+    assert users == ["_images.py", "_base.py"], "raw images are validated by check_images alone"
+
+
+def test_private_names_of_scikit_learn_are_in_one_place():
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sklearn"):
+                names = [node.module, *(alias.name for alias in node.names)]
+                private = [n for n in names if any(p.startswith("_") for p in n.split("."))]
+                assert not private or path.name == "_compat.py", f"{path}: {private}"
+
+
+def test_modules_and_functions_are_short():
+    for path in ROOT.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        docstrings = 0
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module)) and ast.get_docstring(
+                node
+            ):
+                docstrings += node.body[0].end_lineno - node.body[0].lineno + 1
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+                assert length <= 40, f"{path.name}: {node.name} has {length} lines"
+        lines = [line for line in path.read_text().splitlines() if line.strip()]
+        assert len(lines) - docstrings <= 250, f"{path.name} has {len(lines) - docstrings} lines"
+
+
+def test_import_is_light_and_fast():
+    code = (
+        "import sys, time; start = time.perf_counter(); import skad;"
+        "took = time.perf_counter() - start; dir(skad);"
+        "heavy = {'torch', 'torchvision', 'timm', 'faiss'} & set(sys.modules);"
+        "print(took, sorted(heavy))"
+    )
+    took = []
+    for _ in range(3):
+        out = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        seconds, heavy = out.stdout.split(" ", 1)
+        assert heavy.strip() == "[]"
+        took.append(float(seconds))
+    assert min(took) < 0.5
+
+
+def test_scorers_work_without_torch():
+    code = (
+        "import sys, numpy as np; from skad import KNNScorer\n"
+        "KNNScorer().fit(np.eye(5)).predict(np.eye(5))\n"
+        "print('torch' in sys.modules, 'faiss' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False True"
+
+
+def test_every_public_name_is_there():
+    for name in skad.__all__:
+        assert getattr(skad, name).__doc__, name
+    assert set(skad.__all__) <= set(dir(skad))
+    with pytest.raises(AttributeError, match="has no attribute 'DN3'"):
+        _ = skad.DN3

@@ -1,0 +1,24 @@
+"""What a wheel holds: the weights among it."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_wheel_holds_the_embedded_backbone(tmp_path):
+    for name in ("setup.cfg", "pyproject.toml", "README.rst", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "skad", tmp_path / "skad")
+    build = [sys.executable, "-c", "import setuptools; setuptools.setup()", "-q", "bdist_wheel"]
+    subprocess.run(build, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as content:
+        sizes = {entry.filename: entry.file_size for entry in content.infolist()}
+    assert 1e6 < sizes["skad/weights/tiny.safetensors"] <= 8e6
+    assert sizes["skad/weights/README.rst"] > 0
+    modules = {str(p.relative_to(ROOT)) for p in (ROOT / "skad").rglob("*.py")}
+    assert modules <= set(sizes)
