@@ -29,7 +29,7 @@ from skad.metrics import auroc_score
 HERE = Path(__file__).parent
 SHARED = Path(os.environ.get("SKAD_SHARED", HERE.parents[1] / "shared"))
 PROTOCOLS = ("one_vs_rest", "leave_one_class_out", "super_categories")
-PACKAGES = ("skad", "torch", "timm", "scikit-learn", "faiss-cpu", "numpy")
+PACKAGES = ("skad", "torch", "timm", "scikit-learn", "faiss-cpu", "faiss-gpu", "numpy")
 
 # What the image sets are called in the results; CIFAR-10 is a copy that went through JPEG.
 TITLES = {
@@ -91,15 +91,30 @@ def shared_mobilenet(folder):
     }
 
 
-def measure(detector, tasks, normal_name):
+def polluted(task, images, share):
+    """Training images of a run, with outliers of all other classes among them."""
+    others = ~np.isin(images.y_train, np.unique(task.y_train))
+    return model_selection.pollute(task.X_train, images.X_train[others], share, random_state=0)[0]
+
+
+def measure(detector, tasks, images, normal_name, pollution):
     """AUROC in percent of each run of a protocol."""
     figures = {}
     for task in tasks:
-        detector.fit(task.X_train)
+        detector.fit(polluted(task, images, pollution) if pollution else task.X_train)
         scores = detector.decision_function(task.X_test)
         figures[normal_name(task.name)] = round(100 * auroc_score(task.y_test, scores), 2)
         print(f"{normal_name(task.name)}: {figures[normal_name(task.name)]:.2f}", flush=True)
     return figures
+
+
+def versions():
+    """Versions of the packages that decide the figures, of those that are there."""
+    return {
+        package.metadata["Name"]: package.version
+        for package in importlib.metadata.distributions()
+        if package.metadata["Name"] in PACKAGES
+    }
 
 
 def run(arguments):
@@ -118,13 +133,15 @@ def run(arguments):
     start = time.perf_counter()
     tasks = protocol(images.X_train, images.y_train, images.X_test, images.y_test, **groups)
     names = (lambda n: str(n)) if groups else (lambda n: images.classes[n])
-    figures = measure(detector, tasks, names)
+    figures = measure(detector, tasks, images, names, arguments.pollution)
     return {
         "detector": arguments.detector,
         "params": arguments.params,
         "network": arguments.network,
         "data": TITLES.get(arguments.data, arguments.data),
         "protocol": arguments.protocol,
+        "groups": arguments.groups,
+        "pollution": arguments.pollution,
         "n_train": arguments.n_train,
         "n_test": arguments.n_test,
         "auroc": figures,
@@ -132,7 +149,7 @@ def run(arguments):
         "seconds": round(time.perf_counter() - start, 1),
         "features_cached": bool(arguments.memory),
         "date": datetime.date.today().isoformat(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": versions(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
 
@@ -146,12 +163,15 @@ def main():
     parser.add_argument("--data", required=True, help=f"image set: {', '.join(TITLES)}")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="one_vs_rest")
     parser.add_argument("--groups", type=json.loads, help="for super_categories, as JSON")
+    parser.add_argument("--pollution", type=float, default=0.0, help="share of outliers in fits")
     parser.add_argument("--n-train", type=int, help="training images a class; all by default")
     parser.add_argument("--n-test", type=int, help="test images a class; all by default")
     parser.add_argument("--memory", type=Path, help="folder that keeps features between runs")
     parser.add_argument("--shared", type=Path, default=SHARED, help="folder of images and weights")
     parser.add_argument("--out", type=Path, default=HERE / "results.jsonl")
     arguments = parser.parse_args()
+    if (arguments.groups is not None) != (arguments.protocol == "super_categories"):
+        parser.error("--groups and --protocol super_categories go together")
     line = run(arguments)
     print(f"mean: {line['mean']:.2f}")
     with arguments.out.open("a") as file:

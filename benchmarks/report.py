@@ -29,14 +29,14 @@ CIFAR-10 (MSC). Networks and pictures here are far smaller.
 
 
 def read(name):
-    """Lines of a file of results, the last of each kind."""
+    """Lines of a file of results."""
     path = HERE / name
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return list({_kind(line): line for line in lines}.values())
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _kind(line):
-    wanted = ("detector", "params", "network", "data", "protocol", "n_train", "n_test")
+    wanted = ("detector", "params", "network", "data", "protocol", "groups", "pollution")
+    wanted += ("n_train", "n_test")
     return json.dumps([line.get(name) for name in wanted])
 
 
@@ -50,12 +50,12 @@ def table(header, rows):
 
 def accuracy(lines):
     """One section for each set and protocol: means, then the classes of each run."""
-    text = []
-    for data, protocol in dict.fromkeys((line["data"], line["protocol"]) for line in lines):
+    text, groups = [], {}
+    for line in {_kind(line): line for line in lines}.values():  # the last of each kind
+        groups.setdefault((line["data"], line["protocol"], tuple(line["auroc"])), []).append(line)
+    for (data, protocol, classes), group in groups.items():
         title = f"{data}, {protocol.replace('_', ' ')}"
         text += [title, "-" * len(title), ""]
-        group = [line for line in lines if (line["data"], line["protocol"]) == (data, protocol)]
-        classes = list(group[0]["auroc"])
         header = ["detector", "network", "first train / test", "mean", *classes]
         text += [table(header, [_row(line, classes) for line in group])]
     return "\n".join(text)
@@ -64,6 +64,8 @@ def accuracy(lines):
 def _row(line, classes):
     parameters = ", ".join(f"{k}={v!r}" for k, v in line["params"].items())
     network = "tiny" if line["network"] == "default" else f"{line['network']}, 128 px, bfloat16"
+    if line.get("pollution"):
+        parameters += f"; training images polluted by {line['pollution']:.0%}"
     counts = f"{line['n_train'] or '-'} / {line['n_test'] or '-'}"
     figures = [f"{line['auroc'][name]:.1f}" for name in classes]
     return [
@@ -76,13 +78,13 @@ def _row(line, classes):
 
 
 def speed(lines):
-    """The last figures of speed."""
+    """The last figure of each kind."""
     if not lines:
         return ""
-    line = lines[-1]
+    figures = {label: value for line in lines for label, value in line["figures"].items()}
     text = ["Speed and memory", "----------------", ""]
-    text += [f"Ratios within one run of ``benchmarks/speed.py`` ({line['machine']}).", ""]
-    return "\n".join([*text, table(["what", "figure"], line["figures"].items())])
+    text += [f"From ``benchmarks/speed.py``, ratios within one run ({lines[-1]['machine']}).", ""]
+    return "\n".join([*text, table(["what", "figure"], figures.items())])
 
 
 def main():

@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -344,3 +345,35 @@ def test_memory_tells_networks_and_preprocessing_apart(tiles, tmp_path):
             **{"backbone": Counted, "image_size": 32, **parameters}
         ).fit_transform(tiles)
         np.testing.assert_array_equal(with_memory, without)
+
+
+SECOND_BATCH_READ = threading.Event()
+
+
+class Waiting(torch.nn.Module):
+    """A network that works on the first batch until the second is being read."""
+
+    def forward(self, images):
+        if len(images) > 1:
+            assert SECOND_BATCH_READ.wait(timeout=30), "nothing was read during the forward pass"
+        return images.mean((2, 3))
+
+
+class Telling(torch.utils.data.Dataset):
+    """Images that tell when the second batch of four is read."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, i):
+        if i == 4:
+            SECOND_BATCH_READ.set()
+        if i >= 8:
+            raise IndexError(i)
+        return np.zeros((8, 8), dtype=np.uint8)
+
+
+def test_the_next_batch_is_read_while_the_network_works():
+    SECOND_BATCH_READ.clear()
+    extractor = FeatureExtractor(Waiting, image_size=8, batch_size=4).fit(Telling())
+    assert extractor.transform(Telling()).shape == (8, 3)
