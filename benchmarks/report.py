@@ -16,13 +16,16 @@ Results
 .. Written by ``python -m benchmarks.report`` from the lines that the benchmarks left; don't edit.
 
 Area under the ROC curve in percent; anomalies are the positive class. "First" counts are images of
-each class, in the order of the set; a dash means all of them. CIFAR-10 is a copy that went through
+each class, in the order of the set. CIFAR-10 is a copy that went through
 JPEG.
 """
 
 # Figures of the papers to set ours beside: data, protocol, metric -> text.
 PUBLISHED = """\
-Published beside these (224 pixels, ResNet-152 trained on ImageNet, original files): DN2 with the
+Published
+---------
+
+To set beside these (224 pixels, ResNet-152 trained on ImageNet, original files): DN2 with the
 euclidean metric 92.5 on CIFAR-10 and 94.5 on Fashion-MNIST (PANDA), with the cosine metric 95.8 on
 CIFAR-10 (MSC). Networks and pictures here are far smaller.
 """
@@ -66,7 +69,7 @@ def _row(line, classes):
     network = "tiny" if line["network"] == "default" else f"{line['network']}, 128 px, bfloat16"
     if line.get("pollution"):
         parameters += f"; training images polluted by {line['pollution']:.0%}"
-    counts = f"{line['n_train'] or '-'} / {line['n_test'] or '-'}"
+    counts = f"{line['n_train'] or 'all'} / {line['n_test'] or 'all'}"
     figures = [f"{line['auroc'][name]:.1f}" for name in classes]
     return [
         f"``{line['detector']}({parameters})``",
