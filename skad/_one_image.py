@@ -8,7 +8,7 @@ _SMALL = 20480
 
 
 def same_arithmetic(images):
-    """Context in which a network scores one image with the same bits as a batch that holds it.
+    """Context in which one image goes through the same convolutions as a batch that holds it.
 
     On the CPU, torch hands small convolutions of a batch of one to a routine of its own, which adds
     in another order than oneDNN's, used for every larger batch. The features then differ in their
