@@ -6,10 +6,17 @@ __version__ = "0.1.0"
 
 # Public names and the modules that hold them; those load torch, so they are imported on first use.
 _HOMES = {
+    "CentroidScorer": "scorers",
+    "ConfidenceScorer": "scorers",
     "DN2": "detectors",
+    "EnsembleScorer": "scorers",
     "FeatureExtractor": "features",
+    "GaussianScorer": "scorers",
+    "KDEScorer": "scorers",
     "KNNScorer": "scorers",
     "OneClassKFold": "model_selection",
+    "SklearnScorer": "scorers",
+    "Whitening": "scorers",
     "auroc_scorer": "metrics",
     "datasets": None,
     "detectors": None,

@@ -72,6 +72,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         The network, in evaluation mode.
     preprocessing_ : Preprocessing
         `image_size`, `resize`, `mean`, `std` and `n_channels` as resolved.
+    tap_widths_ : list of int
+        Number of features of each of `layers`, in order.
     pixel_range_ : tuple of float or None
         Values of flat rows that become black and white; None for pixels of fixed range.
     n_features_in_ : int
@@ -201,7 +203,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             raise ValueError("layers is empty; name at least one, or give None.")
         size = preprocessing.image_size
         trial = torch.zeros((1, preprocessing.n_channels, size, size), device=self._device)
-        self._widths = [output.shape[1] for output in self._forward(trial)]
+        self.tap_widths_ = [output.shape[1] for output in self._forward(trial)]
 
     def _forward(self, images, as_map=False):
         """Outputs of the taps for preprocessed images, one float32 tensor a tap."""
@@ -233,7 +235,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         source = check_images(self, X)
-        features = np.empty((len(source), sum(self._widths)), dtype=np.float32)
+        features = np.empty((len(source), sum(self.tap_widths_)), dtype=np.float32)
         for start, batch in self._batches(source):
             features[start : start + len(batch)] = self._batch_features(batch)
         return features
@@ -321,12 +323,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         if hasattr(self, "n_features_in_"):
             check_feature_names_in(self, input_features)
-        names = zip(self._tap_names(), self._widths)
+        names = zip(self._tap_names(), self.tap_widths_)
         return np.array([f"{n}_{i}" for n, width in names for i in range(width)], dtype=object)
 
     @property
     def _n_features_out(self):
-        return sum(self._widths)
+        return sum(self.tap_widths_)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

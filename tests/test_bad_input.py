@@ -5,13 +5,28 @@ import re
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.neighbors import LocalOutlierFactor
+from sklearn.svm import OneClassSVM
 
-from skad import DN2, FeatureExtractor, KNNScorer
+from skad import (
+    DN2,
+    CentroidScorer,
+    ConfidenceScorer,
+    EnsembleScorer,
+    FeatureExtractor,
+    GaussianScorer,
+    KDEScorer,
+    KNNScorer,
+    SklearnScorer,
+    Whitening,
+)
 
 
 def noise(*shape):
@@ -277,3 +292,129 @@ def test_before_fitting(estimator, method):
         getattr(estimator, method)(IMAGES.reshape(6, -1))
     with pytest.raises(NotFittedError):
         FeatureExtractor().feature_maps(IMAGES)
+
+
+ROWS = np.random.RandomState(0).normal(size=(30, 6))
+EQUAL = np.ones((30, 6))
+
+BAD_FOR_SCORERS = {
+    "singular": (
+        GaussianScorer(shrinkage=0.0),
+        ROWS[:5],
+        "GaussianScorer: the covariance of 5 rows is singular, of rank 4 in 6 dim.*n_components",
+    ),
+    "singular, two rows": (
+        KNNScorer(1, metric="mahalanobis"),
+        ROWS[:2],
+        "covariance of 2 rows is singular, of rank 1 .*with shrinkage 0.*none to be needed",
+    ),
+    "singular by a constant column": (
+        Whitening(shrinkage=0.0),
+        np.hstack([ROWS, EQUAL]),
+        "Whitening: the covariance of 30 rows is singular, of rank 6 in 12 dimensions",
+    ),
+    "no covariance": (CentroidScorer("mahalanobis_cosine"), EQUAL, "no two training rows"),
+    "no covariance of a cluster": (
+        GaussianScorer(30, covariance_type="full"),
+        ROWS,
+        r"no two training rows of a group differ \(n_samples = 1, n_features = 6\)",
+    ),
+    "fewer rows than clusters": (
+        GaussianScorer(31),
+        ROWS,
+        "GaussianScorer: 31 clusters need at least as many training rows; got n_samples = 30",
+    ),
+    "fewer rows than centroids": (KNNScorer(n_centroids=31), ROWS, "KNNScorer: 31 clusters need"),
+    "no direction": (
+        CentroidScorer(),
+        np.concatenate([EQUAL, -EQUAL]),
+        "CentroidScorer: the centre is the zero vector",
+    ),
+    "origin has no direction": (CentroidScorer(center="origin"), ROWS, "centre is the zero vector"),
+    "center of another width": (
+        CentroidScorer("euclidean", center=[1.0, 2.0]),
+        ROWS,
+        r"center must hold 6 finite numbers, one a feature; got shape \(2,\)",
+    ),
+    "center with NaN": (CentroidScorer("euclidean", center=[np.nan] * 6), ROWS, "6 finite"),
+    "a tap of width zero": (
+        EnsembleScorer(tap_widths=[3, 0, 3]),
+        ROWS,
+        r"EnsembleScorer: tap_widths must be whole numbers from 1 up; got \[3, 0, 3\]",
+    ),
+    "taps of another sum": (
+        EnsembleScorer(tap_widths=[3, 4]),
+        ROWS,
+        r"tap_widths \[3, 4\] add up to 7, but X has 6 features",
+    ),
+    "a map that is no tap": (
+        EnsembleScorer(tap_widths=[3, 3], map_taps=[2]),
+        ROWS,
+        r"map_taps must be places in tap_widths, 0\.\.1; got \[2\]",
+    ),
+    "no scorers": (EnsembleScorer([]), ROWS, "list of one scorer of skad or more; got an empty"),
+    "a stranger among scorers": (
+        EnsembleScorer([OneClassSVM()]),
+        ROWS,
+        r"got \[OneClassSVM\(\)\]. Put other estimators into skad.SklearnScorer",
+    ),
+    "no novelty": (SklearnScorer(LocalOutlierFactor()), ROWS, "'fit' and 'score_samples'"),
+    "one row alone": (KDEScorer(), ROWS[:1], "KDEScorer: needs at least 2 training rows"),
+    "one class": (ConfidenceScorer(), ROWS[:, :1], "logits of at least 2 classes; got n_features"),
+    "too large": (GaussianScorer(), ROWS * 1e80, r"must lie within 1e\+75.*Scale the features"),
+    "zero width": (KDEScorer(gamma=0.0), ROWS, "'gamma' parameter of KDEScorer"),
+    "negative shrinkage": (Whitening(shrinkage=-0.1), ROWS, "'shrinkage' parameter of Whitening"),
+    "class labels and clusters": (
+        partial(GaussianScorer(2).fit, class_labels=np.zeros(30)),
+        ROWS,
+        "class_labels needs n_clusters=1; got n_clusters=2",
+    ),
+    "class labels of another number": (
+        partial(GaussianScorer().fit, class_labels=np.zeros(29)),
+        ROWS,
+        r"inconsistent numbers of samples: \[30, 29\]",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FOR_SCORERS)
+def test_what_a_scorer_can_not_do_is_one_clear_error(case):
+    scorer, rows, message = BAD_FOR_SCORERS[case]
+    fit = getattr(scorer, "fit", scorer)
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        fit(rows)
+    if hasattr(scorer, "score_samples"):
+        with pytest.raises(NotFittedError):
+            scorer.score_samples(rows)
+
+
+@pytest.mark.parametrize(
+    "scorer", [KNNScorer(), GaussianScorer(), EnsembleScorer(), Whitening()], ids=str
+)
+def test_sparse_rows_and_mixed_types(scorer):
+    with pytest.raises(TypeError, match="Sparse data was passed"):
+        scorer.fit(csr_array(ROWS))
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        scorer.fit(np.array([[1.0, "one"], [2.0, "two"], [3.0, "three"]], dtype=object))
+    with pytest.raises(ValueError, match="X contains NaN"):
+        scorer.fit(np.where(np.eye(30, 6), np.nan, ROWS))
+    mixed = pd.DataFrame(ROWS).astype({0: np.float32, 1: np.float16}).astype({2: object})
+    mixed.columns = mixed.columns.map(str)
+    apply = "transform" if isinstance(scorer, Whitening) else "score_samples"
+    found = getattr(clone(scorer).fit(mixed), apply)(mixed)
+    plain = mixed.to_numpy(dtype=np.float64)
+    np.testing.assert_array_equal(found, getattr(clone(scorer).fit(plain), apply)(plain))
+
+
+@pytest.mark.parametrize("scorer", [KNNScorer(), GaussianScorer()], ids=str)
+def test_a_failed_partial_fit_leaves_the_scorer_as_it_was(scorer):
+    scorer = clone(scorer).fit(ROWS)
+    before, offset = scorer.score_samples(ROWS), scorer.offset_
+    with pytest.raises(ValueError, match="X contains NaN"):
+        scorer.partial_fit(np.full((3, 6), np.nan))
+    with pytest.raises(ValueError, match="X has 5 features"):
+        scorer.partial_fit(ROWS[:, :5])
+    with pytest.raises(ValueError, match="all 30 samples are labelled anomalies"):
+        scorer.partial_fit(ROWS, np.full(30, -1))
+    np.testing.assert_array_equal(scorer.score_samples(ROWS), before)
+    assert scorer.offset_ == offset

@@ -5,90 +5,80 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.datasets import load_digits
 
 from skad import KNNScorer
-from skad.scorers import _neighbors
+from skad.scorers import _blocks, _knn, _neighbors
+
+from .tables import COVARIANCE_KINDS, KINDS, inverse_root, slow_angle, slow_covariance, table
 
 
-def slow_scores(gallery, queries, k, metric, aggregation):
+def slow_scores(gallery, queries, k, metric, aggregation, shrinkage="ledoit_wolf"):
     """All distances in float64, one query at a time; a query that is a gallery row skips it."""
-    rounding = 128 * np.finfo(gallery.dtype).eps
+    tolerance = 128 * np.finfo(gallery.dtype).eps
     gallery, queries = gallery.astype(np.float64), queries.astype(np.float64)
+    ours, theirs = gallery, queries
+    if metric.startswith("mahalanobis"):
+        root = inverse_root(slow_covariance(gallery, shrinkage))
+        ours, theirs = ((x - gallery.mean(axis=0)) @ root for x in (gallery, queries))
     if metric == "cosine":
-        gallery, queries = (
-            x / np.where(np.linalg.norm(x, axis=1) == 0, 1, np.linalg.norm(x, axis=1))[:, None]
-            for x in (gallery, queries)
+        ours, theirs = (
+            np.array([row / (np.linalg.norm(row) or 1.0) for row in x]) for x in (ours, theirs)
         )
+    apart = slow_angle if metric in ("angle", "mahalanobis_cosine") else euclidean
     scores = []
-    for query in queries:
-        squared = np.sort(((gallery - query) ** 2).sum(axis=1))
-        nearest = (
-            squared[1 : k + 1]
-            if squared[0] <= (rounding * np.linalg.norm(query)) ** 2
-            else squared[:k]
-        )
+    for raw, query in zip(queries, theirs):
+        distances = np.array([apart(query, row) for row in ours])
+        if metric in ("cosine", "angle"):
+            same = np.array([slow_angle(raw, row) for row in gallery]) <= tolerance
+        else:
+            same = np.linalg.norm(gallery - raw, axis=1) <= tolerance * np.linalg.norm(raw)
+        if same.any():
+            distances = np.delete(distances, np.where(same, distances, np.inf).argmin())
+        nearest = np.sort(distances)[:k]
         scores.append(
-            -nearest.sum() if aggregation == "sum_of_squares" else -np.sqrt(nearest).mean()
+            {"sum_of_squares": (nearest**2).sum(), "mean": nearest.mean(), "kth": nearest[-1]}[
+                aggregation
+            ]
         )
-    return np.array(scores)
+    return -np.array(scores)
 
 
-def data(kind):
-    rng = np.random.RandomState(0)
-    if kind == "digits":
-        return load_digits().data[:400]
-    if kind == "clustered":
-        return np.repeat(rng.normal(size=(40, 5)), 10, axis=0) + rng.normal(size=(400, 5)) * 1e-4
-    if kind == "duplicates":
-        return rng.randint(0, 3, (400, 3)) + 1.0
-    if kind == "constant columns":
-        return np.hstack([rng.normal(size=(400, 4)), np.full((400, 6), 1e4)])
-    if kind == "dense line":
-        return np.hstack(
-            [np.linspace(1, 2, 400)[:, None] + rng.rand(400, 1) * 1e-3, np.ones((400, 1))]
-        )
-    if kind == "far clusters":
-        return rng.rand(400, 64) * 0.3 + rng.randint(0, 2, (400, 1)) * 1e6
-    if kind == "tiny numbers":
-        return rng.normal(size=(400, 8)) * 1e-20
-    if kind == "large numbers":
-        return rng.normal(size=(400, 8)) * 1e20
-    return rng.normal(size=(400, 300))
-
-
-KINDS = [
-    "high-dimensional",
-    "digits",
-    "clustered",
-    "duplicates",
-    "constant columns",
-    "dense line",
-    "far clusters",
-    "tiny numbers",
-    "large numbers",
-]
+def euclidean(a, b):
+    return np.linalg.norm(a - b)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-@pytest.mark.parametrize(("k", "aggregation"), [(1, "mean"), (2, "sum_of_squares"), (7, "mean")])
+@pytest.mark.parametrize(("k", "aggregation"), [(1, "mean"), (2, "sum_of_squares"), (7, "kth")])
 def test_scores_equal_the_slow_version(k, aggregation, metric, kind, dtype):
-    rows = data(kind).astype(dtype)
+    check_against_slow(table(kind).astype(dtype), k, metric, aggregation)
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_KINDS)
+@pytest.mark.parametrize("metric", ["angle", "mahalanobis", "mahalanobis_cosine"])
+def test_whitened_scores_and_angles_equal_the_slow_version(metric, kind):
+    rows = table(kind)
+    if kind == "high-dimensional":
+        rows = rows[:, :60]
+    shrinkage = 0.5 if kind == "two rows" else "ledoit_wolf"
+    check_against_slow(rows, 1, metric, "mean", shrinkage)
+    check_against_slow(rows.astype(np.float32), 1, metric, "sum_of_squares", shrinkage)
+
+
+def check_against_slow(rows, k, metric, aggregation, shrinkage="ledoit_wolf"):
     gallery, queries = rows[::2], rows[1::2]
-    scorer = KNNScorer(k, metric=metric, aggregation=aggregation).fit(gallery)
-    expected = slow_scores(gallery, queries, k, metric, aggregation)
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(
-        scorer.score_samples(queries), expected, rtol=1e-6, atol=1e-13 * scale
-    )
+    scorer = KNNScorer(k, metric=metric, aggregation=aggregation, shrinkage=shrinkage).fit(gallery)
+    expected = slow_scores(gallery, queries, k, metric, aggregation, shrinkage)
+    # Unit vectors in float64 tell no smaller angles apart.
+    rounding = 1e-11 if metric == "mahalanobis_cosine" else 1e-13 * np.abs(expected).max()
+    np.testing.assert_allclose(scorer.score_samples(queries), expected, rtol=1e-6, atol=rounding)
 
 
 @pytest.mark.parametrize("kind", ["high-dimensional", "digits", "duplicates", "large numbers"])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_training_rows_are_scored_leave_one_out(metric, kind):
-    rows = data(kind)[:60]
+    rows = table(kind)[:60]
     scorer = KNNScorer(3, metric=metric).fit(rows)
     alone = [
         slow_scores(np.delete(rows, i, axis=0), rows[i : i + 1] + 0, 3, metric, "sum_of_squares")
@@ -110,7 +100,7 @@ def test_far_queries_are_scored_by_their_distance():
 
 
 def test_float32_alone_would_miss_neighbors(monkeypatch):
-    rows = data("far clusters")
+    rows = table("far clusters")
     monkeypatch.setattr(_neighbors, "_SPARE", 0)
     monkeypatch.setattr(_neighbors.NeighborIndex, "_search_error", lambda self, norms: -1e9)
     unchecked = KNNScorer(2, metric="euclidean").fit(rows[::2]).score_samples(rows[1::2])
@@ -126,7 +116,7 @@ def test_a_zero_row_has_no_direction():
 
 @pytest.mark.parametrize("n_queries", [1, 7, 400])
 def test_scores_do_not_depend_on_the_number_or_order_of_queries(n_queries):
-    rows = data("high-dimensional").astype(np.float32)
+    rows = table("high-dimensional").astype(np.float32)
     scorer = KNNScorer().fit(rows[:100])
     expected = scorer.score_samples(rows)
     order = np.random.RandomState(1).permutation(400)[:n_queries]
@@ -134,15 +124,15 @@ def test_scores_do_not_depend_on_the_number_or_order_of_queries(n_queries):
 
 
 def test_scores_do_not_depend_on_the_order_of_the_gallery():
-    rows = data("digits")
+    rows = table("digits")
     expected = KNNScorer().fit(rows[:200]).score_samples(rows)
     np.testing.assert_array_equal(KNNScorer().fit(rows[:200][::-1]).score_samples(rows), expected)
 
 
 def test_blocks_do_not_matter(monkeypatch):
-    rows = data("digits")
+    rows = table("digits")
     expected = KNNScorer().fit(rows[:200]).score_samples(rows)
-    monkeypatch.setattr(_neighbors, "_BLOCK_VALUES", 1000)
+    monkeypatch.setattr(_blocks, "_BLOCK_VALUES", 1000)
     np.testing.assert_array_equal(KNNScorer().fit(rows[:200]).score_samples(rows), expected)
 
 
@@ -158,13 +148,13 @@ def test_pickles_hold_the_gallery_once():
 
 @pytest.mark.parametrize("contamination", [0.02, 0.1, 0.37, 0.5])
 def test_contamination_is_the_share_of_training_rows_beyond_the_threshold(contamination):
-    rows = data("high-dimensional")
+    rows = table("high-dimensional")
     labels = KNNScorer(contamination=contamination).fit_predict(rows)
     assert (labels == -1).mean() == pytest.approx(contamination, abs=1 / 400)
 
 
 def test_labelled_anomalies_are_left_out():
-    rows = data("digits")
+    rows = table("digits")
     y = np.where(np.arange(400) % 3 == 0, -1, 1)
     expected = KNNScorer().fit(rows[y == 1])
     as_series = pd.Series(y == -1, dtype="boolean")
@@ -174,3 +164,115 @@ def test_labelled_anomalies_are_left_out():
         assert found.offset_ == expected.offset_
     labels = KNNScorer().fit_predict(rows, y)
     np.testing.assert_array_equal(labels, expected.predict(rows))
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "mahalanobis", "mahalanobis_cosine"])
+def test_partial_fit_is_a_fit_to_all_rows(metric):
+    rows = table("digits")
+    whole = KNNScorer(metric=metric).fit(rows[:200])
+    grown = KNNScorer(metric=metric)
+    for start in range(0, 200, 50):
+        y = np.where(np.arange(60) < 50, 1, -1)  # ten labelled anomalies in each batch
+        grown.partial_fit(np.concatenate([rows[start : start + 50], rows[390:]]), y)
+    np.testing.assert_array_equal(grown.score_samples(rows), whole.score_samples(rows))
+    assert grown.offset_ == whole.offset_
+
+
+def test_centroids_are_means_of_what_is_nearest():
+    rng = np.random.RandomState(0)
+    centers = rng.normal(size=(5, 20)) * 10
+    rows = (centers[:, None] + rng.normal(size=(5, 30, 20)) * 0.1).reshape(-1, 20)
+    scorer = KNNScorer(1, metric="euclidean", n_centroids=5).fit(rows)
+    expected = rows.reshape(5, 30, 20).mean(axis=1)
+    found = scorer.gallery_[np.lexsort(scorer.gallery_.T)]
+    np.testing.assert_allclose(found, expected[np.lexsort(expected.T)], rtol=1e-12)
+    queries = rng.normal(size=(50, 20)) * 10
+    apart = np.linalg.norm(queries[:, None] - expected, axis=2).min(axis=1)
+    np.testing.assert_allclose(scorer.score_samples(queries), -(apart**2), rtol=1e-9)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "angle", "mahalanobis_cosine"])
+def test_centroids_of_directions_have_unit_length(metric):
+    rows = table("digits")
+    scorer = KNNScorer(metric=metric, n_centroids=7).fit(rows)
+    np.testing.assert_allclose(np.linalg.norm(scorer.gallery_, axis=1), 1.0, rtol=1e-12)
+    one = KNNScorer(metric="cosine", n_centroids=1).fit(rows)  # k is lowered to 1
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    mean = unit.mean(axis=0) / np.linalg.norm(unit.mean(axis=0))
+    np.testing.assert_allclose(one.score_samples(rows), 2 * (unit @ mean - 1), rtol=1e-6)
+
+
+def test_as_many_centroids_as_distinct_rows_are_the_rows():
+    rows = np.repeat(table("digits")[:30], 3, axis=0)
+    scorer = KNNScorer(1, metric="euclidean", n_centroids=60).fit(rows)
+    assert len(scorer.gallery_) <= 30
+    assert np.isfinite(scorer.score_samples(table("digits"))).all()
+    with pytest.raises(ValueError, match="91 clusters need at least as many.* n_samples = 90"):
+        KNNScorer(n_centroids=91).fit(rows)
+
+
+def test_centroids_depend_on_the_seed_alone():
+    rows = table("high-dimensional")
+    before = np.random.get_state()[1].copy()
+    first, same, other = (KNNScorer(n_centroids=9, random_state=s).fit(rows) for s in (0, 0, 1))
+    np.testing.assert_array_equal(first.gallery_, same.gallery_)
+    assert not np.array_equal(first.gallery_, other.gallery_)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+
+
+def test_what_centroids_rule_out():
+    scorer = KNNScorer(n_centroids=3).fit(table("digits"))
+    with pytest.raises(AttributeError) as error:
+        scorer.partial_fit(table("digits"))
+    assert "no partial_fit with n_centroids=3" in str(error.value.__cause__)
+    with pytest.raises(ValueError, match="kneighbors needs the training rows"):
+        scorer.kneighbors(table("digits"))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "mahalanobis"])
+def test_kneighbors_names_training_rows(metric):
+    rows = table("digits")
+    scorer = KNNScorer(2, metric=metric, aggregation="mean").fit(rows[:100])
+    distances, places = scorer.kneighbors(rows, 5)
+    assert distances.shape == places.shape == (400, 5)
+    assert (np.diff(distances, axis=1) >= 0).all()
+    assert not (places[:100] == np.arange(100)[:, None]).any()  # not its own neighbour
+    np.testing.assert_allclose(-distances[:, :2].mean(axis=1), scorer.score_samples(rows))
+    assert scorer.kneighbors(rows)[0].shape == (400, 2)
+    for n_neighbors in (0, 100):
+        with pytest.raises(ValueError, match=r"must lie in 1\.\.99"):
+            scorer.kneighbors(rows, n_neighbors)
+
+
+@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+def test_approximate_indexes_find_most_neighbors_and_measure_exactly(index):
+    rng = np.random.RandomState(0)
+    rows = rng.normal(size=(6000, 4)) @ rng.normal(size=(4, 32))
+    exact = KNNScorer(1, metric="euclidean").fit(rows[:5000])
+    scorer = KNNScorer(1, metric="euclidean", index=index).fit(rows[:5000])
+    assert (scorer.index_, exact.index_) == (index, "exact")
+    found, expected = scorer.score_samples(rows), exact.score_samples(rows)
+    assert np.isclose(found, expected, rtol=1e-9).mean() > 0.97
+    assert (found <= expected + 1e-9 * np.abs(expected)).all()  # never nearer than the nearest
+    again = pickle.loads(pickle.dumps(scorer))
+    np.testing.assert_array_equal(again.score_samples(rows), found)
+
+
+@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+def test_approximate_indexes_of_few_or_equal_rows(index):
+    few = table("two rows")
+    scorer = KNNScorer(1, metric="euclidean", index=index).fit(few)
+    expected = KNNScorer(1, metric="euclidean").fit(few).score_samples(few)
+    np.testing.assert_allclose(scorer.score_samples(few), expected)
+    equal = np.ones((300, 4))
+    assert (KNNScorer(index=index).fit(equal).score_samples(equal) == 0).all()
+
+
+def test_the_automatic_index_says_when_it_is_not_exact(monkeypatch):
+    monkeypatch.setattr(_knn, "LARGE", 300)
+    rows = table("digits")
+    assert KNNScorer().fit(rows[:300]).index_ == "exact"
+    with pytest.warns(UserWarning, match="for 400 rows, more than 300.* takes 'ivf'"):
+        scorer = KNNScorer().fit(rows)
+    assert scorer.index_ == "ivf"
+    assert KNNScorer(index="exact").fit(rows).index_ == "exact"

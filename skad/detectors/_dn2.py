@@ -39,11 +39,20 @@ class DN2(BaseImageDetector):
         Shape of the image in flat rows; by default squares, or strips one pixel high.
     n_neighbors : int, default=2
         Number of neighbours k (paper and code: 2).
-    metric : {"cosine", "euclidean"}, default="cosine"
+    metric : {"cosine", "euclidean", "angle", "mahalanobis", "mahalanobis_cosine"}, \
+default="cosine"
         "cosine" is MSC's form of DN2 (95.8 on CIFAR-10 with ResNet-152), "euclidean" is PANDA's
-        (92.5).
-    aggregation : {"sum_of_squares", "mean"}, default="sum_of_squares"
-        Sum of squared distances (code) or mean distance.
+        (92.5). For the others see :class:`~skad.KNNScorer`.
+    aggregation : {"sum_of_squares", "mean", "kth"}, default="sum_of_squares"
+        Sum of squared distances (code), mean distance, or distance to the k-th neighbour.
+    n_centroids : int, optional
+        Search so many centroids of k-means instead of all training images (MSC, table 6).
+    index : {"auto", "exact", "ivf", "hnsw"}, default="auto"
+        How neighbours are found, see :class:`~skad.KNNScorer`.
+    shrinkage : "ledoit_wolf" or float in [0, 1], default="ledoit_wolf"
+        Of the covariance, for the "mahalanobis" metrics; see :class:`~skad.Whitening`.
+    n_components : int, float in (0, 1) or None, default=None
+        Directions kept in whitening; see :class:`~skad.Whitening`.
     contamination : "auto" or float in (0, 0.5], default="auto"
         Share of the training images beyond the threshold, scored leave-one-out; "auto" is 0.1.
     memory : path or joblib.Memory, optional
@@ -51,7 +60,7 @@ class DN2(BaseImageDetector):
     n_jobs : int, optional
         Threads that decode image files; by default one for each core.
     random_state : int, RandomState instance or None, default=0
-        Draws random weights (``weights=None``); nothing else here is random.
+        Draws random weights (``weights=None``), and where k-means starts (`n_centroids`).
     verbose : bool, default=False
         Show a progress bar.
 
@@ -109,6 +118,10 @@ class DN2(BaseImageDetector):
         n_neighbors=2,
         metric="cosine",
         aggregation="sum_of_squares",
+        n_centroids=None,
+        index="auto",
+        shrinkage="ledoit_wolf",
+        n_components=None,
         contamination="auto",
         memory=None,
         n_jobs=None,
@@ -129,6 +142,10 @@ class DN2(BaseImageDetector):
         self.n_neighbors = n_neighbors
         self.metric = metric
         self.aggregation = aggregation
+        self.n_centroids = n_centroids
+        self.index = index
+        self.shrinkage = shrinkage
+        self.n_components = n_components
         self.contamination = contamination
         self.memory = memory
         self.n_jobs = n_jobs

@@ -3,12 +3,16 @@
 from abc import ABC, abstractmethod
 
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import column_or_1d
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from .._compat import fit_context
 from .._decision import CONTAMINATION, DecisionMixin
 from .._fitting import unchanged_on_error
 from .._labels import normal_rows
+
+_FLOATS = ("float64", "float32")
 
 
 class BaseScorer(DecisionMixin, BaseEstimator, ABC):
@@ -36,12 +40,23 @@ class BaseScorer(DecisionMixin, BaseEstimator, ABC):
         ValueError
             If `X` is empty, holds NaN or infinity, or has too few rows; if labels are unknown.
         """
+        return self._fit_normal(X, y)
+
+    def _fit_normal(self, X, y, **per_row):
+        """Fit to the rows that are normal, wholly or not at all."""
         with unchanged_on_error(self):
-            X = validate_data(self, X, dtype=("float64", "float32"))
-            X = X[normal_rows(X, y, owner=type(self).__name__)]
-            self._fit(X)
-            self.offset_ = self._offset(self._score(X))
+            X = validate_data(self, X, dtype=_FLOATS)
+            rows, per_row = self._normal(X, y, per_row)
+            self._fit(rows, **per_row)
+            self.offset_ = self._offset(self._score(rows))
         return self
+
+    def _normal(self, X, y, per_row):
+        """Rows without labelled anomalies, and what belongs to these rows."""
+        places = normal_rows(X, y, owner=type(self).__name__)
+        given = {name: column_or_1d(v) for name, v in per_row.items() if v is not None}
+        check_consistent_length(X, *given.values())
+        return X[places], {name: values[places] for name, values in given.items()}
 
     def score_samples(self, X):
         """Score of each sample, high = normal.
@@ -54,8 +69,12 @@ class BaseScorer(DecisionMixin, BaseEstimator, ABC):
         -------
         scores : ndarray of float64, shape (n_samples,)
         """
+        return self._score(self._validated(X))
+
+    def _validated(self, X):
+        """Rows to be scored, as an array."""
         check_is_fitted(self)
-        return self._score(validate_data(self, X, reset=False, dtype=("float64", "float32")))
+        return validate_data(self, X, reset=False, dtype=_FLOATS)
 
     @abstractmethod
     def _fit(self, X):
@@ -63,4 +82,52 @@ class BaseScorer(DecisionMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def _score(self, X):
-        """Score validated rows as float64, high = normal; training rows leave themselves out."""
+        """Score validated rows as float64, high = normal."""
+
+    def _training_scores(self, X):
+        """Scores of the rows that were fitted, each left out of the fit as far as that is cheap."""
+        return self._score(X)
+
+
+def can_extend(scorer):
+    obstacle = scorer._obstacle_to_extending()
+    if obstacle:
+        raise AttributeError(f"{type(scorer).__name__}: {obstacle}")
+    return True
+
+
+class IncrementalScorer(BaseScorer, ABC):
+    """Scorer that takes rows in batches; subclasses give `_extend(X)` too."""
+
+    def _obstacle_to_extending(self):
+        """Why these parameters rule `partial_fit` out, or None."""
+
+    @available_if(can_extend)
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Learn from more rows, as if they had been there in `fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features of normal samples. The first batch must do for a fit of its own.
+        y : array-like of shape (n_samples,), optional
+            Rows labelled -1 (or True) are left out.
+
+        Returns
+        -------
+        self : object
+        """
+        return self._extend_normal(X, y)
+
+    def _extend_normal(self, X, y, **per_row):
+        if not hasattr(self, "offset_"):
+            return self._fit_normal(X, y, **per_row)
+        with unchanged_on_error(self):
+            rows, per_row = self._normal(self._validated(X), y, per_row)
+            self.offset_ = self._offset(self._score(self._extend(rows, **per_row)))
+        return self
+
+    @abstractmethod
+    def _extend(self, X):
+        """Learn from more validated rows; give the rows that the threshold is taken from."""

@@ -1,48 +1,77 @@
-"""Distance to the nearest training rows: the score of DN2, PANDA and MSC."""
+"""Distance to the nearest training rows: the score of DN2, PANDA, MSC and NSA."""
 
+import warnings
 from numbers import Integral
 
 import numpy as np
 
 from .._compat import Interval, StrOptions
-from ._base import BaseScorer
-from ._neighbors import NeighborIndex
-
-# Rows that differ by so many units in the last place are the same row: the last bits of a feature
-# depend on how many images went through the network with it (by up to 4e-6 of its length, seen on
-# MobileNets and ResNets in float32).
-_SAME_ULPS = 128
+from .._rows import angle_of, plain_rows, same_within, unit_rows
+from ._base import IncrementalScorer
+from ._kmeans import kmeans
+from ._neighbors import LARGE, NeighborIndex
+from ._whitening import COVARIANCE_CONSTRAINTS, Whitening
 
 
-class KNNScorer(BaseScorer):
+class KNNScorer(IncrementalScorer):
     r"""Score by the distance to the nearest training rows.
 
-    .. math:: s(x) = -\sum_{j=1}^{k} \lVert x - x_{(j)} \rVert_2^2
+    .. math:: s(x) = -\sum_{j=1}^{k} d(x, x_{(j)})^2
 
-    with :math:`x_{(j)}` the j-th nearest training row; with ``metric="cosine"`` all rows are scaled
-    to unit length first, so that each term is :math:`2 (1 - \cos(x, x_{(j)}))`.
+    with :math:`x_{(j)}` the j-th nearest training row and the distance d by `metric`:
+
+    - "euclidean": :math:`\lVert x - x_{(j)} \rVert_2`;
+    - "cosine": the same after rows are scaled to unit length, so that the square is
+      :math:`2 (1 - \cos(x, x_{(j)}))`;
+    - "angle": :math:`\arccos \cos(x, x_{(j)})`, in radians;
+    - "mahalanobis": euclidean between whitened rows :math:`\Sigma^{-1/2} (x - \mu)`;
+    - "mahalanobis_cosine": the angle between whitened rows.
+
+    NSA's k-Cos and k-Cos(Mah) are ``KNNScorer(1, metric="angle", aggregation="mean")`` and the same
+    with ``metric="mahalanobis_cosine"``.
 
     A query that equals a training row, but for rounding (128 units in the last place of its type),
     is taken to be that row, which is then not its own neighbour (once: a second copy counts).
-    Scores of training rows, and so the threshold, are leave-one-out.
+    Scores of training rows, and so the threshold, are leave-one-out; mean and covariance of the
+    whitening hold all rows.
 
     Parameters
     ----------
     n_neighbors : int, default=2
-        Number of neighbours k (2 in the papers and their code).
-    metric : {"cosine", "euclidean"}, default="cosine"
+        Number of neighbours k (2 in the papers and their code; 1 in NSA).
+    metric : {"cosine", "euclidean", "angle", "mahalanobis", "mahalanobis_cosine"}, \
+default="cosine"
         "cosine" is the angular form of MSC, 3.3 points better on CIFAR-10 than PANDA's
         "euclidean".
-    aggregation : {"sum_of_squares", "mean"}, default="sum_of_squares"
-        Sum of squared distances (the published code of PANDA and MSC) or mean distance (SPADE).
-        Distances are euclidean, for "cosine" between unit vectors.
+    aggregation : {"sum_of_squares", "mean", "kth"}, default="sum_of_squares"
+        Sum of squared distances (the published code of PANDA and MSC), mean distance (SPADE), or
+        distance to the k-th neighbour.
+    n_centroids : int, optional
+        Search so many centroids of k-means instead of the training rows (MSC, table 6: 100 of them
+        lose 0.2 points on CIFAR-10). For "cosine" and the angles, centroids are scaled to unit
+        length again. Training rows are no neighbours then, so nothing is left out of their scores.
+    index : {"auto", "exact", "ivf", "hnsw"}, default="auto"
+        How neighbours are found. "ivf" (inverted lists of faiss) and "hnsw" (its graph) may miss a
+        neighbour; "exact" never does. "auto" is "exact" up to 200 000 rows and "ivf" beyond, with a
+        warning.
+    shrinkage : "ledoit_wolf" or float in [0, 1], default="ledoit_wolf"
+        Of the covariance, see :class:`~skad.Whitening`; for the "mahalanobis" metrics only.
+    n_components : int, float in (0, 1) or None, default=None
+        Directions kept in whitening, see :class:`~skad.Whitening`.
+    random_state : int, RandomState instance or None, default=0
+        Where k-means starts; nothing else here is random.
     contamination : "auto" or float in (0, 0.5], default="auto"
         Share of the training rows beyond the threshold `offset_`; "auto" is 0.1.
 
     Attributes
     ----------
-    gallery_ : ndarray of shape (n_samples, n_features)
-        The training rows.
+    gallery_ : ndarray of shape (n_samples, n_features) or (n_centroids, n_coordinates)
+        The training rows; with `n_centroids` the centroids, in the coordinates of the metric (of
+        unit length, whitened, or plain). Fewer than `n_centroids` where fewer rows are distinct.
+    index_ : str
+        "exact", "ivf" or "hnsw".
+    whitening_ : Whitening
+        Only for the "mahalanobis" metrics.
     offset_ : float
         Threshold: quantile of the leave-one-out training scores.
     n_features_in_ : int
@@ -54,15 +83,19 @@ class KNNScorer(BaseScorer):
     proposes are measured again in float64, and a query for which float32 can't prove that nothing
     nearer was missed is searched again in float64.
 
+    A zero row has no direction: for "cosine" and "angle" it lies at distance 1 (60 degrees) from
+    every other row.
+
     See Also
     --------
     skad.DN2 : This scorer on the features of a pretrained network.
+    skad.CentroidScorer : Angle to the mean only.
 
     References
     ----------
     Reiss, Cohen, Bergman, Hoshen, "PANDA: Adapting Pretrained Features for Anomaly Detection and
     Segmentation", CVPR 2021. Reiss, Hoshen, "Mean-Shifted Contrastive Loss for Anomaly Detection",
-    AAAI 2023.
+    AAAI 2023. Yousef, Ackermann, Kurup, Bishop, "No Shifted Augmentations (NSA)", section 2.5.
 
     Examples
     --------
@@ -77,10 +110,16 @@ class KNNScorer(BaseScorer):
     """
 
     _parameter_constraints = {  # noqa: RUF012
-        **BaseScorer._parameter_constraints,
+        **IncrementalScorer._parameter_constraints,
+        **COVARIANCE_CONSTRAINTS,
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
-        "metric": [StrOptions({"cosine", "euclidean"})],
-        "aggregation": [StrOptions({"sum_of_squares", "mean"})],
+        "metric": [
+            StrOptions({"cosine", "euclidean", "angle", "mahalanobis", "mahalanobis_cosine"})
+        ],
+        "aggregation": [StrOptions({"sum_of_squares", "mean", "kth"})],
+        "n_centroids": [Interval(Integral, 1, None, closed="left"), None],
+        "index": [StrOptions({"auto", "exact", "ivf", "hnsw"})],
+        "random_state": ["random_state"],
     }
 
     def __init__(
@@ -89,36 +128,158 @@ class KNNScorer(BaseScorer):
         *,
         metric="cosine",
         aggregation="sum_of_squares",
+        n_centroids=None,
+        index="auto",
+        shrinkage="ledoit_wolf",
+        n_components=None,
+        random_state=0,
         contamination="auto",
     ):
         self.n_neighbors = n_neighbors
         self.metric = metric
         self.aggregation = aggregation
+        self.n_centroids = n_centroids
+        self.index = index
+        self.shrinkage = shrinkage
+        self.n_components = n_components
+        self.random_state = random_state
         self.contamination = contamination
 
     def _fit(self, X):
-        if len(X) <= self.n_neighbors:
+        if self.n_centroids is None and len(X) <= self.n_neighbors:
             raise ValueError(
                 f"{type(self).__name__}: n_neighbors={self.n_neighbors} needs at least "
                 f"{self.n_neighbors + 1} training rows, since a row is not its own neighbour; got "
                 f"n_samples = {len(X)}. Give more rows or lower n_neighbors."
             )
-        self.gallery_ = X
-        self._index = NeighborIndex(X, _unit_rows if self.metric == "cosine" else _plain_rows)
+        if self.metric.startswith("mahalanobis"):
+            self.whitening_ = Whitening(
+                shrinkage=self.shrinkage, n_components=self.n_components
+            )._fit(X)
+        if self.n_centroids is None:
+            self.gallery_ = X
+        else:
+            self.gallery_ = self._centroids(X)
+        self.index_ = self._index_for(len(self.gallery_))
+        self._build_index()
+
+    def _centroids(self, X):
+        rows = self._prepare(self._whitened(X))
+        centroids, _ = kmeans(
+            rows, self.n_centroids, random_state=self.random_state, owner=type(self).__name__
+        )
+        return self._prepare(centroids)  # of unit length again, for angles
+
+    def _index_for(self, n_rows):
+        if self.index != "auto":
+            return self.index
+        if n_rows <= LARGE:
+            return "exact"
+        warnings.warn(
+            f"{type(self).__name__}: for {n_rows} rows, more than {LARGE}, index='auto' takes "
+            "'ivf', which may miss a neighbour. index='exact' does not; index='ivf' takes this "
+            "without a warning.",
+            UserWarning,
+            stacklevel=5,
+        )
+        return "ivf"
+
+    def _build_index(self):
+        centroids = self.n_centroids is not None
+        rows = self.gallery_ if centroids else self._whitened(self.gallery_)
+        self._index = NeighborIndex(rows, self._prepare, self.index_)
+
+    def _prepare(self, rows):
+        """Rows between which distances are euclidean."""
+        plain = self.metric in ("euclidean", "mahalanobis")
+        return plain_rows(rows) if plain else unit_rows(rows)
+
+    def _whitened(self, X):
+        return self.whitening_._whiten(X) if self.metric.startswith("mahalanobis") else X
 
     def _score(self, X):
-        squared, _ = self._index.search(X, self.n_neighbors + 1)
-        itself = np.sqrt(squared[:, 0]) <= self._rounding(X)
-        squared = np.where(itself[:, None], squared[:, 1:], squared[:, :-1])
-        if self.aggregation == "mean":
-            return -np.sqrt(squared).mean(axis=1)
-        return -squared.sum(axis=1)
+        distances, _ = self._nearest(X, self._n_neighbors)
+        if self.aggregation == "sum_of_squares":
+            return -np.square(distances).sum(axis=1)
+        return -(distances.mean(axis=1) if self.aggregation == "mean" else distances[:, -1])
 
-    def _rounding(self, X):
-        """Distance that may be left between two computations of the same row."""
-        epsilon = max(np.finfo(X.dtype).eps, np.finfo(self.gallery_.dtype).eps)
-        length = 1.0 if self.metric == "cosine" else np.linalg.norm(X.astype(np.float64), axis=1)
-        return _SAME_ULPS * epsilon * length
+    @property
+    def _n_neighbors(self):
+        return min(self.n_neighbors, len(self.gallery_))
+
+    def _nearest(self, X, n_neighbors):
+        """Distances and places of the nearest gallery rows, without the query itself."""
+        rows = self._whitened(X)
+        if self.n_centroids is not None:
+            squared, places = self._index.search(rows, n_neighbors)
+        else:
+            squared, places = self._index.search(rows, n_neighbors + 1)
+            same = self._is_itself(X, squared, places)
+            skipped = np.where(same.any(axis=1), same.argmax(axis=1), n_neighbors)
+            kept = np.arange(n_neighbors) + (np.arange(n_neighbors) >= skipped[:, None])
+            squared, places = (np.take_along_axis(part, kept, 1) for part in (squared, places))
+        distances = np.sqrt(squared)
+        if self.metric in ("angle", "mahalanobis_cosine"):
+            distances = angle_of(distances)
+        return distances, places
+
+    def _is_itself(self, X, squared, places):
+        """Which of the rows found are the query but for rounding, shape as `places`."""
+        tolerance = same_within(X.dtype, self.gallery_.dtype)
+        if self.metric in ("cosine", "angle"):
+            return np.sqrt(squared) <= tolerance
+        tolerance = tolerance * np.linalg.norm(X.astype(np.float64), axis=1, keepdims=True)
+        if self.metric == "euclidean":
+            return np.sqrt(squared) <= tolerance
+        # Whitening magnifies rounding, so the rows are compared as they came.
+        apart = [np.subtract(X, self.gallery_[column], dtype=np.float64) for column in places.T]
+        return np.stack([np.linalg.norm(rows, axis=1) for rows in apart], axis=1) <= tolerance
+
+    def kneighbors(self, X, n_neighbors=None):
+        """Nearest training rows, the nearest first.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        n_neighbors : int, optional
+            By default the scorer's.
+
+        Returns
+        -------
+        distances : ndarray of float64, shape (n_samples, n_neighbors)
+            By the metric.
+        places : ndarray of int, shape (n_samples, n_neighbors)
+            Rows of `gallery_`: the training rows in their order, without labelled anomalies.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer training rows, or centroids in their place.
+        """
+        X = self._validated(X)
+        if self.n_centroids is not None:
+            raise ValueError(
+                f"{type(self).__name__}: kneighbors needs the training rows, but with "
+                f"n_centroids={self.n_centroids} only centroids are kept. Fit without n_centroids."
+            )
+        n_neighbors = self.n_neighbors if n_neighbors is None else n_neighbors
+        if not 1 <= n_neighbors < len(self.gallery_):
+            raise ValueError(
+                f"{type(self).__name__}: n_neighbors must lie in 1..{len(self.gallery_) - 1}, one "
+                f"less than there are training rows; got {n_neighbors}."
+            )
+        return self._nearest(X, n_neighbors)
+
+    def _obstacle_to_extending(self):
+        if self.n_centroids is not None:
+            return (
+                f"no partial_fit with n_centroids={self.n_centroids}, since the training rows "
+                "behind the centroids are not kept. Use n_centroids=None, or fit to all rows."
+            )
+
+    def _extend(self, X):
+        self._fit(np.concatenate([self.gallery_, X]))
+        return self.gallery_
 
     def __getstate__(self):
         # The index is a second copy of the gallery, in a format that belongs to one faiss version.
@@ -129,21 +290,4 @@ class KNNScorer(BaseScorer):
     def __setstate__(self, state):
         super().__setstate__(state)
         if hasattr(self, "gallery_"):
-            self._fit(self.gallery_)
-
-
-def _plain_rows(X):
-    return X.astype(np.float64)
-
-
-def _unit_rows(X):
-    """Rows of unit length; a zero row stays zero."""
-    X = X.astype(np.float64)
-    # Scaled by the largest value first: the squares of 1e-200 would vanish.
-    X /= _nonzero(np.abs(X).max(axis=1, keepdims=True))
-    X /= _nonzero(np.linalg.norm(X, axis=1, keepdims=True))
-    return X
-
-
-def _nonzero(scale):
-    return np.where(scale == 0, 1.0, scale)
+            self._build_index()

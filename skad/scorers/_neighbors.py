@@ -1,7 +1,9 @@
-"""Exact nearest rows: faiss proposes in float32, float64 measures and checks."""
+"""Nearest rows: faiss proposes in float32, float64 measures and, for an exact index, checks."""
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
+
+from ._blocks import blockwise
 
 # faiss is asked for a few rows more than needed: what lies beyond the last one proves that no
 # nearer row was missed.
@@ -10,12 +12,22 @@ _SPARE = 3
 # Queries farther away than this many radii are searched from here: squares of float32 overflow.
 _FAR = 1e6
 
-# Values that one block of queries may hold, to bound memory (16 MiB in float64).
-_BLOCK_VALUES = 2**21
+# Rows from which an approximate index pays: scoring as many rows again takes minutes otherwise.
+LARGE = 200_000
+
+# Inverted lists looked through for a query, of 4 sqrt(n): faiss' own advice is 4 to 16 times
+# sqrt(n) lists, and this many found at least 0.95 of the neighbours of real features.
+_N_PROBED = 32
+
+# Links of a node of the graph, and width of the search in it.
+_N_LINKS, _SEARCH_WIDTH = 32, 128
 
 
 class NeighborIndex:
-    """Search a gallery for the nearest rows, exact as float64 although faiss works in float32.
+    """Search a gallery for the nearest rows.
+
+    Distances are exact to float64. So are the neighbours of ``kind="exact"``, although faiss works
+    in float32; "ivf" (inverted lists) and "hnsw" (graph) may miss some.
 
     Parameters
     ----------
@@ -23,12 +35,11 @@ class NeighborIndex:
         The rows to search, float32 or float64.
     prepare : callable
         Maps raw rows to the float64 rows between which distances are euclidean.
+    kind : {"exact", "ivf", "hnsw"}
     """
 
-    def __init__(self, gallery, prepare):
-        import faiss
-
-        self._gallery, self._prepare = gallery, prepare
+    def __init__(self, gallery, prepare, kind="exact"):
+        self._gallery, self._prepare, self._kind = gallery, prepare, kind
         rows = prepare(gallery)
         self._center = rows.mean(axis=0)
         rows -= self._center
@@ -36,8 +47,7 @@ class NeighborIndex:
         self._scale = float(np.sqrt(squared_norms.mean())) or 1.0
         self._reach = float(np.sqrt(squared_norms.max())) / self._scale
         rows /= self._scale
-        self._index = faiss.IndexFlatL2(rows.shape[1])
-        self._index.add(rows.astype(np.float32))
+        self._index = _BUILDERS[kind](rows.astype(np.float32))
         self._float64_search = None
 
     def search(self, X, n_neighbors):
@@ -50,12 +60,11 @@ class NeighborIndex:
         rows : ndarray of int, shape (n_queries, n_neighbors)
             Their places in the gallery.
         """
-        block = max(1, _BLOCK_VALUES // (X.shape[1] * (n_neighbors + _SPARE)))
-        parts = [
-            self._search_block(self._prepare(X[i : i + block]), n_neighbors)
-            for i in range(0, len(X), block)
-        ]
-        return tuple(np.concatenate(part) for part in zip(*parts))
+        return blockwise(
+            lambda part: self._search_block(self._prepare(part), n_neighbors),
+            X,
+            X.shape[1] * (n_neighbors + _SPARE),
+        )
 
     def _search_block(self, queries, n_neighbors):
         scaled = (queries - self._center) / self._scale
@@ -63,16 +72,16 @@ class NeighborIndex:
         scaled /= np.maximum(norms / _FAR, 1.0)[:, None]
         n_proposed = min(n_neighbors + _SPARE, len(self._gallery))
         proposed_squared, proposed = self._index.search(scaled.astype(np.float32), n_proposed)
-        squared, rows = self._measure(queries, proposed)
+        missing = (proposed < 0).any(axis=1)  # an approximate index may run out of candidates
+        squared, rows = self._measure(queries, np.maximum(proposed, 0))
         squared, rows = squared[:, :n_neighbors], rows[:, :n_neighbors]
-        if n_proposed < len(self._gallery):
+        again = missing
+        if self._kind == "exact" and n_proposed < len(self._gallery):
             margin = proposed_squared[:, -1] - self._search_error(norms)
             # Beyond _FAR the search ran from elsewhere, and relative error is all that counts.
-            unproven = (squared[:, -1] / self._scale**2 > margin) & (norms <= _FAR)
-            if unproven.any():
-                squared[unproven], rows[unproven] = self._search_float64(
-                    queries[unproven], n_neighbors
-                )
+            again = (squared[:, -1] / self._scale**2 > margin) & (norms <= _FAR)
+        if again.any():
+            squared[again], rows[again] = self._search_float64(queries[again], n_neighbors)
         return squared, rows
 
     def _search_error(self, norms):
@@ -98,3 +107,41 @@ class NeighborIndex:
         return self._measure(
             queries, self._float64_search.kneighbors(scaled, n_neighbors, return_distance=False)
         )
+
+
+def _exact(rows):
+    import faiss
+
+    index = faiss.IndexFlatL2(rows.shape[1])
+    index.add(rows)
+    return index
+
+
+def _inverted_lists(rows):
+    import faiss
+
+    n_rows, n_features = rows.shape
+    n_lists = max(1, min(n_rows // 39, int(4 * np.sqrt(n_rows))))  # faiss wants 39 rows a list
+    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(n_features), n_features, n_lists)
+    index.cp.min_points_per_centroid = 1  # and prints a warning where there are fewer in all
+    index.train(rows)
+    index.add(rows)
+    index.nprobe = min(_N_PROBED, n_lists)
+    return index
+
+
+def _graph(rows):
+    import faiss
+
+    index = faiss.IndexHNSWFlat(rows.shape[1], _N_LINKS)
+    n_threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # the graph depends on the order in which rows come in
+    try:
+        index.add(rows)
+    finally:
+        faiss.omp_set_num_threads(n_threads)
+    index.hnsw.efSearch = _SEARCH_WIDTH
+    return index
+
+
+_BUILDERS = {"exact": _exact, "ivf": _inverted_lists, "hnsw": _graph}

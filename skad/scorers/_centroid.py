@@ -1,0 +1,149 @@
+"""Distance to one centre."""
+
+import numpy as np
+
+from .._compat import StrOptions
+from .._rows import angle_of, plain_rows, unit_rows
+from ._base import BaseScorer
+from ._covariance import Covariance
+from ._moments import Moments
+from ._whitening import COVARIANCE_CONSTRAINTS
+
+
+class CentroidScorer(BaseScorer):
+    r"""Score by the distance to the centre of the training rows.
+
+    With the centre c, by default the mean :math:`\mu` of the training rows, the score is
+
+    - "cosine" (NSA's c-Cos): :math:`-\arccos \cos(x, c)`, in radians;
+    - "mahalanobis_cosine" (NSA's c-Cos(Mah)):
+      :math:`-\arccos \cos(\Sigma^{-1/2} x, \Sigma^{-1/2} c)`;
+    - "euclidean": :math:`-\lVert x - c \rVert`;
+    - "squared_euclidean" (DeepSVDD): :math:`-\lVert x - c \rVert^2`.
+
+    NSA writes c-Cos(Mah) with centred whitening :math:`\Sigma^{-1/2} (x - \mu)`, which takes the
+    mean to the zero vector, with which no vector has an angle. So rows are whitened, but not
+    centred, here.
+
+    Parameters
+    ----------
+    metric : {"cosine", "mahalanobis_cosine", "euclidean", "squared_euclidean"}, default="cosine"
+        See above.
+    center : "mean", "origin" or array-like of shape (n_features,), default="mean"
+        DeepSVDD has its own, fixed before training. The origin has no direction, so it serves the
+        euclidean metrics only.
+    shrinkage : "ledoit_wolf" or float in [0, 1], default="ledoit_wolf"
+        Of the covariance, see :class:`~skad.Whitening`; for "mahalanobis_cosine" only.
+    n_components : int, float in (0, 1) or None, default=None
+        Directions kept in whitening, see :class:`~skad.Whitening`.
+    contamination : "auto" or float in (0, 0.5], default="auto"
+        Share of the training rows beyond the threshold `offset_`; "auto" is 0.1.
+
+    Attributes
+    ----------
+    center_ : ndarray of float64, shape (n_features,)
+        The centre.
+    offset_ : float
+        Threshold: quantile of the training scores.
+    n_features_in_ : int
+        Number of features.
+
+    See Also
+    --------
+    skad.KNNScorer : Nearest rows, which cost a search but score better (PANDA: 96.2 against 94.2).
+    skad.GaussianScorer : Mahalanobis distance to the mean.
+
+    References
+    ----------
+    Yousef, Ackermann, Kurup, Bishop, "No Shifted Augmentations (NSA)", section 2.5. Ruff et al.,
+    "Deep One-Class Classification", ICML 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skad import CentroidScorer
+    >>> scorer = CentroidScorer().fit([[1.0, 0.9], [1.0, 1.1], [2.0, 2.0]])
+    >>> np.degrees(scorer.score_samples([[3.0, 3.0], [1.0, 0.0]])).round(3) + 0.0
+    array([  0., -45.])
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        **BaseScorer._parameter_constraints,
+        **COVARIANCE_CONSTRAINTS,
+        "metric": [StrOptions({"cosine", "mahalanobis_cosine", "euclidean", "squared_euclidean"})],
+        "center": [StrOptions({"mean", "origin"}), "array-like"],
+    }
+
+    def __init__(
+        self,
+        metric="cosine",
+        *,
+        center="mean",
+        shrinkage="ledoit_wolf",
+        n_components=None,
+        contamination="auto",
+    ):
+        self.metric = metric
+        self.center = center
+        self.shrinkage = shrinkage
+        self.n_components = n_components
+        self.contamination = contamination
+
+    def _fit(self, X):
+        self.center_ = self._find_center(X)
+        self._is_angle = self.metric.endswith("cosine")
+        if self._is_angle and not self.center_.any():
+            raise ValueError(
+                f"{type(self).__name__}: the centre is the zero vector, which has no direction, so "
+                f"metric='{self.metric}' has no angle to it. Use a euclidean metric."
+            )
+        if self.metric == "mahalanobis_cosine":
+            covariance = Covariance.estimate(
+                [Moments.of(X)],
+                shrinkage=self.shrinkage,
+                n_components=self.n_components,
+                owner=type(self).__name__,
+            )
+            # With the centre among the directions, a remainder is orthogonal to it.
+            self.covariance_ = covariance.extended(self.center_)
+
+    def _find_center(self, X):
+        n_features = X.shape[1]
+        if isinstance(self.center, str):
+            return (
+                np.zeros(n_features)
+                if self.center == "origin"
+                else X.mean(axis=0, dtype=np.float64)
+            )
+        center = np.asarray(self.center, dtype=np.float64)
+        if center.shape != (n_features,) or not np.isfinite(center).all():
+            raise ValueError(
+                f"{type(self).__name__}: center must hold {n_features} finite numbers, one a "
+                f"feature; got shape {center.shape}. Or use center='mean'."
+            )
+        return center
+
+    def _score(self, X):
+        return self._distances(X, self.center_)
+
+    def _training_scores(self, X):
+        if not isinstance(self.center, str) or self.center == "origin" or len(X) < 2:
+            return self._score(X)
+        # The mean of the other rows; the covariance still holds them all.
+        return self._distances(X, self.center_ + (self.center_ - X) / (len(X) - 1))
+
+    def _distances(self, X, centers):
+        """Negative distance of each row to its centre, or to the one centre."""
+        if self._is_angle:
+            rows, centers = (
+                unit_rows(self._whitened(points)) for points in (X, np.atleast_2d(centers))
+            )
+            return -angle_of(np.linalg.norm(rows - centers, axis=1))
+        apart = np.subtract(X, centers, dtype=np.float64)
+        squared = np.einsum("nd,nd->n", apart, apart)
+        return -squared if self.metric == "squared_euclidean" else -np.sqrt(squared)
+
+    def _whitened(self, X):
+        if self.metric == "mahalanobis_cosine":
+            return self.covariance_.whiten(X, 0.0)
+        return plain_rows(X)

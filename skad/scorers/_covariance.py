@@ -1,0 +1,173 @@
+"""A covariance matrix as its eigenvectors, shrunken or truncated; d x d only where n > d."""
+
+import numpy as np
+from scipy import linalg
+
+from ._blocks import blockwise
+
+
+class Covariance:
+    """Variances along orthonormal directions, and one variance for all that is orthogonal to them.
+
+    Parameters
+    ----------
+    directions : ndarray of shape (n_features, n_directions)
+        Orthonormal columns.
+    variances : ndarray of shape (n_directions,)
+        Positive.
+    rest : float
+        Variance of every direction orthogonal to these; 0 where what lies there is left out.
+    """
+
+    def __init__(self, directions, variances, rest):
+        self.directions, self.variances, self.rest = directions, variances, rest
+        if not self._has_rest:
+            self._projection = directions / np.sqrt(variances)
+
+    @classmethod
+    def estimate(cls, moments, *, shrinkage, n_components, owner):
+        """Covariance of rows about the means of their groups.
+
+        Parameters
+        ----------
+        moments : list of Moments
+            One entry a group.
+        shrinkage : "ledoit_wolf" or float in [0, 1]
+            Share of the mean variance that is mixed in, for all directions alike.
+        n_components : int, float or None
+            Number of directions kept, or share of the variance that they hold; None for all.
+        owner : str
+            Named in errors.
+
+        Returns
+        -------
+        covariance : Covariance
+        """
+        n_rows, n_features = sum(m.count for m in moments), len(moments[0].first)
+        directions, variances = _principal(moments, n_rows, n_features)
+        if not len(variances):
+            raise ValueError(
+                f"{owner}: no two training rows of a group differ (n_samples = {n_rows}, "
+                f"n_features = {n_features}), so there is no covariance. Give rows that differ."
+            )
+        if shrinkage == "ledoit_wolf":
+            quartic = sum(m.centered_quartic() for m in moments) / n_rows
+            shrinkage = _ledoit_wolf(variances, quartic, n_rows, n_features)
+        rest = shrinkage * variances.sum() / n_features
+        if n_components is not None:
+            kept = _n_kept(variances, n_components)
+            directions, variances = directions[:, :kept], variances[:kept]
+            return cls(directions, (1.0 - shrinkage) * variances + rest, 0.0)
+        if rest == 0 and len(variances) < n_features:
+            raise ValueError(
+                f"{owner}: the covariance of {n_rows} rows is singular, of rank {len(variances)} "
+                f"in {n_features} dimensions, with shrinkage {shrinkage:g}. Shrink it (a number "
+                "above 0; Ledoit and Wolf find none to be needed for two rows, say), truncate it "
+                "(n_components), or give more rows."
+            )
+        return cls(directions, (1.0 - shrinkage) * variances + rest, rest)
+
+    def extended(self, vector):
+        """The same covariance, with the part of a vector that is orthogonal as one more direction.
+
+        Without shrinkage that part is left out as before.
+        """
+        remainder = vector - self.directions @ (self.directions.T @ vector)
+        remainder -= self.directions @ (self.directions.T @ remainder)
+        length = np.linalg.norm(remainder)
+        if not self._has_rest or length <= 1e-12 * np.linalg.norm(vector):
+            return self
+        directions = np.column_stack([self.directions, remainder / length])
+        return type(self)(directions, np.append(self.variances, self.rest), self.rest)
+
+    @property
+    def _has_rest(self):
+        return self.rest > 0 and self.directions.shape[1] < len(self.directions)
+
+    @property
+    def n_coordinates(self):
+        """Number of columns that `whiten` gives."""
+        return len(self.variances) + self._has_rest
+
+    @property
+    def log_determinant(self):
+        """Logarithm of the determinant, in the space that is not left out."""
+        n_rest = len(self.directions) - len(self.variances) if self._has_rest else 0
+        return float(np.log(self.variances).sum() + (n_rest and n_rest * np.log(self.rest)))
+
+    @property
+    def n_dimensions(self):
+        """Dimensions of the space that is not left out."""
+        return len(self.directions) if self._has_rest else len(self.variances)
+
+    def whiten(self, X, center):
+        """Coordinates in which the covariance is the identity.
+
+        The last one, where the directions do not span the space, is the length of the remainder:
+        enough for lengths, and for distances and angles to rows that have no remainder.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+        center : ndarray of shape (n_features,) or float
+
+        Returns
+        -------
+        coordinates : ndarray of float64, shape (n_samples, n_coordinates)
+        """
+        return blockwise(lambda part: self._whiten(part, center), X, X.shape[1])
+
+    def _whiten(self, X, center):
+        rows = np.subtract(X, center, dtype=np.float64)
+        if not self._has_rest:
+            return rows @ self._projection
+        coordinates = rows @ self.directions
+        rows -= coordinates @ self.directions.T
+        remainder = np.linalg.norm(rows, axis=1) / np.sqrt(self.rest)
+        return np.column_stack([coordinates / np.sqrt(self.variances), remainder])
+
+    def squared_lengths(self, X, center):
+        """Squared Mahalanobis distance of each row to `center`, shape (n_samples,)."""
+
+        def lengths(part):
+            whitened = self._whiten(part, center)
+            return np.einsum("nd,nd->n", whitened, whitened)
+
+        return blockwise(lengths, X, X.shape[1])
+
+
+def _principal(moments, n_rows, n_features):
+    """Directions of variance, largest first, and the variances; those without are left out."""
+    if n_rows <= n_features:
+        rows = np.concatenate([m.centered_rows() for m in moments])
+        _, singular, transposed = linalg.svd(rows, full_matrices=False)
+        directions, variances = transposed.T, singular**2 / n_rows
+    else:
+        scatter = sum(m.centered_scatter() for m in moments)
+        variances, directions = linalg.eigh(scatter / n_rows)
+        variances, directions = variances[::-1], directions[:, ::-1]
+    # What is left of rows that are equal but for rounding, as the mean itself is rounded.
+    size = max(np.abs(m.mean).max() for m in moments)
+    smallest = max(n_rows, n_features) * np.finfo(np.float64).eps * variances[0]
+    smallest = max(smallest, (np.finfo(np.float64).eps * size) ** 2 * n_features)
+    kept = variances > smallest
+    return directions[:, kept], variances[kept]
+
+
+def _ledoit_wolf(variances, quartic, n_rows, n_features):
+    """Shrinkage of Ledoit and Wolf (2004) from eigenvalues and the mean fourth power of lengths."""
+    squares = np.square(variances).sum()
+    mean = variances.sum() / n_features
+    distance = (squares - n_features * mean**2) / n_features
+    noise = (quartic - squares) / (n_rows * n_features)
+    if noise <= 1e-12 * distance or distance <= 0:
+        return 0.0  # but for rounding: with two rows, say, which lie on one line
+    return float(min(noise / distance, 1.0))
+
+
+def _n_kept(variances, n_components):
+    """How many of the directions to keep."""
+    if isinstance(n_components, float):
+        held = np.cumsum(variances) / variances.sum()
+        return int(np.searchsorted(held, n_components * (1 - 1e-12)) + 1)
+    return min(n_components, len(variances))

@@ -1,0 +1,164 @@
+"""NSA's ensemble of layers and metrics."""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import clone
+
+from .._compat import StrOptions
+from .._rows import nonzero
+from ._base import BaseScorer
+from ._centroid import CentroidScorer
+from ._knn import KNNScorer
+
+# Shares of the training scores between which "quantile" scales, so that a few outliers among the
+# training rows do not set the range.
+_QUANTILES = (0.05, 0.95)
+
+
+class EnsembleScorer(BaseScorer):
+    r"""Score by the sum of several scores of several layers.
+
+    .. math:: s(x) = \sum_{l, m} \frac{s_{lm}(x_l) - \min s_{lm}}{\max s_{lm} - \min s_{lm}}
+
+    over layers ("taps") l, whose features :math:`x_l` lie side by side in the columns of X, and
+    scorers m. Minimum and maximum are those of the training scores, leave-one-out; scores of new
+    rows are not clipped to them.
+
+    Parameters
+    ----------
+    scorers : "ens", "sum" or list of scorers, default="ens"
+        - "ens": the paper's Ens.: k-Cos and k-Cos(Mah) for taps that are flattened maps
+          (`map_taps`), c-Cos and c-Cos(Mah) for the others.
+        - "sum": k-Cos + k-Cos(Mah) of every tap, added as they are; the paper's best figure.
+        - a list: these scorers, cloned, for every tap. Estimators that are not skad's come in a
+          :class:`~skad.SklearnScorer`.
+    tap_widths : array-like of int, optional
+        Number of columns of each tap, in order, such as `FeatureExtractor.tap_widths_`. By default
+        all columns are one tap.
+    map_taps : array-like of int, default=()
+        Places in `tap_widths` of the taps that are flattened maps, for "ens".
+    scaling : {"auto", "range", "quantile", "none"}, default="auto"
+        "range": as above. "quantile": 5 and 95 % quantiles in the place of minimum and maximum, for
+        training rows that hold outliers. "none": scores are added as they are. "auto" is "none" for
+        ``scorers="sum"``, otherwise "range".
+    contamination : "auto" or float in (0, 0.5], default="auto"
+        Share of the training rows beyond the threshold `offset_`; "auto" is 0.1.
+
+    Attributes
+    ----------
+    members_ : list of tuple (slice, scorer)
+        Columns and fitted scorer of each term.
+    ranges_ : ndarray of float64, shape (n_members, 2)
+        What is subtracted from each term, and divided into it.
+    offset_ : float
+        Threshold: quantile of the training scores.
+    n_features_in_ : int
+        Number of features.
+
+    See Also
+    --------
+    skad.FeatureExtractor : ``layers=`` puts several layers side by side.
+
+    References
+    ----------
+    Yousef, Ackermann, Kurup, Bishop, "No Shifted Augmentations (NSA)", feature ensembling.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skad import EnsembleScorer
+    >>> X = np.random.RandomState(0).normal(1.0, 0.1, (100, 6))
+    >>> scorer = EnsembleScorer(tap_widths=[2, 4]).fit(X)
+    >>> len(scorer.members_)
+    4
+    >>> scorer.predict([[1, 1, 1, 1, 1, 1], [1, 1, -1, 1, 1, 1]])
+    array([ 1, -1])
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        **BaseScorer._parameter_constraints,
+        "scorers": [StrOptions({"ens", "sum"}), list, tuple],
+        "tap_widths": ["array-like", None],
+        "map_taps": ["array-like"],
+        "scaling": [StrOptions({"auto", "range", "quantile", "none"})],
+    }
+
+    def __init__(
+        self,
+        scorers="ens",
+        *,
+        tap_widths=None,
+        map_taps=(),
+        scaling="auto",
+        contamination="auto",
+    ):
+        self.scorers = scorers
+        self.tap_widths = tap_widths
+        self.map_taps = map_taps
+        self.scaling = scaling
+        self.contamination = contamination
+
+    def _fit(self, X):
+        self.members_, ranges = [], []
+        for tap, columns in enumerate(self._taps(X.shape[1])):
+            part = np.ascontiguousarray(X[:, columns])
+            for scorer in self._scorers_of(tap):
+                scorer.fit(part)
+                self.members_.append((columns, scorer))
+                ranges.append(self._range(scorer._training_scores(part)))
+        self.ranges_ = np.array(ranges)
+
+    def _taps(self, n_features):
+        """Columns of each tap."""
+        widths = [n_features] if self.tap_widths is None else list(self.tap_widths)
+        name = type(self).__name__
+        if any(not isinstance(width, Integral) or width < 1 for width in widths):
+            raise ValueError(
+                f"{name}: tap_widths must be whole numbers from 1 up; got {widths}. Leave out taps "
+                "without columns."
+            )
+        if sum(widths) != n_features:
+            raise ValueError(
+                f"{name}: tap_widths {widths} add up to {sum(widths)}, but X has {n_features} "
+                "features. Give the number of columns of each tap, in order."
+            )
+        if not set(self.map_taps) <= set(range(len(widths))):
+            raise ValueError(
+                f"{name}: map_taps must be places in tap_widths, 0..{len(widths) - 1}; got "
+                f"{list(self.map_taps)}."
+            )
+        ends = np.cumsum(widths)
+        return [slice(int(end - width), int(end)) for end, width in zip(ends, widths)]
+
+    def _scorers_of(self, tap):
+        """Unfitted scorers of a tap."""
+        if self.scorers == "sum" or (self.scorers == "ens" and tap in set(self.map_taps)):
+            metrics = ("angle", "mahalanobis_cosine")
+            return [KNNScorer(1, metric=metric, aggregation="mean") for metric in metrics]
+        if self.scorers == "ens":
+            return [CentroidScorer(metric) for metric in ("cosine", "mahalanobis_cosine")]
+        strangers = [scorer for scorer in self.scorers if not isinstance(scorer, BaseScorer)]
+        if strangers or not self.scorers:
+            raise ValueError(
+                f"{type(self).__name__}: scorers must be 'ens', 'sum' or a list of one scorer of "
+                f"skad or more; got {strangers or 'an empty list'}. Put other estimators into "
+                "skad.SklearnScorer."
+            )
+        return [clone(scorer) for scorer in self.scorers]
+
+    def _range(self, scores):
+        """Lower end and width of the training scores."""
+        scaling = self.scaling
+        if scaling == "auto":
+            scaling = "none" if self.scorers == "sum" else "range"
+        if scaling == "none":
+            return 0.0, 1.0
+        low, high = np.quantile(scores, _QUANTILES if scaling == "quantile" else (0.0, 1.0))
+        return low, float(nonzero(high - low))
+
+    def _score(self, X):
+        total = np.zeros(len(X))
+        for (columns, scorer), (low, width) in zip(self.members_, self.ranges_):
+            total += (scorer._score(np.ascontiguousarray(X[:, columns])) - low) / width
+        return total

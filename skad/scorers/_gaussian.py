@@ -1,0 +1,279 @@
+"""Gaussians: Mahalanobis distance, by class, by cluster, or as a density."""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils.metaestimators import available_if
+
+from .._compat import Interval, StrOptions, fit_context
+from .._rows import plain_rows, unit_rows
+from ._base import IncrementalScorer, can_extend
+from ._blocks import blockwise
+from ._covariance import Covariance
+from ._kmeans import kmeans
+from ._moments import Moments
+from ._whitening import COVARIANCE_CONSTRAINTS
+
+# Rows that stand for all rows seen when partial_fit sets the threshold anew.
+_N_KEPT = 2048
+
+
+class GaussianScorer(IncrementalScorer):
+    r"""Score by Gaussians fitted to the training rows.
+
+    .. math:: s(x) = -\min_c \; (x - \mu_c)^T \Sigma_c^{-1} (x - \mu_c)
+
+    over the means :math:`\mu_c` of one group (by default), of classes (`class_labels` in `fit`) or
+    of clusters of k-means (`n_clusters`), with one covariance of all rows about their means
+    ("tied") or one for each group ("full"). The published forms:
+
+    - Mahalanobis distance, class-conditional (Lee et al.): `class_labels`, "tied";
+    - SSD: ``GaussianScorer(n_clusters, covariance_type="full", normalize=True)``. Its
+      standardisation changes nothing, as the distance is invariant to it, but for shrinkage;
+    - GDE (DROC, NSA): ``GaussianScorer(normalize=True, log_likelihood=True)``.
+
+    Parameters
+    ----------
+    n_clusters : int, default=1
+        Clusters of k-means, each with its own mean (SSD; 1 is its default).
+    covariance_type : {"tied", "full"}, default="tied"
+        One covariance for all groups (Lee et al.), or one for each (SSD).
+    shrinkage : "ledoit_wolf" or float in [0, 1], default="ledoit_wolf"
+        Of the covariance towards the mean variance. The papers' codes take pseudo-inverses, or
+        nothing; with n < 5 d rows, shrinkage is far better.
+    n_components : int, float in (0, 1) or None, default=None
+        Keep so many directions of largest variance, or as many as hold this share of it.
+    normalize : bool, default=False
+        Scale rows to unit length first (SSD, GDE).
+    log_likelihood : bool, default=False
+        Score :math:`-\tfrac12 (m^2 + \log\det\Sigma + d \log 2\pi)`, with m the Mahalanobis
+        distance, instead of :math:`-m^2`. It ranks differently only where covariances differ.
+    random_state : int, RandomState instance or None, default=0
+        Where k-means starts; nothing else here is random.
+    contamination : "auto" or float in (0, 0.5], default="auto"
+        Share of the training rows beyond the threshold `offset_`; "auto" is 0.1.
+
+    Attributes
+    ----------
+    means_ : ndarray of float64, shape (n_groups, n_features)
+        Mean of each group.
+    covariances_ : list
+        The one covariance, or that of each group.
+    classes_ : ndarray of shape (n_groups,)
+        Class of each group, only with `class_labels`.
+    offset_ : float
+        Threshold: quantile of the training scores. Training rows took part in the fit and score too
+        well where rows are few for the features; :class:`~skad.ConformalDetector` has thresholds
+        that hold for new rows.
+    n_features_in_ : int
+        Number of features.
+
+    Notes
+    -----
+    `partial_fit` keeps moments of all rows (up to the fourth, which Ledoit and Wolf's formula
+    needs), so the result is that of one `fit`, whatever the batches and their order, but for
+    rounding. The threshold then rests on 2 048 of the rows seen, chosen by their content.
+
+    No matrix larger than the training rows is formed where these are no more than the features.
+
+    See Also
+    --------
+    skad.Whitening : The transformation behind this.
+    skad.KDEScorer : DROC's other density.
+
+    References
+    ----------
+    Lee, Lee, Lee, Shin, "A Simple Unified Framework for Detecting Out-of-Distribution Samples and
+    Adversarial Attacks", NeurIPS 2018. Sehwag, Chiang, Mittal, "SSD: A Unified Framework for
+    Self-Supervised Outlier Detection", ICLR 2021. Sohn, Li, Yoon, Jin, Pfister, "Learning and
+    Evaluating Representations for Deep One-class Classification", ICLR 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skad import GaussianScorer
+    >>> X = np.random.RandomState(0).normal(size=(500, 2)) * [1, 100]
+    >>> scorer = GaussianScorer(shrinkage=0.0).fit(X)
+    >>> scorer.score_samples([[0, 300], [3, 0], [30, 0]]).round()
+    array([  -9.,  -10., -954.])
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        **IncrementalScorer._parameter_constraints,
+        **COVARIANCE_CONSTRAINTS,
+        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions({"tied", "full"})],
+        "normalize": ["boolean"],
+        "log_likelihood": ["boolean"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_clusters=1,
+        *,
+        covariance_type="tied",
+        shrinkage="ledoit_wolf",
+        n_components=None,
+        normalize=False,
+        log_likelihood=False,
+        random_state=0,
+        contamination="auto",
+    ):
+        self.n_clusters = n_clusters
+        self.covariance_type = covariance_type
+        self.shrinkage = shrinkage
+        self.n_components = n_components
+        self.normalize = normalize
+        self.log_likelihood = log_likelihood
+        self.random_state = random_state
+        self.contamination = contamination
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, *, class_labels=None):
+        """Estimate means and covariances.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features of normal samples.
+        y : array-like of shape (n_samples,), optional
+            Rows labelled -1 (or True) are left out.
+        class_labels : array-like of shape (n_samples,), optional
+            Class of each row, true or pseudo, for one mean a class; `n_clusters` must be 1.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If a covariance is zero, or singular and neither shrunken nor truncated; if there are
+            fewer rows than clusters.
+        """
+        return self._fit_normal(X, y, class_labels=class_labels)
+
+    def _obstacle_to_extending(self):
+        if self.n_clusters > 1:
+            return (
+                f"no partial_fit with n_clusters={self.n_clusters}, since rows that are gone can't "
+                "be clustered again. Use n_clusters=1, or fit to all rows."
+            )
+
+    @available_if(can_extend)
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, *, class_labels=None):
+        """Learn from more rows, as if they had been there in `fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features of normal samples. The first batch must do for a fit of its own.
+        y : array-like of shape (n_samples,), optional
+            Rows labelled -1 (or True) are left out.
+        class_labels : array-like of shape (n_samples,), optional
+            Class of each row, if the first batch had them; new classes may come.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        AttributeError
+            If `n_clusters` is not 1: rows that are gone can't be clustered again.
+        """
+        return self._extend_normal(X, y, class_labels=class_labels)
+
+    def _fit(self, X, class_labels=None):
+        for name in ("_moments", "_kept", "classes_"):
+            vars(self).pop(name, None)
+        self._extend(X, class_labels)
+
+    def _extend(self, X, class_labels=None):
+        known = getattr(self, "_moments", {})
+        self._check_groups(bool(known), class_labels)
+        rows = self._prepare(X)
+        if class_labels is not None:
+            names, groups = np.unique(class_labels, return_inverse=True)
+        elif self.n_clusters > 1:
+            groups = kmeans(
+                rows, self.n_clusters, random_state=self.random_state, owner=type(self).__name__
+            )[1]
+            names = np.unique(groups)
+        else:
+            names, groups = np.array([None]), np.zeros(len(rows), dtype=int)
+        moments = dict(known)
+        for i, name in enumerate(names.tolist()):
+            group = rows[groups == i] if len(names) > 1 else rows
+            moments[name] = moments[name].extended(group) if name in moments else Moments.of(group)
+        self._moments = dict(sorted(moments.items())) if len(moments) > 1 else moments
+        if class_labels is not None:
+            self.classes_ = np.array(list(self._moments))
+        self._estimate()
+        self._kept = _sample(X, getattr(self, "_kept", X[:0]))
+        return self._kept if known else X
+
+    def _check_groups(self, again, class_labels):
+        owner = type(self).__name__
+        if self.n_clusters > 1 and class_labels is not None:
+            raise ValueError(
+                f"{owner}: class_labels needs n_clusters=1; got n_clusters={self.n_clusters}. "
+                "Either give the classes of the rows, or let fit cluster them."
+            )
+        if again and hasattr(self, "classes_") != (class_labels is not None):
+            raise ValueError(
+                f"{owner}: class_labels must come with every batch or with none; this one is "
+                f"{'without' if class_labels is None else 'with'} them, unlike the first."
+            )
+
+    def _estimate(self):
+        """Means and covariances from the moments."""
+        moments = list(self._moments.values())
+        self.means_ = np.stack([m.mean for m in moments])
+        tied = self.covariance_type == "tied"
+        self.covariances_ = [
+            Covariance.estimate(
+                group,
+                shrinkage=self.shrinkage,
+                n_components=self.n_components,
+                owner=type(self).__name__,
+            )
+            for group in ([moments] if tied else [[m] for m in moments])
+        ]
+
+    def _prepare(self, X):
+        return unit_rows(X) if self.normalize else X
+
+    def _score(self, X):
+        rows = self._prepare(X)
+        covariances = self.covariances_ * (len(self.means_) if len(self.covariances_) == 1 else 1)
+        scores = np.full(len(rows), -np.inf)
+        for mean, covariance in zip(self.means_, covariances):
+            score = -covariance.squared_lengths(rows, mean)
+            if self.log_likelihood:
+                constant = covariance.n_dimensions * np.log(2.0 * np.pi)
+                score = 0.5 * (score - covariance.log_determinant - constant)
+            np.maximum(scores, score, out=scores)
+        return scores
+
+
+def _sample(X, kept):
+    """Those of the rows that stand for all: the first by a hash of their content.
+
+    The choice is random, as the hash is, yet does not depend on batches and order.
+    """
+    rows = np.concatenate([kept, X]) if len(kept) else X
+    if len(rows) <= _N_KEPT:
+        return rows
+    priority = blockwise(_hash_of_rows, rows, rows.shape[1])
+    return rows[np.argsort(priority, kind="stable")[:_N_KEPT]]
+
+
+def _hash_of_rows(X):
+    words = (plain_rows(X) + 0.0).view(np.uint64)  # one zero only
+    odd = np.random.RandomState(0).randint(2**63, size=words.shape[1], dtype=np.uint64) * 2 + 1
+    mixed = ((words ^ (words >> np.uint64(31))) * odd).sum(axis=1, dtype=np.uint64)
+    mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    return mixed ^ (mixed >> np.uint64(32))

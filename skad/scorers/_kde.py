@@ -1,0 +1,97 @@
+"""Kernel density on the sphere."""
+
+from numbers import Real
+
+import numpy as np
+from scipy.special import logsumexp
+
+from .._compat import Interval, StrOptions
+from .._rows import same_within, unit_rows
+from ._base import BaseScorer
+from ._blocks import blockwise
+
+
+class KDEScorer(BaseScorer):
+    r"""Score by a Gaussian kernel density of directions: DROC's KDE.
+
+    With rows scaled to unit length,
+
+    .. math:: s(x) = \frac{1}{\gamma} \log \sum_i \exp\bigl(2 \gamma \cos(x, x_i)\bigr),
+
+    the logarithm of the kernel :math:`\exp(-\gamma \lVert x - x_i \rVert^2)`, summed over the
+    training rows, but for a constant.
+
+    A query that equals a training row but for rounding leaves that row out (once), so scores of
+    training rows are leave-one-out.
+
+    Parameters
+    ----------
+    gamma : "scale" or float, default="scale"
+        Width of the kernel; "scale" is :math:`10 / (d \operatorname{var})` with the variance of all
+        values of all unit training rows (DROC's code).
+    contamination : "auto" or float in (0, 0.5], default="auto"
+        Share of the training rows beyond the threshold `offset_`; "auto" is 0.1.
+
+    Attributes
+    ----------
+    gamma_ : float
+        The width.
+    gallery_ : ndarray of float64, shape (n_samples, n_features)
+        The training rows, of unit length.
+    offset_ : float
+        Threshold: quantile of the leave-one-out training scores.
+    n_features_in_ : int
+        Number of features.
+
+    See Also
+    --------
+    skad.GaussianScorer : DROC's GDE, with ``normalize=True, log_likelihood=True``.
+    skad.KNNScorer : The limit of a narrow kernel.
+
+    References
+    ----------
+    Sohn, Li, Yoon, Jin, Pfister, "Learning and Evaluating Representations for Deep One-class
+    Classification", ICLR 2021, section 3.
+
+    Examples
+    --------
+    >>> from skad import KDEScorer
+    >>> scorer = KDEScorer(gamma=5.0).fit([[1.0, 0.0], [1.0, 0.1], [1.0, -0.1]])
+    >>> scorer.score_samples([[2.0, 0.05], [0.0, 1.0]]).round(2)
+    array([2.21, 0.28])
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        **BaseScorer._parameter_constraints,
+        "gamma": [StrOptions({"scale"}), Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(self, gamma="scale", *, contamination="auto"):
+        self.gamma = gamma
+        self.contamination = contamination
+
+    def _fit(self, X):
+        if len(X) < 2:
+            raise ValueError(
+                f"{type(self).__name__}: needs at least 2 training rows, since a row leaves itself "
+                "out; got n_samples = 1."
+            )
+        self.gallery_ = unit_rows(X)
+        self._dtype = X.dtype
+        if self.gamma == "scale":
+            # One and the same direction, all values equal: any width will do.
+            self.gamma_ = 10.0 / (self.gallery_.shape[1] * self.gallery_.var() or 1.0)
+        else:
+            self.gamma_ = float(self.gamma)
+
+    def _score(self, X):
+        return blockwise(self._score_block, X, max(self.gallery_.shape))
+
+    def _score_block(self, X):
+        rows = unit_rows(X)
+        cosines = rows @ self.gallery_.T
+        nearest = cosines.argmax(axis=1)
+        apart = np.linalg.norm(rows - self.gallery_[nearest], axis=1)
+        itself = np.flatnonzero(apart <= same_within(X.dtype, self._dtype))
+        cosines[itself, nearest[itself]] = -np.inf
+        return logsumexp(2.0 * self.gamma_ * cosines, axis=1) / self.gamma_

@@ -1,0 +1,148 @@
+"""Whitening as a transformer."""
+
+from numbers import Integral, Real
+
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .._compat import Interval, StrOptions, fit_context
+from .._fitting import unchanged_on_error
+from .._labels import has_anomaly_labels, normal_rows
+from ._covariance import Covariance
+from ._moments import Moments
+
+# Shared by the scorers that whiten.
+COVARIANCE_CONSTRAINTS = {
+    "shrinkage": [StrOptions({"ledoit_wolf"}), Interval(Real, 0, 1, closed="both")],
+    "n_components": [
+        Interval(Integral, 1, None, closed="left"),
+        Interval(Real, 0, 1, closed="neither"),
+        None,
+    ],
+}
+
+
+class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    r"""Turn features into coordinates in which the training rows have covariance one.
+
+    With eigenvectors :math:`V` and eigenvalues :math:`s` of the covariance of the training rows,
+    of mean :math:`\mu`, and shrinkage :math:`\lambda`,
+
+    .. math::
+        u = \Lambda^{-1/2} V^T (x - \mu), \qquad
+        \Lambda = (1 - \lambda)\, s + \lambda\, \bar s,
+
+    where :math:`\bar s` is the mean variance over all d features.
+
+    Parameters
+    ----------
+    shrinkage : "ledoit_wolf" or float in [0, 1], default="ledoit_wolf"
+        :math:`\lambda`; 0 is the plain (biased) covariance, with which the training rows come out
+        with exactly the identity as their covariance. NSA gives none; without it all training
+        rows are equally far from each other where they are no more than the features.
+    n_components : int, float in (0, 1) or None, default=None
+        Keep so many directions of largest variance (at most the rank), or as many as hold this
+        share of the variance, and drop the rest.
+
+    Attributes
+    ----------
+    mean_ : ndarray of float64, shape (n_features,)
+        Mean of the training rows.
+    covariance_ : object
+        Directions and their variances.
+    n_features_in_ : int
+        Number of features.
+
+    Notes
+    -----
+    Where the training rows do not span the space (no more rows than features, say), shrinkage gives
+    one and the same variance to all directions beyond their span. The last column then holds the
+    length of the part of a row that lies there: distances and angles to training rows are those of
+    the full :math:`\Sigma^{-1/2}(x - \mu)`, and no matrix larger than the training rows is formed.
+
+    See Also
+    --------
+    skad.KNNScorer : ``metric="mahalanobis"`` and ``"mahalanobis_cosine"`` whiten on their own.
+
+    References
+    ----------
+    Ledoit, Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", Journal
+    of Multivariate Analysis 2004. Yousef, Ackermann, Kurup, Bishop, "No Shifted Augmentations
+    (NSA)", section 2.5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skad import Whitening
+    >>> X = np.random.RandomState(0).normal(size=(200, 2)) * [1, 100]
+    >>> whitened = Whitening(shrinkage=0.0).fit_transform(X)
+    >>> np.cov(whitened.T, bias=True).round(6) + 0.0
+    array([[1., 0.],
+           [0., 1.]])
+    """
+
+    _parameter_constraints = COVARIANCE_CONSTRAINTS
+
+    def __init__(self, *, shrinkage="ledoit_wolf", n_components=None):
+        self.shrinkage = shrinkage
+        self.n_components = n_components
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn mean and covariance.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features of normal samples.
+        y : array-like of shape (n_samples,), optional
+            Rows labelled -1 (or True) are left out; labels of another kind are not used.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If `X` is empty, holds NaN or infinity, or has no two rows that differ; if the
+            covariance is singular and neither shrunken nor truncated.
+        """
+        with unchanged_on_error(self):
+            X = validate_data(self, X, dtype=("float64", "float32"))
+            labels = y if has_anomaly_labels(y) else None
+            self._fit(X[normal_rows(X, labels, owner=type(self).__name__)])
+        return self
+
+    def _fit(self, X):
+        moments = Moments.of(X)
+        self.mean_ = moments.mean
+        self.covariance_ = Covariance.estimate(
+            [moments],
+            shrinkage=self.shrinkage,
+            n_components=self.n_components,
+            owner=type(self).__name__,
+        )
+        return self
+
+    def transform(self, X):
+        """Whiten rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        whitened : ndarray of float64, shape (n_samples, n_coordinates)
+            At most `n_features` columns; see Notes for the last one.
+        """
+        check_is_fitted(self)
+        return self._whiten(validate_data(self, X, reset=False, dtype=("float64", "float32")))
+
+    def _whiten(self, X):
+        return self.covariance_.whiten(X, self.mean_)
+
+    @property
+    def _n_features_out(self):
+        return self.covariance_.n_coordinates
