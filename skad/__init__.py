@@ -20,6 +20,8 @@ _HOMES = {
     "auroc_scorer": "metrics",
     "datasets": None,
     "detectors": None,
+    "diagnostics": None,
+    "displays": None,
     "features": None,
     "metrics": None,
     "model_selection": None,

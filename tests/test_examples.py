@@ -11,6 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 EXPECTED = {
+    "plot_displays.py": r"AUROC 0\.9\d+, 95 % interval 0\.8\d+ to 0\.9\d+",
+    "plot_diagnostics.py": r"(?s)compactness .* 300 +0\.9\d+ .*mean_shifted .* 300 +0\.9\d+ ",
     "plot_quickstart.py": r"AUROC 0\.9\d+",
     "plot_grid_search.py": r"fitted on 174 of \d+ images",
     "plot_isolation_forest.py": r"DN2\(image_size=32\): mean AUROC 0\.97\d+",

@@ -16,6 +16,7 @@ ALLOWED = {
     "leaves": {"leaves"},
     "scorers": {"leaves"},
     "features": {"leaves"},
+    "displays": {"leaves"},
     "detectors": {"leaves", "scorers", "features"},
 }
 # The leaves that scorers see: no image, no network.

@@ -1,0 +1,15 @@
+"""Displays: pictures of what a detector does, built as scikit-learn's displays are."""
+
+from ._contact_sheet import ContactSheetDisplay
+from ._embedding import EmbeddingDisplay
+from ._histogram import ScoreHistogramDisplay
+from ._nearest import NearestImagesDisplay
+from ._roc import ROCDisplay
+
+__all__ = [
+    "ContactSheetDisplay",
+    "EmbeddingDisplay",
+    "NearestImagesDisplay",
+    "ROCDisplay",
+    "ScoreHistogramDisplay",
+]

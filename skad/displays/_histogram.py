@@ -1,0 +1,175 @@
+"""Scores as a histogram, with the threshold."""
+
+import numpy as np
+
+from ._axes import AxesMixin, require_matplotlib, two_kinds
+from ._inputs import read_labels, read_scores, scores_of
+
+
+class ScoreHistogramDisplay(AxesMixin):
+    """Histogram of decision scores, in two colours where labels are known, and the threshold.
+
+    Made by `from_estimator` or `from_predictions`.
+
+    Parameters
+    ----------
+    scores : ndarray of float64, shape (n_samples,)
+        High = normal.
+    outlier : ndarray of bool, shape (n_samples,), default=None
+        True for anomalies; None without labels.
+    threshold : float or None, default=0.0
+        Scores below it mean anomaly; None draws no line.
+
+    Attributes
+    ----------
+    bin_edges_ : ndarray of shape (n_bins + 1,)
+        The same for both kinds.
+    counts_ : ndarray of int, shape (n_kinds, n_bins)
+        Samples in each bin: normal ones and anomalies, or all in one row without labels.
+    bars_ : list of matplotlib BarContainer
+        One for each kind.
+    line_ : matplotlib Line2D or None
+        The threshold.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    See Also
+    --------
+    skad.displays.ROCDisplay : What each threshold would find.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from skad.displays import ScoreHistogramDisplay
+    >>> scores, y = [0.5, 0.4, 0.1, -0.2, -0.6], [1, 1, 1, -1, -1]
+    >>> display = ScoreHistogramDisplay.from_predictions(
+    ...     scores, y, bins=[-1, -0.5, 0, 0.5, 1], ax=Figure().subplots()
+    ... )
+    >>> display.counts_
+    array([[0, 0, 2, 1],
+           [1, 1, 0, 0]])
+    """
+
+    def __init__(self, scores, *, outlier=None, threshold=0.0):
+        self.scores = scores
+        self.outlier = outlier
+        self.threshold = threshold
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y=None, *, threshold=0.0, bins=30, ax=None, **kwargs):
+        """Draw the decision scores of samples.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted outlier detector with `decision_function`.
+        X : array-like or images
+            What `estimator` takes.
+        y : array-like of shape (n_samples,), default=None
+            +1 (normal) and -1 (anomaly), or booleans (True = anomaly).
+        threshold : float or None, default=0.0
+            Where the line is drawn; 0 is that of `decision_function`. None draws none.
+        bins : int, str or array-like, default=30
+            As :func:`numpy.histogram_bin_edges` takes them.
+        ax : matplotlib Axes, default=None
+            Drawn into; by default a new figure.
+        **kwargs : dict
+            Passed on to :meth:`matplotlib.axes.Axes.hist`.
+
+        Returns
+        -------
+        display : ScoreHistogramDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            If `estimator` has no `decision_function`.
+        ValueError
+            If labels are ambiguous or not as many as samples, or a score is not finite.
+
+        See Also
+        --------
+        from_predictions : The same from scores.
+        """
+        owner = cls.__name__
+        require_matplotlib(f"{owner}.from_estimator")
+        outlier = read_labels(y, owner)
+        scores = scores_of(estimator, X, owner)
+        return cls.from_predictions(
+            scores, outlier, threshold=threshold, bins=bins, ax=ax, **kwargs
+        )
+
+    @classmethod
+    def from_predictions(cls, scores, y=None, *, threshold=0.0, bins=30, ax=None, **kwargs):
+        """Draw scores.
+
+        Parameters
+        ----------
+        scores : array-like of shape (n_samples,)
+            High = normal, as `decision_function` and `score_samples` give them.
+        y : array-like of shape (n_samples,), default=None
+            +1 (normal) and -1 (anomaly), or booleans (True = anomaly).
+        threshold : float or None, default=0.0
+            Where the line is drawn: 0 for `decision_function`, `offset_` for `score_samples`. None
+            draws none.
+        bins : int, str or array-like, default=30
+            As :func:`numpy.histogram_bin_edges` takes them.
+        ax : matplotlib Axes, default=None
+            Drawn into; by default a new figure.
+        **kwargs : dict
+            Passed on to :meth:`matplotlib.axes.Axes.hist`.
+
+        Returns
+        -------
+        display : ScoreHistogramDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If labels are ambiguous or not as many as scores, or a score is not finite.
+
+        See Also
+        --------
+        from_estimator : The same from a fitted estimator.
+        """
+        scores = read_scores(scores, cls.__name__)
+        outlier = read_labels(y, cls.__name__, n_samples=len(scores))
+        return cls(scores, outlier=outlier, threshold=threshold).plot(ax, bins=bins, **kwargs)
+
+    def plot(self, ax=None, *, bins=30, **kwargs):
+        """Draw once more.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Drawn into; by default a new figure.
+        bins : int, str or array-like, default=30
+            As :func:`numpy.histogram_bin_edges` takes them.
+        **kwargs : dict
+            Passed on to :meth:`matplotlib.axes.Axes.hist`.
+
+        Returns
+        -------
+        self : ScoreHistogramDisplay
+        """
+        self._set_axes(ax)
+        self.bin_edges_ = np.histogram_bin_edges(self.scores, bins)
+        counts, self.bars_ = [], []
+        for name, color, rows in two_kinds(self.outlier, "all samples"):
+            scores = self.scores[rows]
+            style = {"color": color, "alpha": 0.6, "label": f"{name} ({len(scores)})", **kwargs}
+            heights, _, bars = self.ax_.hist(scores, self.bin_edges_, **style)
+            counts.append(heights)
+            self.bars_.append(bars)
+        self.counts_ = np.array(counts).astype(int)
+        self.line_ = None
+        if self.threshold is not None:
+            style = {"color": "black", "linestyle": "--", "label": f"threshold {self.threshold:g}"}
+            self.line_ = self.ax_.axvline(self.threshold, **style)
+        self.ax_.set(xlabel="score (high = normal)", ylabel="number of samples")
+        self.ax_.legend()
+        return self
