@@ -19,9 +19,11 @@ from pathlib import Path
 import numpy as np
 from sklearn.base import clone
 from sklearn.covariance import EllipticEnvelope
+from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import LocalOutlierFactor
+from sklearn.pipeline import make_pipeline
 from sklearn.svm import OneClassSVM
 
 from skad import (
@@ -64,7 +66,7 @@ SCORERS = [
     SklearnScorer(OneClassSVM()),
     SklearnScorer(IsolationForest(random_state=0)),
     SklearnScorer(LocalOutlierFactor(novelty=True)),
-    SklearnScorer(EllipticEnvelope(support_fraction=1.0, random_state=0)),
+    SklearnScorer(make_pipeline(PCA(50, random_state=0), EllipticEnvelope(random_state=0))),
     SklearnScorer(GaussianMixture(5, covariance_type="diag", random_state=0)),
 ]
 

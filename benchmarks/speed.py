@@ -12,28 +12,15 @@ import datetime
 import json
 import os
 import platform
-import subprocess
-import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from skad import DN2, FeatureExtractor, KNNScorer
+from skad import DN2, FeatureExtractor
 
-
-def paired_times(yardstick, ours, repeats):
-    """Median seconds of both, run in turn so that both see the same machine."""
-    times = []
-    for _ in range(repeats + 1):
-        pair = []
-        for task in (yardstick, ours):
-            start = time.perf_counter()
-            task()
-            pair.append(time.perf_counter() - start)
-        times.append(pair)
-    return np.median(times[1:], axis=0)  # the first pair warms up
+from . import speed_scorers
+from .timing import paired_times, peak_memory
 
 
 def bare_loop(extractor, images, batch_size):
@@ -90,40 +77,13 @@ def one_image():
     }
 
 
-def knn(n_queries=10_000, n_gallery=50_000, n_features=512):
-    """Time of scoring, over a raw faiss flat search of the same vectors."""
-    import faiss
-
-    rng = np.random.default_rng(0)
-    gallery = rng.normal(size=(n_gallery, n_features)).astype(np.float32)
-    queries = rng.normal(size=(n_queries, n_features)).astype(np.float32)
-    index = faiss.IndexFlatL2(n_features)
-    index.add(gallery)
-    figures = {}
-    for metric in ("euclidean", "cosine"):
-        scorer = KNNScorer(metric=metric)
-        scorer.gallery_ = gallery  # fit would score all of the gallery for its threshold
-        scorer._fit(gallery)
-        scorer.offset_, scorer.n_features_in_ = 0.0, n_features
-        raw, ours = paired_times(
-            lambda: index.search(queries, 2),
-            lambda s=scorer: s.score_samples(queries),
-            repeats=3,
-        )
-        figures[f"kNN, {metric}, 10 000 x 50 000 x 512 / raw faiss (<= 1.2)"] = ours / raw
-    return figures
-
-
 def _peak_memory(folder, n_images):
     """Peak resident MiB of a process that scores so many images from paths."""
-    code = (
-        "import sys, resource, numpy as np; from skad import DN2;"
+    return peak_memory(
+        "import numpy as np; from skad import DN2;"
         f"paths = np.array([f'{folder}/{{i % 200}}.jpg' for i in range({n_images})]);"
         "detector = DN2().fit(paths[:200]); detector.decision_function(paths);"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return float(done.stdout)
 
 
 def memory():
@@ -139,7 +99,16 @@ def memory():
     return {"peak memory, 20 000 / 2 000 paths (<= 1.1)": many / few}
 
 
-TASKS = {"extraction": extraction, "one_image": one_image, "knn": knn, "memory": memory}
+TASKS = {
+    "extraction": extraction,
+    "one_image": one_image,
+    "memory": memory,
+    "knn": speed_scorers.knn,
+    "knn_fit": speed_scorers.knn_fit,
+    "gaussian": speed_scorers.gaussian,
+    "growth": speed_scorers.growth,
+    "scorer_memory": speed_scorers.scorer_memory,
+}
 
 
 def main():

@@ -133,6 +133,7 @@ def test_blocks_do_not_matter(monkeypatch):
     rows = table("digits")
     expected = KNNScorer().fit(rows[:200]).score_samples(rows)
     monkeypatch.setattr(_blocks, "_BLOCK_VALUES", 1000)
+    monkeypatch.setattr(_neighbors, "_AT_ONCE", 3)
     np.testing.assert_array_equal(KNNScorer().fit(rows[:200]).score_samples(rows), expected)
 
 
@@ -272,7 +273,7 @@ def test_the_automatic_index_says_when_it_is_not_exact(monkeypatch):
     monkeypatch.setattr(_knn, "LARGE", 300)
     rows = table("digits")
     assert KNNScorer().fit(rows[:300]).index_ == "exact"
-    with pytest.warns(UserWarning, match="for 400 rows, more than 300.* takes 'ivf'"):
+    with pytest.warns(UserWarning, match="for 400 rows, more than 300.* takes 'hnsw'"):
         scorer = KNNScorer().fit(rows)
-    assert scorer.index_ == "ivf"
+    assert scorer.index_ == "hnsw"
     assert KNNScorer(index="exact").fit(rows).index_ == "exact"

@@ -52,8 +52,8 @@ default="cosine"
         length again. Training rows are no neighbours then, so nothing is left out of their scores.
     index : {"auto", "exact", "ivf", "hnsw"}, default="auto"
         How neighbours are found. "ivf" (inverted lists of faiss) and "hnsw" (its graph) may miss a
-        neighbour; "exact" never does. "auto" is "exact" up to 200 000 rows and "ivf" beyond, with a
-        warning.
+        neighbour; "exact" never does. "auto" is "exact" up to 200 000 rows and "hnsw" beyond, with
+        a warning.
     shrinkage : "ledoit_wolf" or float in [0, 1], default="ledoit_wolf"
         Of the covariance, see :class:`~skad.Whitening`; for the "mahalanobis" metrics only.
     n_components : int, float in (0, 1) or None, default=None
@@ -177,12 +177,12 @@ default="cosine"
             return "exact"
         warnings.warn(
             f"{type(self).__name__}: for {n_rows} rows, more than {LARGE}, index='auto' takes "
-            "'ivf', which may miss a neighbour. index='exact' does not; index='ivf' takes this "
-            "without a warning.",
+            "'hnsw', which may miss a neighbour. index='exact' never does; index='hnsw' gives no "
+            "warning.",
             UserWarning,
             stacklevel=5,
         )
-        return "ivf"
+        return "hnsw"
 
     def _build_index(self):
         centroids = self.n_centroids is not None

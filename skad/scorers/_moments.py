@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ._blocks import _BLOCK_VALUES, blocks
+from ._blocks import blocks
 
 # Fourth powers of larger values would leave float64.
 _LARGEST = 1e75
@@ -39,7 +39,7 @@ class Moments:
             reference = X.mean(axis=0, dtype=np.float64)
         moments, n_features = None, X.shape[1]
         # At least as many rows at a time as features: a scatter matrix for fewer is a waste.
-        for part in blocks(X, max(1, min(n_features, _BLOCK_VALUES // n_features))):
+        for part in blocks(X, n_features, at_least=n_features):
             found = cls._of_block(part, reference)
             moments = found if moments is None else moments + found
         return moments

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from ._blocks import blockwise
+from ._blocks import blocks, blockwise
 
 # faiss is asked for a few rows more than needed: what lies beyond the last one proves that no
 # nearer row was missed.
@@ -12,14 +12,16 @@ _SPARE = 3
 # Queries farther away than this many radii are searched from here: squares of float32 overflow.
 _FAR = 1e6
 
+# Queries that faiss takes together at the least: with fewer it is half as fast.
+_AT_ONCE = 512
+
 # Rows from which an approximate index pays: scoring as many rows again takes minutes otherwise.
 LARGE = 200_000
 
-# Inverted lists looked through for a query, of 4 sqrt(n): faiss' own advice is 4 to 16 times
-# sqrt(n) lists, and this many found at least 0.95 of the neighbours of real features.
-_N_PROBED = 32
-
-# Links of a node of the graph, and width of the search in it.
+# Inverted lists that are looked through for a query, of sqrt(n), and links of a node of the graph
+# with the width of the search in it: so many find 98 of 100 neighbours and more among 1e5 rows
+# (``benchmarks/speed.py growth``).
+_N_PROBED = 64
 _N_LINKS, _SEARCH_WIDTH = 32, 128
 
 
@@ -40,15 +42,22 @@ class NeighborIndex:
 
     def __init__(self, gallery, prepare, kind="exact"):
         self._gallery, self._prepare, self._kind = gallery, prepare, kind
-        rows = prepare(gallery)
-        self._center = rows.mean(axis=0)
-        rows -= self._center
-        squared_norms = np.einsum("nd,nd->n", rows, rows)
+        self._float64_search = None
+        self._center = sum(rows.sum(axis=0) for rows in self._prepared()) / len(gallery)
+        squared_norms = np.concatenate(
+            [np.square(rows - self._center).sum(axis=1) for rows in self._prepared()]
+        )
         self._scale = float(np.sqrt(squared_norms.mean())) or 1.0
         self._reach = float(np.sqrt(squared_norms.max())) / self._scale
-        rows /= self._scale
-        self._index = _BUILDERS[kind](rows.astype(np.float32))
-        self._float64_search = None
+        scaled = [self._scaled(rows).astype(np.float32) for rows in self._prepared()]
+        self._index = _BUILDERS[kind](np.concatenate(scaled))
+
+    def _prepared(self):
+        """The gallery as float64, block by block."""
+        return map(self._prepare, blocks(self._gallery, self._gallery.shape[1]))
+
+    def _scaled(self, rows):
+        return (rows - self._center) / self._scale
 
     def search(self, X, n_neighbors):
         """Find the nearest gallery rows of each row of `X`.
@@ -63,11 +72,12 @@ class NeighborIndex:
         return blockwise(
             lambda part: self._search_block(self._prepare(part), n_neighbors),
             X,
-            X.shape[1] * (n_neighbors + _SPARE),
+            X.shape[1],
+            at_least=_AT_ONCE,
         )
 
     def _search_block(self, queries, n_neighbors):
-        scaled = (queries - self._center) / self._scale
+        scaled = self._scaled(queries)
         norms = np.linalg.norm(scaled, axis=1)
         scaled /= np.maximum(norms / _FAR, 1.0)[:, None]
         n_proposed = min(n_neighbors + _SPARE, len(self._gallery))
@@ -91,22 +101,27 @@ class NeighborIndex:
 
     def _measure(self, queries, rows):
         """Squared distances in float64 from each query to its proposed rows, sorted."""
-        neighbors = self._prepare(self._gallery[rows.ravel()]).reshape(*rows.shape, -1)
-        neighbors -= queries[:, None, :]
-        squared = np.einsum("nkd,nkd->nk", neighbors, neighbors)
+
+        def measure(places):
+            neighbors = self._prepare(self._gallery[rows[places].ravel()])
+            neighbors = neighbors.reshape(len(places), rows.shape[1], -1)
+            neighbors -= queries[places, None, :]
+            return np.einsum("nkd,nkd->nk", neighbors, neighbors)
+
+        squared = blockwise(measure, np.arange(len(rows)), rows.shape[1] * queries.shape[1])
         order = np.argsort(squared, axis=1, kind="stable")
         return np.take_along_axis(squared, order, 1), np.take_along_axis(rows, order, 1)
 
     def _search_float64(self, queries, n_neighbors):
         """Search again where float32 can't tell: dense data of few features, or many ties."""
         if self._float64_search is None:
-            rows = (self._prepare(self._gallery) - self._center) / self._scale
+            rows = np.concatenate([self._scaled(rows) for rows in self._prepared()])
             # A tree takes plain differences; brute force would expand the square in float64 too.
             self._float64_search = NearestNeighbors(algorithm="ball_tree").fit(rows)
-        scaled = (queries - self._center) / self._scale
-        return self._measure(
-            queries, self._float64_search.kneighbors(scaled, n_neighbors, return_distance=False)
+        places = self._float64_search.kneighbors(
+            self._scaled(queries), n_neighbors, return_distance=False
         )
+        return self._measure(queries, places)
 
 
 def _exact(rows):
@@ -121,7 +136,7 @@ def _inverted_lists(rows):
     import faiss
 
     n_rows, n_features = rows.shape
-    n_lists = max(1, min(n_rows // 39, int(4 * np.sqrt(n_rows))))  # faiss wants 39 rows a list
+    n_lists = max(1, min(n_rows // 39, int(np.sqrt(n_rows))))  # faiss wants 39 rows a list
     index = faiss.IndexIVFFlat(faiss.IndexFlatL2(n_features), n_features, n_lists)
     index.cp.min_points_per_centroid = 1  # and prints a warning where there are fewer in all
     index.train(rows)

@@ -1,0 +1,34 @@
+"""Two times, or two peaks of memory, in the same run."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+
+def paired_times(yardstick, ours, repeats):
+    """Median seconds of both, run in turn so that both see the same machine."""
+    times = []
+    for _ in range(repeats + 1):
+        pair = []
+        for task in (yardstick, ours):
+            start = time.perf_counter()
+            task()
+            pair.append(time.perf_counter() - start)
+        times.append(pair)
+    return np.median(times[1:], axis=0)  # the first pair warms up
+
+
+def seconds(task):
+    """Seconds of one run."""
+    start = time.perf_counter()
+    task()
+    return time.perf_counter() - start
+
+
+def peak_memory(code):
+    """Peak resident MiB of a process that runs a piece of code."""
+    code += "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout)
