@@ -37,10 +37,11 @@ def read(name):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def _kind(line):
-    wanted = ("detector", "params", "network", "data", "protocol", "groups", "pollution")
+def _latest(lines):
+    """The last line of each kind."""
+    wanted = ("detector", "params", "scorer", "network", "data", "protocol", "groups", "pollution")
     wanted += ("n_train", "n_test")
-    return json.dumps([line.get(name) for name in wanted])
+    return list({json.dumps([line.get(k) for k in wanted]): line for line in lines}.values())
 
 
 def table(header, rows):
@@ -54,7 +55,7 @@ def table(header, rows):
 def accuracy(lines):
     """One section for each set and protocol: means, then the classes of each run."""
     text, groups = [], {}
-    for line in {_kind(line): line for line in lines}.values():  # the last of each kind
+    for line in _latest(line for line in lines if "detector" in line):
         groups.setdefault((line["data"], line["protocol"], tuple(line["auroc"])), []).append(line)
     for (data, protocol, classes), group in groups.items():
         title = f"{data}, {protocol.replace('_', ' ')}"
@@ -64,9 +65,71 @@ def accuracy(lines):
     return "\n".join(text)
 
 
+def scorers(lines):
+    """One section for each set and network: every scorer on the same features."""
+    text, groups = [], {}
+    for line in _latest(line for line in lines if "scorer" in line):
+        groups.setdefault((line["data"], line["network"]), []).append(line)
+    for (data, network), group in groups.items():
+        title = f"Scorers on features of {_network(network)}: {data}, one vs rest"
+        text += [title, "-" * len(title), ""]
+        classes = list(group[0]["auroc"])
+        rows = [
+            [f"``{line['scorer']}``", f"{line['mean']:.2f}"]
+            + [f"{line['auroc'][name]:.1f}" for name in classes]
+            for line in group
+        ]
+        text += [table(["scorer", "mean", *classes], rows)]
+    return "\n".join(text)
+
+
+def _network(name):
+    return "tiny" if name == "default" else f"{name}, 128 px, bfloat16"
+
+
+def _percent(pair):
+    """Mean and standard error."""
+    return f"{100 * pair[0]:.2f} +- {100 * pair[1]:.2f}"
+
+
+def conformal(lines):
+    """Rates that were asked for, beside those measured."""
+    if not lines:
+        return ""
+    line = lines[-1]
+    protocol = line["protocol"]
+    text = ["Conformal decisions", "-------------------", "", ".. image:: conformal.png", ""]
+    text += [
+        f"``{line['estimator']}`` on features of {_network(line['network'])}, {line['data']}; "
+        f"normal: {', '.join(line['classes'])}, in turn; means and standard errors, in percent, of "
+        f"seeds {line['seeds']}, each a random draw of {protocol['n_fit']} images to fit, "
+        f"{protocol['n_normal']} normal ones and {protocol['n_anomalies']} anomalies to test.",
+        "",
+    ]
+    rows = []
+    for group, kind in (
+        ("rates", "false_alarms"),
+        ("false_discovery", "false_discoveries"),
+        ("polluted", "false_alarms"),
+    ):
+        for name, found in line["mean"][group].items():
+            for asked, measured in found[kind].items():
+                what = f"{name}, 10 % polluted" if group == "polluted" else name
+                what = f"{kind.replace('_', ' ')}, {what}"
+                rows.append(
+                    [
+                        what,
+                        f"{100 * float(asked):g}",
+                        _percent(measured),
+                        _percent(found["found"][asked]),
+                    ]
+                )
+    return "\n".join([*text, table(["rate, method", "asked", "measured", "anomalies found"], rows)])
+
+
 def _row(line, classes):
     parameters = ", ".join(f"{k}={v!r}" for k, v in line["params"].items())
-    network = "tiny" if line["network"] == "default" else f"{line['network']}, 128 px, bfloat16"
+    network = _network(line["network"])
     if line.get("pollution"):
         parameters += f"; training images polluted by {line['pollution']:.0%}"
     counts = f"{line['n_train'] or 'all'} / {line['n_test'] or 'all'}"
@@ -94,7 +157,14 @@ def main():
     """Write the page."""
     results, speeds = read("results.jsonl"), read("speed.jsonl")
     notes = HERE / "notes.rst"
-    parts = [HEAD, accuracy(results), PUBLISHED, notes.read_text(), speed(speeds)]
+    parts = [
+        HEAD,
+        accuracy(results),
+        PUBLISHED,
+        scorers(results),
+        conformal(read("conformal.jsonl")),
+    ]
+    parts += [notes.read_text(), speed(speeds)]
     versions = results[-1]["versions"] if results else {}
     stamp = ", ".join(f"{name} {number}" for name, number in versions.items())
     parts.append(f"Measured with {stamp}.")

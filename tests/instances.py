@@ -49,6 +49,7 @@ INSTANCES = [
     SklearnScorer(EllipticEnvelope(random_state=0)),
     Whitening(),
     Whitening(n_components=0.9),
+    Whitening(center=False, shrinkage=0.5),
     DN2(),
     DN2(image_size=48, n_neighbors=1, metric="euclidean"),
 ]

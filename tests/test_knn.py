@@ -19,7 +19,7 @@ def slow_scores(gallery, queries, k, metric, aggregation, shrinkage="ledoit_wolf
     ours, theirs = gallery, queries
     if metric.startswith("mahalanobis"):
         root = inverse_root(slow_covariance(gallery, shrinkage))
-        ours, theirs = ((x - gallery.mean(axis=0)) @ root for x in (gallery, queries))
+        ours, theirs = gallery @ root, queries @ root
     if metric == "cosine":
         ours, theirs = (
             np.array([row / (np.linalg.norm(row) or 1.0) for row in x]) for x in (ours, theirs)

@@ -62,14 +62,15 @@ def test_gaussian_equals_the_slow_version(kind, dtype):
     assert_close(scorer.score_samples(queries), expected)
 
 
+@pytest.mark.parametrize("center", [True, False])
 @pytest.mark.parametrize("kind", COVARIANCE_KINDS)
-def test_whitening_is_the_inverse_root_of_the_covariance(kind):
+def test_whitening_is_the_inverse_root_of_the_covariance(kind, center):
     rows = table(kind)[:, :60]
     train, queries = rows[::2], rows[1::2]
-    whitening = Whitening(shrinkage=shrinkage_for(kind)).fit(train)
+    whitening = Whitening(center=center, shrinkage=shrinkage_for(kind)).fit(train)
     root = inverse_root(slow_covariance(train, shrinkage_for(kind)))
     ours = [whitening.transform(part) for part in (train, queries)]
-    slow = [(part - train.mean(axis=0)) @ root for part in (train, queries)]
+    slow = [(part - center * train.mean(axis=0)) @ root for part in (train, queries)]
     for mine, theirs in ((ours[0], slow[0]), (ours[1], slow[1])):
         apart = np.linalg.norm(mine[:, None] - ours[0], axis=2)
         expected = np.linalg.norm(theirs[:, None] - slow[0], axis=2)
@@ -96,8 +97,8 @@ def test_truncated_whitening_gives_the_identity(kind):
 
 def test_whitening_then_neighbors_is_the_mahalanobis_metric():
     rows = table("few rows")
-    whitened = Whitening().fit(rows[::2])
     for metric, plain in (("mahalanobis", "euclidean"), ("mahalanobis_cosine", "angle")):
+        whitened = Whitening(center=metric == "mahalanobis").fit(rows[::2])
         expected = KNNScorer(1, metric=plain).fit(whitened.transform(rows[::2]))
         found = KNNScorer(1, metric=metric).fit(rows[::2])
         np.testing.assert_allclose(
@@ -329,9 +330,7 @@ def test_ensemble_is_the_sum_of_what_ranges_make_of_its_scores():
 
 def slow_term(train, queries, root, is_map):
     """Score of one metric of one tap, by the range of its leave-one-out training scores."""
-    if is_map and root is not None:
-        train, queries = ((x - train_mean(train)) @ root for x in (train, queries))
-    elif root is not None:
+    if root is not None:
         train, queries = train @ root, queries @ root
 
     def score(x, others):
@@ -342,10 +341,6 @@ def slow_term(train, queries, root, is_map):
     alone = [score(x, np.delete(train, i, axis=0)) for i, x in enumerate(train)]
     width = max(alone) - min(alone)
     return (np.array([score(x, train) for x in queries]) - min(alone)) / (width or 1.0)
-
-
-def train_mean(rows):
-    return rows.mean(axis=0)
 
 
 def test_presets_and_scalings_of_the_ensemble():

@@ -24,11 +24,15 @@ class KNNScorer(IncrementalScorer):
     - "cosine": the same after rows are scaled to unit length, so that the square is
       :math:`2 (1 - \cos(x, x_{(j)}))`;
     - "angle": :math:`\arccos \cos(x, x_{(j)})`, in radians;
-    - "mahalanobis": euclidean between whitened rows :math:`\Sigma^{-1/2} (x - \mu)`;
+    - "mahalanobis": euclidean between whitened rows :math:`\Sigma^{-1/2} x`;
     - "mahalanobis_cosine": the angle between whitened rows.
 
     NSA's k-Cos and k-Cos(Mah) are ``KNNScorer(1, metric="angle", aggregation="mean")`` and the same
-    with ``metric="mahalanobis_cosine"``.
+    with ``metric="mahalanobis_cosine"``. NSA writes the latter with centred rows,
+    :math:`\Sigma^{-1/2} (x - \mu)`; angles about the mean rank anomalies as normal (39 against 91
+    AUROC on CIFAR-10 with the network "tiny"), and would leave NSA's c-Cos(Mah) without meaning, so
+    rows are not centred here. ``make_pipeline(Whitening(), KNNScorer(1, metric="angle"))`` is the
+    formula to the letter.
 
     A query that equals a training row, but for rounding (128 units in the last place of its type),
     is taken to be that row, which is then not its own neighbour (once: a second copy counts).
@@ -154,7 +158,9 @@ default="cosine"
             )
         if self.metric.startswith("mahalanobis"):
             self.whitening_ = Whitening(
-                shrinkage=self.shrinkage, n_components=self.n_components
+                center=self.metric == "mahalanobis",  # numbers stay small; angles need the mean
+                shrinkage=self.shrinkage,
+                n_components=self.n_components,
             )._fit(X)
         if self.n_centroids is None:
             self.gallery_ = X

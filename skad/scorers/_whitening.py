@@ -36,6 +36,9 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     Parameters
     ----------
+    center : bool, default=True
+        Subtract the mean. Distances are the same without; angles are not, and for those to be of
+        use rows should keep it: seen from the mean, normal rows lie in all directions.
     shrinkage : "ledoit_wolf" or float in [0, 1], default="ledoit_wolf"
         :math:`\lambda`; 0 is the plain (biased) covariance, with which the training rows come out
         with exactly the identity as their covariance. NSA gives none; without it all training
@@ -59,6 +62,7 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     one and the same variance to all directions beyond their span. The last column then holds the
     length of the part of a row that lies there: distances and angles to training rows are those of
     the full :math:`\Sigma^{-1/2}(x - \mu)`, and no matrix larger than the training rows is formed.
+    (With ``center=False`` the direction of the mean counts among theirs.)
 
     See Also
     --------
@@ -81,9 +85,10 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
            [0., 1.]])
     """
 
-    _parameter_constraints = COVARIANCE_CONSTRAINTS
+    _parameter_constraints = {**COVARIANCE_CONSTRAINTS, "center": ["boolean"]}  # noqa: RUF012
 
-    def __init__(self, *, shrinkage="ledoit_wolf", n_components=None):
+    def __init__(self, *, center=True, shrinkage="ledoit_wolf", n_components=None):
+        self.center = center
         self.shrinkage = shrinkage
         self.n_components = n_components
 
@@ -123,6 +128,8 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             n_components=self.n_components,
             owner=type(self).__name__,
         )
+        if not self.center:  # the mean must not count as a remainder of the training rows
+            self.covariance_ = self.covariance_.extended(self.mean_)
         return self
 
     def transform(self, X):
@@ -141,7 +148,7 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return self._whiten(validate_data(self, X, reset=False, dtype=("float64", "float32")))
 
     def _whiten(self, X):
-        return self.covariance_.whiten(X, self.mean_)
+        return self.covariance_.whiten(X, self.mean_ if self.center else 0.0)
 
     @property
     def _n_features_out(self):
