@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "CentroidScorer": "scorers",
     "ConfidenceScorer": "scorers",
+    "ConformalDetector": "conformal",
     "DN2": "detectors",
     "EnsembleScorer": "scorers",
     "FeatureExtractor": "features",
@@ -18,6 +19,7 @@ _HOMES = {
     "SklearnScorer": "scorers",
     "Whitening": "scorers",
     "auroc_scorer": "metrics",
+    "conformal": None,
     "datasets": None,
     "detectors": None,
     "diagnostics": None,

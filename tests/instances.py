@@ -10,6 +10,7 @@ from skad import (
     DN2,
     CentroidScorer,
     ConfidenceScorer,
+    ConformalDetector,
     EnsembleScorer,
     FeatureExtractor,
     GaussianScorer,
@@ -50,6 +51,12 @@ INSTANCES = [
     Whitening(),
     Whitening(n_components=0.9),
     Whitening(center=False, shrinkage=0.5),
+    ConformalDetector(KNNScorer(1), false_alarm_rate=0.3, method="cross"),
+    ConformalDetector(
+        IsolationForest(n_estimators=10, random_state=0),
+        false_alarm_rate=0.3,
+        calibration_share=0.5,
+    ),
     DN2(),
     DN2(image_size=48, n_neighbors=1, metric="euclidean"),
 ]

@@ -65,6 +65,11 @@ def slow_covariance(rows, shrinkage="ledoit_wolf", groups=None):
         noise = sum(np.square(p - covariance).sum() for p in products) / n**2
         distance = np.square(covariance - target).sum()
         shrinkage = min(noise / distance, 1.0) if distance > 0 else 0.0
+        if n == 2 and d > 1:  # Ledoit and Wolf find nothing but rounding: Chen et al. instead
+            trace = np.trace(covariance)
+            squares = (covariance**2).sum()
+            numerator = (1 - 2 / d) * squares + trace**2
+            shrinkage = min(numerator / ((n + 1 - 2 / d) * (squares - trace**2 / d)), 1.0)
     return (1 - shrinkage) * covariance + shrinkage * target
 
 

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 EXPECTED = {
+    "plot_conformal.py": r"(?s)false alarms: [2-7]\.\d%.*split: asked .* measured .*predict_fdr",
     "plot_scorers.py": r"0\.99\d+  two layers, EnsembleScorer\('ens'\)",
     "plot_displays.py": r"AUROC 0\.9\d+, 95 % interval 0\.8\d+ to 0\.9\d+",
     "plot_diagnostics.py": r"(?s)compactness .* 300 +0\.9\d+ .*mean_shifted .* 300 +0\.9\d+ ",

@@ -12,13 +12,13 @@ from skad.scorers import _blocks, _knn, _neighbors
 from .tables import COVARIANCE_KINDS, KINDS, inverse_root, slow_angle, slow_covariance, table
 
 
-def slow_scores(gallery, queries, k, metric, aggregation, shrinkage="ledoit_wolf"):
+def slow_scores(gallery, queries, k, metric, aggregation):
     """All distances in float64, one query at a time; a query that is a gallery row skips it."""
     tolerance = 128 * np.finfo(gallery.dtype).eps
     gallery, queries = gallery.astype(np.float64), queries.astype(np.float64)
     ours, theirs = gallery, queries
     if metric.startswith("mahalanobis"):
-        root = inverse_root(slow_covariance(gallery, shrinkage))
+        root = inverse_root(slow_covariance(gallery))
         ours, theirs = gallery @ root, queries @ root
     if metric == "cosine":
         ours, theirs = (
@@ -61,15 +61,14 @@ def test_whitened_scores_and_angles_equal_the_slow_version(metric, kind):
     rows = table(kind)
     if kind == "high-dimensional":
         rows = rows[:, :60]
-    shrinkage = 0.5 if kind == "two rows" else "ledoit_wolf"
-    check_against_slow(rows, 1, metric, "mean", shrinkage)
-    check_against_slow(rows.astype(np.float32), 1, metric, "sum_of_squares", shrinkage)
+    check_against_slow(rows, 1, metric, "mean")
+    check_against_slow(rows.astype(np.float32), 1, metric, "sum_of_squares")
 
 
-def check_against_slow(rows, k, metric, aggregation, shrinkage="ledoit_wolf"):
+def check_against_slow(rows, k, metric, aggregation):
     gallery, queries = rows[::2], rows[1::2]
-    scorer = KNNScorer(k, metric=metric, aggregation=aggregation, shrinkage=shrinkage).fit(gallery)
-    expected = slow_scores(gallery, queries, k, metric, aggregation, shrinkage)
+    scorer = KNNScorer(k, metric=metric, aggregation=aggregation).fit(gallery)
+    expected = slow_scores(gallery, queries, k, metric, aggregation)
     # Unit vectors in float64 tell no smaller angles apart.
     rounding = 1e-11 if metric == "mahalanobis_cosine" else 1e-13 * np.abs(expected).max()
     np.testing.assert_allclose(scorer.score_samples(queries), expected, rtol=1e-6, atol=rounding)
@@ -102,7 +101,7 @@ def test_far_queries_are_scored_by_their_distance():
 def test_float32_alone_would_miss_neighbors(monkeypatch):
     rows = table("far clusters")
     monkeypatch.setattr(_neighbors, "_SPARE", 0)
-    monkeypatch.setattr(_neighbors.NeighborIndex, "_search_error", lambda self, norms: -1e9)
+    monkeypatch.setattr(_neighbors.NeighborIndex, "_search_error", lambda *_: -1e9)
     unchecked = KNNScorer(2, metric="euclidean").fit(rows[::2]).score_samples(rows[1::2])
     expected = slow_scores(rows[::2], rows[1::2], 2, "euclidean", "sum_of_squares")
     assert not np.allclose(unchecked, expected, rtol=1e-6, atol=0)
@@ -206,7 +205,7 @@ def test_centroids_of_directions_have_unit_length(metric):
 def test_as_many_centroids_as_distinct_rows_are_the_rows():
     rows = np.repeat(table("digits")[:30], 3, axis=0)
     scorer = KNNScorer(1, metric="euclidean", n_centroids=60).fit(rows)
-    assert len(scorer.gallery_) <= 30
+    assert len(scorer.gallery_) == 30
     assert np.isfinite(scorer.score_samples(table("digits"))).all()
     with pytest.raises(ValueError, match="91 clusters need at least as many.* n_samples = 90"):
         KNNScorer(n_centroids=91).fit(rows)
@@ -240,8 +239,8 @@ def test_kneighbors_names_training_rows(metric):
     assert not (places[:100] == np.arange(100)[:, None]).any()  # not its own neighbour
     np.testing.assert_allclose(-distances[:, :2].mean(axis=1), scorer.score_samples(rows))
     assert scorer.kneighbors(rows)[0].shape == (400, 2)
-    for n_neighbors in (0, 100):
-        with pytest.raises(ValueError, match=r"must lie in 1\.\.99"):
+    for n_neighbors in (0, 100, 2.5):
+        with pytest.raises(ValueError, match=r"must be a whole number in 1\.\.99"):
             scorer.kneighbors(rows, n_neighbors)
 
 
@@ -277,3 +276,59 @@ def test_the_automatic_index_says_when_it_is_not_exact(monkeypatch):
         scorer = KNNScorer().fit(rows)
     assert scorer.index_ == "hnsw"
     assert KNNScorer(index="exact").fit(rows).index_ == "exact"
+
+
+def test_numbers_of_numpy_are_numbers():
+    rows = table("digits")
+    expected = KNNScorer(3).fit(rows).score_samples(rows)
+    found = KNNScorer(np.int64(3)).fit(rows)
+    np.testing.assert_array_equal(found.score_samples(rows), expected)
+    assert found.kneighbors(rows, np.int32(2))[0].shape == (400, 2)
+    assert len(KNNScorer(n_centroids=np.int16(4)).fit(rows).gallery_) == 4
+
+
+def test_one_far_row_does_not_make_the_search_slow(monkeypatch):
+    rows = table("high-dimensional").astype(np.float32)
+    rows[0] = 600
+    again = []
+    search = _neighbors.NeighborIndex._search_float64
+    monkeypatch.setattr(
+        _neighbors.NeighborIndex,
+        "_search_float64",
+        lambda self, queries, k: again.append(len(queries)) or search(self, queries, k),
+    )
+    check_against_slow(rows, 2, "euclidean", "mean")
+    assert sum(again) < 10  # of 600 searches, those of the fit among them
+
+
+def test_whitened_neighbors_are_told_apart_in_bounded_memory():
+    import tracemalloc
+
+    rows = np.random.RandomState(0).normal(size=(1000, 256)).astype(np.float32)
+    scorer = KNNScorer(50, metric="mahalanobis")
+    tracemalloc.start()
+    try:
+        scorer.fit(rows)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 25 * rows.nbytes  # all neighbours of all rows at once would take 100
+
+
+def test_galleries_are_freed_at_once():
+    import gc
+    import weakref
+
+    scorer = KNNScorer().fit(table("digits"))
+    gone = weakref.ref(scorer)
+    gc.disable()
+    try:
+        del scorer
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_a_refit_forgets_the_whitening():
+    scorer = KNNScorer(metric="mahalanobis").fit(table("digits"))
+    assert "whitening_" not in vars(scorer.set_params(metric="cosine").fit(table("digits")))

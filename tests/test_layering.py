@@ -54,8 +54,7 @@ def test_imports_point_one_way(path):
 
 def test_there_is_one_door_for_images():
     users = {str(p.relative_to(ROOT)) for p in MODULES if "validate_data" in p.read_text()}
-    for_rows = {"scorers/_base.py", "scorers/_whitening.py"}
-    assert users == {"_images.py"} | for_rows, "raw images are validated by check_images alone"
+    assert users == {"_images.py", "scorers/_base.py"}, "validated by check_images alone"
 
 
 def test_private_names_of_scikit_learn_are_in_one_place():

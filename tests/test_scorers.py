@@ -27,10 +27,6 @@ from skad.scorers import _blocks, _gaussian
 from .tables import COVARIANCE_KINDS, inverse_root, slow_angle, slow_covariance, table
 
 
-def shrinkage_for(kind):
-    return 0.5 if kind == "two rows" else "ledoit_wolf"
-
-
 def unit(rows):
     """Unit length, one row at a time; zero rows stay."""
     return np.array([row / (np.linalg.norm(row) or 1.0) for row in rows.astype(np.float64)])
@@ -56,8 +52,8 @@ def test_the_slow_covariance_is_that_of_scikit_learn():
 def test_gaussian_equals_the_slow_version(kind, dtype):
     rows = table(kind)[:, :60].astype(dtype)
     train, queries = rows[::2], rows[1::2]
-    scorer = GaussianScorer(shrinkage=shrinkage_for(kind)).fit(train)
-    covariance = slow_covariance(train, shrinkage_for(kind))
+    scorer = GaussianScorer().fit(train)
+    covariance = slow_covariance(train)
     expected = -slow_mahalanobis(queries, train.mean(axis=0, dtype=np.float64), covariance)
     assert_close(scorer.score_samples(queries), expected)
 
@@ -67,8 +63,8 @@ def test_gaussian_equals_the_slow_version(kind, dtype):
 def test_whitening_is_the_inverse_root_of_the_covariance(kind, center):
     rows = table(kind)[:, :60]
     train, queries = rows[::2], rows[1::2]
-    whitening = Whitening(center=center, shrinkage=shrinkage_for(kind)).fit(train)
-    root = inverse_root(slow_covariance(train, shrinkage_for(kind)))
+    whitening = Whitening(center=center).fit(train)
+    root = inverse_root(slow_covariance(train))
     ours = [whitening.transform(part) for part in (train, queries)]
     slow = [(part - center * train.mean(axis=0)) @ root for part in (train, queries)]
     for mine, theirs in ((ours[0], slow[0]), (ours[1], slow[1])):
@@ -200,16 +196,49 @@ def test_gaussian_does_not_depend_on_batches_or_their_order(kind):
 
 
 def test_gaussian_after_partial_fits_keeps_no_more_than_it_needs(monkeypatch):
-    monkeypatch.setattr(_gaussian, "_N_KEPT", 100)
+    monkeypatch.setattr(_gaussian, "_N_KEPT", 200)
     rows = np.random.RandomState(0).normal(size=(4000, 4))
-    forward, backward = GaussianScorer(), GaussianScorer()
-    for start in range(0, 4000, 500):
-        forward.partial_fit(rows[start : start + 500])
-        backward.partial_fit(rows[::-1][start : start + 500].astype(np.float64))
-    assert len(pickle.dumps(forward)) < 20_000 < rows.nbytes
-    assert forward.offset_ == pytest.approx(backward.offset_, rel=1e-9)
-    share = (forward.predict(rows) == -1).mean()
-    assert 0.03 < share < 0.2  # the threshold rests on 100 rows
+    rows[::2] = [1.0, 2.0, 3.0, 4.0]  # copies count one by one
+    expected = GaussianScorer().fit(rows)
+    for size in (500, 77):
+        scorer = GaussianScorer()
+        for start in range(0, 4000, size):
+            scorer.partial_fit(rows[start : start + size])
+        assert len(pickle.dumps(scorer)) < 20_000 < rows.nbytes
+        share = (scorer.predict(rows) == -1).mean()
+        assert 0.05 < share < 0.15  # the threshold rests on 200 rows
+        np.testing.assert_allclose(scorer.score_samples(rows), expected.score_samples(rows))
+        if size == 500:
+            offset = scorer.offset_
+    assert scorer.offset_ == pytest.approx(offset, rel=1e-9)  # whatever the batches
+
+
+@pytest.mark.parametrize("far", [0.0, 1e6])
+def test_gaussian_does_not_mind_an_odd_first_batch(far):
+    rng = np.random.RandomState(0)
+    rows = np.concatenate([rng.normal(size=(2, 5)), rng.normal(size=(3000, 5)) + far])
+    expected = GaussianScorer(shrinkage=1e-9).fit(rows)
+    scorer = GaussianScorer(shrinkage=1e-9)
+    for part in np.split(rows, [2, 50, 1000]):
+        scorer.partial_fit(part)
+    np.testing.assert_allclose(scorer.score_samples(rows), expected.score_samples(rows), rtol=1e-6)
+
+
+def test_a_batch_of_anomalies_changes_nothing():
+    rows = table("digits")
+    for scorer in (GaussianScorer(), KNNScorer()):
+        scorer.fit(rows)
+        before, offset = scorer.score_samples(rows), scorer.offset_
+        scorer.partial_fit(rows[:5] + 3, np.full(5, -1))
+        np.testing.assert_array_equal(scorer.score_samples(rows), before)
+        assert scorer.offset_ == offset
+
+
+def test_many_rows_do_not_hide_small_variances():
+    rows = np.random.RandomState(0).normal(size=(100_000, 2)) * [1, 3e-6]
+    for shrinkage in (0.0, 1e-14):
+        scorer = GaussianScorer(shrinkage=shrinkage).fit(rows)
+        assert scorer.score_samples([[0.0, 3e-6]])[0] == pytest.approx(-1, rel=0.05)
 
 
 def test_gaussian_classes_may_come_later():
@@ -243,7 +272,7 @@ def test_class_labels_are_routed():
 def test_centroid_equals_the_slow_version(metric, kind):
     rows = table(kind)[:, :60] + (0.5 if kind == "high-dimensional" else 0.0)
     train, queries = rows[::2], rows[1::2]
-    scorer = CentroidScorer(metric, shrinkage=shrinkage_for(kind)).fit(train)
+    scorer = CentroidScorer(metric).fit(train)
     found = scorer.score_samples(queries)
     mean = train.mean(axis=0)
     if metric == "euclidean":
@@ -251,7 +280,7 @@ def test_centroid_equals_the_slow_version(metric, kind):
     else:
         root = np.eye(len(mean))
         if metric == "mahalanobis_cosine":
-            root = inverse_root(slow_covariance(train, shrinkage_for(kind)))
+            root = inverse_root(slow_covariance(train))
         expected = -np.array([slow_angle(x @ root, mean @ root) for x in queries])
     # The whitened constant columns are 1e8 times as long as what differs.
     assert_close(found, expected, 1e-6 if kind == "constant columns" else 1e-9)
@@ -300,6 +329,16 @@ def test_kde_equals_the_slow_version(kind, gamma):
         for i in range(len(train))
     ]
     assert_close(scorer.score_samples(rows[::2]), alone)
+
+
+def test_kde_leaves_out_the_row_itself_and_no_near_one():
+    near = [[1, 2, 3], [1 + 1e-9, 2, 3], [1, 2 + 2e-9, 3]]
+    rows = np.array([*near, [3, 2, 1], [1, 1, 5], [0, 0, 0]])
+    scorer = KDEScorer(3.0).fit(rows)
+    for place in range(6):
+        others = KDEScorer(3.0).fit(np.delete(rows, place, axis=0))
+        query = rows[place : place + 1]
+        assert scorer.score_samples(query) == pytest.approx(others.score_samples(query), rel=1e-9)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 1000.0])
@@ -377,8 +416,18 @@ def test_estimators_of_scikit_learn_serve_as_scorers(estimator):
     expected = clone(estimator).fit(rows[y == 1]).score_samples(rows)
     np.testing.assert_array_equal(scorer.score_samples(rows), expected)
     assert (scorer.decision_function(rows[y == 1]) < 0).mean() == pytest.approx(0.05, abs=0.01)
-    ensemble = EnsembleScorer([scorer, CentroidScorer()]).fit(rows + 1)
-    assert len(ensemble.members_) == 2
+    ensemble = EnsembleScorer([scorer], scaling="none").fit(rows, y)
+    again = SklearnScorer(estimator).fit(rows[y == 1]).score_samples(rows)
+    np.testing.assert_allclose(ensemble.score_samples(rows), again)
+
+
+def test_a_member_without_a_range_does_not_outweigh_the_others():
+    rows = np.random.RandomState(0).normal(size=(10, 50)) + 1
+    # As many directions as the rows fill: all rows are equally far, but for rounding.
+    flat = GaussianScorer(shrinkage=0.0, n_components=100)
+    scorer = EnsembleScorer([flat, CentroidScorer()]).fit(rows)
+    assert scorer.ranges_[0, 1] == 1.0
+    assert np.ptp(scorer.score_samples(rows)) < 10
 
 
 EVERY_SCORER = [

@@ -157,15 +157,14 @@ class ScoreHistogramDisplay(AxesMixin):
         self : ScoreHistogramDisplay
         """
         self._set_axes(ax)
-        self.bin_edges_ = np.histogram_bin_edges(self.scores, bins)
+        self.bin_edges_ = np.histogram_bin_edges(self.scores, bins, _range(self.scores))
         counts, self.bars_ = [], []
         for name, color, rows in two_kinds(self.outlier, "all samples"):
             scores = self.scores[rows]
             style = {"color": color, "alpha": 0.6, "label": f"{name} ({len(scores)})", **kwargs}
-            heights, _, bars = self.ax_.hist(scores, self.bin_edges_, **style)
-            counts.append(heights)
-            self.bars_.append(bars)
-        self.counts_ = np.array(counts).astype(int)
+            self.bars_.append(self.ax_.hist(scores, self.bin_edges_, **style)[2])
+            counts.append(np.histogram(scores, self.bin_edges_)[0])
+        self.counts_ = np.array(counts)
         self.line_ = None
         if self.threshold is not None:
             style = {"color": "black", "linestyle": "--", "label": f"threshold {self.threshold:g}"}
@@ -173,3 +172,11 @@ class ScoreHistogramDisplay(AxesMixin):
         self.ax_.set(xlabel="score (high = normal)", ylabel="number of samples")
         self.ax_.legend()
         return self
+
+
+def _range(scores):
+    """Ends of the bins; equal scores, but for rounding, get some room."""
+    low, high = scores.min(), scores.max()
+    size = max(abs(low), abs(high))
+    room = 0.0 if high - low > 1e-9 * size else 0.01 * size or 0.5
+    return low - room, high + room

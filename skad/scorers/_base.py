@@ -10,9 +10,22 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from .._compat import fit_context
 from .._decision import CONTAMINATION, DecisionMixin
 from .._fitting import unchanged_on_error
-from .._labels import normal_rows
+from .._labels import has_anomaly_labels, normal_rows, outlier_mask
 
-_FLOATS = ("float64", "float32")
+# Larger values have fourth powers, of which covariances are made, beyond float64.
+_LARGEST = 1e75
+
+
+def validate_rows(estimator, X, *, reset):
+    """Rows as a finite array of float32 or float64; scikit-learn's errors, and one of our own."""
+    X = validate_data(estimator, X, reset=reset, dtype=("float64", "float32"))
+    largest = max(-float(X.min()), float(X.max()))
+    if largest > _LARGEST:
+        raise ValueError(
+            f"{type(estimator).__name__}: values of X must lie within +-{_LARGEST:g}; got one of "
+            f"size {largest:g}. Scale the features down."
+        )
+    return X
 
 
 class BaseScorer(DecisionMixin, BaseEstimator, ABC):
@@ -45,7 +58,7 @@ class BaseScorer(DecisionMixin, BaseEstimator, ABC):
     def _fit_normal(self, X, y, **per_row):
         """Fit to the rows that are normal, wholly or not at all."""
         with unchanged_on_error(self):
-            X = validate_data(self, X, dtype=_FLOATS)
+            X = validate_rows(self, X, reset=True)
             rows, per_row = self._normal(X, y, per_row)
             self._fit(rows, **per_row)
             self.offset_ = self._offset(self._score(rows))
@@ -74,7 +87,7 @@ class BaseScorer(DecisionMixin, BaseEstimator, ABC):
     def _validated(self, X):
         """Rows to be scored, as an array."""
         check_is_fitted(self)
-        return validate_data(self, X, reset=False, dtype=_FLOATS)
+        return validate_rows(self, X, reset=False)
 
     @abstractmethod
     def _fit(self, X):
@@ -112,7 +125,7 @@ class IncrementalScorer(BaseScorer, ABC):
         X : array-like of shape (n_samples, n_features)
             Features of normal samples. The first batch must do for a fit of its own.
         y : array-like of shape (n_samples,), optional
-            Rows labelled -1 (or True) are left out.
+            Rows labelled -1 (or True) are left out; a later batch may hold no others.
 
         Returns
         -------
@@ -124,7 +137,10 @@ class IncrementalScorer(BaseScorer, ABC):
         if not hasattr(self, "offset_"):
             return self._fit_normal(X, y, **per_row)
         with unchanged_on_error(self):
-            rows, per_row = self._normal(self._validated(X), y, per_row)
+            X = self._validated(X)
+            if has_anomaly_labels(y) and outlier_mask(y).all():
+                return self
+            rows, per_row = self._normal(X, y, per_row)
             self.offset_ = self._offset(self._score(self._extend(rows, **per_row)))
         return self
 

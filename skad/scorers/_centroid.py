@@ -21,6 +21,8 @@ class CentroidScorer(BaseScorer):
     - "euclidean": :math:`-\lVert x - c \rVert`;
     - "squared_euclidean" (DeepSVDD): :math:`-\lVert x - c \rVert^2`.
 
+    A zero row has no direction: it lies at 60 degrees from any.
+
     NSA writes c-Cos(Mah) with centred whitening :math:`\Sigma^{-1/2} (x - \mu)`, which takes the
     mean to the zero vector, with which no vector has an angle. So rows are whitened, but not
     centred, here.
@@ -44,7 +46,9 @@ class CentroidScorer(BaseScorer):
     center_ : ndarray of float64, shape (n_features,)
         The centre.
     offset_ : float
-        Threshold: quantile of the training scores.
+        Threshold: quantile of the training scores. The centre holds the training rows, which so
+        score too well where they are few for the features; :class:`~skad.ConformalDetector` has
+        thresholds that hold for new rows.
     n_features_in_ : int
         Number of features.
 
@@ -92,10 +96,11 @@ class CentroidScorer(BaseScorer):
     def _fit(self, X):
         self.center_ = self._find_center(X)
         self._is_angle = self.metric.endswith("cosine")
-        if self._is_angle and not self.center_.any():
+        if self._is_angle and np.linalg.norm(self.center_) <= self._rounding(X):
             raise ValueError(
-                f"{type(self).__name__}: the centre is the zero vector, which has no direction, so "
-                f"metric='{self.metric}' has no angle to it. Use a euclidean metric."
+                f"{type(self).__name__}: the centre is the zero vector (but for rounding), which "
+                f"has no direction, so metric='{self.metric}' has no angle to it. Features that "
+                "were centred lost theirs: leave that out, or use a euclidean metric."
             )
         if self.metric == "mahalanobis_cosine":
             covariance = Covariance.estimate(
@@ -115,13 +120,20 @@ class CentroidScorer(BaseScorer):
                 if self.center == "origin"
                 else X.mean(axis=0, dtype=np.float64)
             )
-        center = np.asarray(self.center, dtype=np.float64)
-        if center.shape != (n_features,) or not np.isfinite(center).all():
+        center = np.asarray(self.center)
+        numbers = center.dtype.kind in "iuf" and np.isfinite(center).all()
+        if center.shape != (n_features,) or not numbers:
             raise ValueError(
                 f"{type(self).__name__}: center must hold {n_features} finite numbers, one a "
-                f"feature; got shape {center.shape}. Or use center='mean'."
+                f"feature; got shape {center.shape}, dtype {center.dtype}. Or use center='mean'."
             )
-        return center
+        return center.astype(np.float64)
+
+    def _rounding(self, X):
+        """Length that is left of a mean of zero; a centre that was given is taken at its word."""
+        if not isinstance(self.center, str):
+            return 0.0
+        return 1e3 * np.finfo(X.dtype).eps * np.sqrt(np.square(X, dtype=np.float64).sum() / len(X))
 
     def _score(self, X):
         return self._distances(X, self.center_)

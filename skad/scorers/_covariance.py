@@ -1,5 +1,7 @@
 """A covariance matrix as its eigenvectors, shrunken or truncated; d x d only where n > d."""
 
+from numbers import Integral
+
 import numpy as np
 from scipy import linalg
 
@@ -43,7 +45,7 @@ class Covariance:
         -------
         covariance : Covariance
         """
-        n_rows, n_features = sum(m.count for m in moments), len(moments[0].first)
+        n_rows, n_features = sum(m.count for m in moments), len(moments[0].mean)
         directions, variances = _principal(moments, n_rows, n_features)
         if not len(variances):
             raise ValueError(
@@ -51,8 +53,10 @@ class Covariance:
                 f"n_features = {n_features}), so there is no covariance. Give rows that differ."
             )
         if shrinkage == "ledoit_wolf":
-            quartic = sum(m.centered_quartic() for m in moments) / n_rows
+            quartic = sum(m.quartic for m in moments) / n_rows
             shrinkage = _ledoit_wolf(variances, quartic, n_rows, n_features)
+            if shrinkage == 0 and len(variances) < n_features:
+                shrinkage = _oracle_approximating(variances, n_rows, n_features)
         rest = shrinkage * variances.sum() / n_features
         if n_components is not None:
             kept = _n_kept(variances, n_components)
@@ -61,9 +65,8 @@ class Covariance:
         if rest == 0 and len(variances) < n_features:
             raise ValueError(
                 f"{owner}: the covariance of {n_rows} rows is singular, of rank {len(variances)} "
-                f"in {n_features} dimensions, with shrinkage {shrinkage:g}. Shrink it (a number "
-                "above 0; Ledoit and Wolf find none to be needed for two rows, say), truncate it "
-                "(n_components), or give more rows."
+                f"in {n_features} dimensions. Shrink it (shrinkage='ledoit_wolf' or a number above "
+                "0), truncate it (n_components), or give more rows."
             )
         return cls(directions, (1.0 - shrinkage) * variances + rest, rest)
 
@@ -138,19 +141,19 @@ class Covariance:
 
 def _principal(moments, n_rows, n_features):
     """Directions of variance, largest first, and the variances; those without are left out."""
+    epsilon = np.finfo(np.float64).eps
     if n_rows <= n_features:
-        rows = np.concatenate([m.centered_rows() for m in moments])
+        rows = np.concatenate([m.rows for m in moments])
         _, singular, transposed = linalg.svd(rows, full_matrices=False)
         directions, variances = transposed.T, singular**2 / n_rows
+        smallest = n_features * epsilon * variances[0]
     else:
-        scatter = sum(m.centered_scatter() for m in moments)
-        variances, directions = linalg.eigh(scatter / n_rows)
+        variances, directions = linalg.eigh(sum(m.scatter for m in moments) / n_rows)
         variances, directions = variances[::-1], directions[:, ::-1]
-    # What is left of rows that are equal but for rounding, as the mean itself is rounded.
+        smallest = 4 * n_features * epsilon * max(variances[0], 0.0)
+    # Rows that are equal but for the rounding of their mean have no variance either.
     size = max(np.abs(m.mean).max() for m in moments)
-    smallest = max(n_rows, n_features) * np.finfo(np.float64).eps * variances[0]
-    smallest = max(smallest, (np.finfo(np.float64).eps * size) ** 2 * n_features)
-    kept = variances > smallest
+    kept = variances > max(smallest, (epsilon * size) ** 2 * n_features)
     return directions[:, kept], variances[kept]
 
 
@@ -165,9 +168,17 @@ def _ledoit_wolf(variances, quartic, n_rows, n_features):
     return float(min(noise / distance, 1.0))
 
 
+def _oracle_approximating(variances, n_rows, n_features):
+    """Shrinkage of Chen, Wiesel, Eldar and Hero (2010), which is never 0."""
+    squares, square = np.square(variances).sum(), variances.sum() ** 2
+    noise = (1 - 2 / n_features) * squares + square
+    distance = (n_rows + 1 - 2 / n_features) * (squares - square / n_features)
+    return float(min(noise / distance, 1.0))
+
+
 def _n_kept(variances, n_components):
     """How many of the directions to keep."""
-    if isinstance(n_components, float):
-        held = np.cumsum(variances) / variances.sum()
-        return int(np.searchsorted(held, n_components * (1 - 1e-12)) + 1)
-    return min(n_components, len(variances))
+    if isinstance(n_components, Integral):
+        return min(int(n_components), len(variances))
+    held = np.cumsum(variances) / variances.sum()
+    return int(np.searchsorted(held, n_components * (1 - 1e-12)) + 1)

@@ -6,7 +6,6 @@ import numpy as np
 from sklearn.base import clone
 
 from .._compat import StrOptions
-from .._rows import nonzero
 from ._base import BaseScorer
 from ._centroid import CentroidScorer
 from ._knn import KNNScorer
@@ -22,7 +21,8 @@ class EnsembleScorer(BaseScorer):
     .. math:: s(x) = \sum_{l, m} \frac{s_{lm}(x_l) - \min s_{lm}}{\max s_{lm} - \min s_{lm}}
 
     over layers ("taps") l, whose features :math:`x_l` lie side by side in the columns of X, and
-    scorers m. Minimum and maximum are those of the training scores, leave-one-out; scores of new
+    scorers m. Minimum and maximum are those of the training scores, leave-one-out for the scorers
+    of the presets (and not for Gaussians and estimators of scikit-learn in a list); scores of new
     rows are not clipped to them.
 
     Parameters
@@ -34,8 +34,8 @@ class EnsembleScorer(BaseScorer):
         - a list: these scorers, cloned, for every tap. Estimators that are not skad's come in a
           :class:`~skad.SklearnScorer`.
     tap_widths : array-like of int, optional
-        Number of columns of each tap, in order, such as `FeatureExtractor.tap_widths_`. By default
-        all columns are one tap.
+        Number of columns of each tap, in order: `tap_widths_` of a FeatureExtractor, to be had by
+        fitting one to any one image. By default all columns are one tap.
     map_taps : array-like of int, default=()
         Places in `tap_widths` of the taps that are flattened maps, for "ens".
     scaling : {"auto", "range", "quantile", "none"}, default="auto"
@@ -52,7 +52,9 @@ class EnsembleScorer(BaseScorer):
     ranges_ : ndarray of float64, shape (n_members, 2)
         What is subtracted from each term, and divided into it.
     offset_ : float
-        Threshold: quantile of the training scores.
+        Threshold: quantile of the training scores. Centres and covariances hold the training rows,
+        which so score too well where they are few; :class:`~skad.ConformalDetector` has thresholds
+        that hold for new rows.
     n_features_in_ : int
         Number of features.
 
@@ -104,10 +106,19 @@ class EnsembleScorer(BaseScorer):
         for tap, columns in enumerate(self._taps(X.shape[1])):
             part = np.ascontiguousarray(X[:, columns])
             for scorer in self._scorers_of(tap):
-                scorer.fit(part)
+                self._fit_member(scorer, part, tap, columns)
                 self.members_.append((columns, scorer))
                 ranges.append(self._range(scorer._training_scores(part)))
         self.ranges_ = np.array(ranges)
+
+    def _fit_member(self, scorer, part, tap, columns):
+        try:
+            scorer.fit(part)
+        except ValueError as error:
+            raise ValueError(
+                f"{type(self).__name__}: tap {tap}, columns {columns.start} to "
+                f"{columns.stop - 1}: {error}"
+            ) from error
 
     def _taps(self, n_features):
         """Columns of each tap."""
@@ -155,10 +166,18 @@ class EnsembleScorer(BaseScorer):
         if scaling == "none":
             return 0.0, 1.0
         low, high = np.quantile(scores, _QUANTILES if scaling == "quantile" else (0.0, 1.0))
-        return low, float(nonzero(high - low))
+        # Scores that are equal but for rounding have no range to be scaled by.
+        equal = high - low <= 1e-9 * max(abs(low), abs(high))
+        return low, 1.0 if equal else high - low
 
     def _score(self, X):
+        return self._sum(X, lambda scorer, part: scorer._score(part))
+
+    def _training_scores(self, X):
+        return self._sum(X, lambda scorer, part: scorer._training_scores(part))
+
+    def _sum(self, X, score):
         total = np.zeros(len(X))
         for (columns, scorer), (low, width) in zip(self.members_, self.ranges_):
-            total += (scorer._score(np.ascontiguousarray(X[:, columns])) - low) / width
+            total += (score(scorer, np.ascontiguousarray(X[:, columns])) - low) / width
         return total

@@ -6,12 +6,12 @@ import numpy as np
 from sklearn.utils.metaestimators import available_if
 
 from .._compat import Interval, StrOptions, fit_context
-from .._rows import plain_rows, unit_rows
+from .._rows import unit_rows
 from ._base import IncrementalScorer, can_extend
-from ._blocks import blockwise
 from ._covariance import Covariance
 from ._kmeans import kmeans
 from ._moments import Moments
+from ._reservoir import Reservoir
 from ._whitening import COVARIANCE_CONSTRAINTS
 
 # Rows that stand for all rows seen when partial_fit sets the threshold anew.
@@ -28,8 +28,10 @@ class GaussianScorer(IncrementalScorer):
     ("tied") or one for each group ("full"). The published forms:
 
     - Mahalanobis distance, class-conditional (Lee et al.): `class_labels`, "tied";
-    - SSD: ``GaussianScorer(n_clusters, covariance_type="full", normalize=True)``. Its
-      standardisation changes nothing, as the distance is invariant to it, but for shrinkage;
+    - SSD: ``GaussianScorer(n_clusters, covariance_type="full", normalize=True)``. It leaves out
+      SSD's standardisation, on which distances to one cluster do not depend, but for shrinkage. To
+      the letter: ``make_pipeline(Normalizer(), StandardScaler(), GaussianScorer(n_clusters,
+      covariance_type="full"))``;
     - GDE (DROC, NSA): ``GaussianScorer(normalize=True, log_likelihood=True)``.
 
     Parameters
@@ -72,7 +74,7 @@ class GaussianScorer(IncrementalScorer):
     -----
     `partial_fit` keeps moments of all rows (up to the fourth, which Ledoit and Wolf's formula
     needs), so the result is that of one `fit`, whatever the batches and their order, but for
-    rounding. The threshold then rests on 2 048 of the rows seen, chosen by their content.
+    rounding. The threshold then rests on 2 048 of the rows seen, drawn at random.
 
     No matrix larger than the training rows is formed where these are no more than the features.
 
@@ -187,33 +189,41 @@ class GaussianScorer(IncrementalScorer):
         return self._extend_normal(X, y, class_labels=class_labels)
 
     def _fit(self, X, class_labels=None):
-        for name in ("_moments", "_kept", "classes_"):
+        for name in ("_moments", "_reservoir", "classes_"):
             vars(self).pop(name, None)
         self._extend(X, class_labels)
 
     def _extend(self, X, class_labels=None):
         known = getattr(self, "_moments", {})
         self._check_groups(bool(known), class_labels)
-        rows = self._prepare(X)
-        if class_labels is not None:
-            names, groups = np.unique(class_labels, return_inverse=True)
-        elif self.n_clusters > 1:
-            groups = kmeans(
-                rows, self.n_clusters, random_state=self.random_state, owner=type(self).__name__
-            )[1]
-            names = np.unique(groups)
-        else:
-            names, groups = np.array([None]), np.zeros(len(rows), dtype=int)
         moments = dict(known)
-        for i, name in enumerate(names.tolist()):
-            group = rows[groups == i] if len(names) > 1 else rows
-            moments[name] = moments[name].extended(group) if name in moments else Moments.of(group)
-        self._moments = dict(sorted(moments.items())) if len(moments) > 1 else moments
+        for name, rows in self._groups(self._prepare(X), class_labels):
+            found = Moments.of(rows)
+            moments[name] = moments[name] + found if name in moments else found
+        self._moments = dict(sorted(moments.items()))
         if class_labels is not None:
             self.classes_ = np.array(list(self._moments))
         self._estimate()
-        self._kept = _sample(X, getattr(self, "_kept", X[:0]))
-        return self._kept if known else X
+        self._reservoir = getattr(self, "_reservoir", Reservoir(_N_KEPT)).extended(X)
+        return self._reservoir.rows if known else X
+
+    def _groups(self, rows, class_labels):
+        """Name and rows of each class or cluster, or of the one group."""
+        if class_labels is None and self.n_clusters == 1:
+            return [(0, rows)]
+        if class_labels is None:
+            owner = type(self).__name__
+            class_labels = kmeans(
+                rows, self.n_clusters, random_state=self.random_state, owner=owner
+            )[1]
+        try:
+            names = np.unique(class_labels).tolist()
+        except TypeError as error:
+            raise ValueError(
+                f"{type(self).__name__}: class_labels must be all numbers or all strings; got "
+                f"both: {error}."
+            ) from error
+        return [(name, rows[class_labels == name]) for name in names]
 
     def _check_groups(self, again, class_labels):
         owner = type(self).__name__
@@ -242,6 +252,14 @@ class GaussianScorer(IncrementalScorer):
             )
             for group in ([moments] if tied else [[m] for m in moments])
         ]
+        kept = sorted({covariance.n_dimensions for covariance in self.covariances_})
+        if len(kept) > 1:
+            raise ValueError(
+                f"{type(self).__name__}: n_components={self.n_components} keeps {kept[0]} to "
+                f"{kept[-1]} directions of the groups, whose distances can't be compared then. Use "
+                "a whole number that all groups have, n_components=None, or "
+                "covariance_type='tied'."
+            )
 
     def _prepare(self, X):
         return unit_rows(X) if self.normalize else X
@@ -257,23 +275,3 @@ class GaussianScorer(IncrementalScorer):
                 score = 0.5 * (score - covariance.log_determinant - constant)
             np.maximum(scores, score, out=scores)
         return scores
-
-
-def _sample(X, kept):
-    """Those of the rows that stand for all: the first by a hash of their content.
-
-    The choice is random, as the hash is, yet does not depend on batches and order.
-    """
-    rows = np.concatenate([kept, X]) if len(kept) else X
-    if len(rows) <= _N_KEPT:
-        return rows
-    priority = blockwise(_hash_of_rows, rows, rows.shape[1])
-    return rows[np.argsort(priority, kind="stable")[:_N_KEPT]]
-
-
-def _hash_of_rows(X):
-    words = (plain_rows(X) + 0.0).view(np.uint64)  # one zero only
-    odd = np.random.RandomState(0).randint(2**63, size=words.shape[1], dtype=np.uint64) * 2 + 1
-    mixed = ((words ^ (words >> np.uint64(31))) * odd).sum(axis=1, dtype=np.uint64)
-    mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-    return mixed ^ (mixed >> np.uint64(32))

@@ -6,12 +6,13 @@ import numpy as np
 from scipy.special import logsumexp
 
 from .._compat import Interval, StrOptions
-from .._rows import same_within, unit_rows
+from .._rows import plain_rows, same_within, unit_rows
 from ._base import BaseScorer
 from ._blocks import blockwise
+from ._neighbors import IndexFromGallery, NeighborIndex
 
 
-class KDEScorer(BaseScorer):
+class KDEScorer(IndexFromGallery, BaseScorer):
     r"""Score by a Gaussian kernel density of directions: DROC's KDE.
 
     With rows scaled to unit length,
@@ -19,7 +20,7 @@ class KDEScorer(BaseScorer):
     .. math:: s(x) = \frac{1}{\gamma} \log \sum_i \exp\bigl(2 \gamma \cos(x, x_i)\bigr),
 
     the logarithm of the kernel :math:`\exp(-\gamma \lVert x - x_i \rVert^2)`, summed over the
-    training rows, but for a constant.
+    training rows, but for a constant. A zero row has cosine 0 with every row.
 
     A query that equals a training row but for rounding leaves that row out (once), so scores of
     training rows are leave-one-out.
@@ -77,6 +78,7 @@ class KDEScorer(BaseScorer):
                 "out; got n_samples = 1."
             )
         self.gallery_ = unit_rows(X)
+        self._build_index()
         self._dtype = X.dtype
         if self.gamma == "scale":
             # One and the same direction, all values equal: any width will do.
@@ -84,14 +86,17 @@ class KDEScorer(BaseScorer):
         else:
             self.gamma_ = float(self.gamma)
 
+    def _build_index(self):
+        self._index = NeighborIndex(self.gallery_, plain_rows)
+
     def _score(self, X):
         return blockwise(self._score_block, X, max(self.gallery_.shape))
 
     def _score_block(self, X):
         rows = unit_rows(X)
         cosines = rows @ self.gallery_.T
-        nearest = cosines.argmax(axis=1)
-        apart = np.linalg.norm(rows - self.gallery_[nearest], axis=1)
-        itself = np.flatnonzero(apart <= same_within(X.dtype, self._dtype))
-        cosines[itself, nearest[itself]] = -np.inf
+        # Not by the largest cosine, which can't tell rows apart that are nearer than 1e-8.
+        squared, nearest = self._index.search(rows, 1)
+        itself = np.flatnonzero(np.sqrt(squared[:, 0]) <= same_within(X.dtype, self._dtype))
+        cosines[itself, nearest[itself, 0]] = -np.inf
         return logsumexp(2.0 * self.gamma_ * cosines, axis=1) / self.gamma_

@@ -25,6 +25,7 @@ def kmeans(rows, n_clusters, *, random_state, owner):
     """
     import faiss
 
+    n_clusters = int(n_clusters)  # SWIG takes no integers of numpy
     n_samples, n_features = rows.shape
     if n_samples < n_clusters:
         raise ValueError(

@@ -9,11 +9,11 @@ from .._compat import Interval, StrOptions
 from .._rows import angle_of, plain_rows, same_within, unit_rows
 from ._base import IncrementalScorer
 from ._kmeans import kmeans
-from ._neighbors import LARGE, NeighborIndex
+from ._neighbors import LARGE, IndexFromGallery, NeighborIndex
 from ._whitening import COVARIANCE_CONSTRAINTS, Whitening
 
 
-class KNNScorer(IncrementalScorer):
+class KNNScorer(IndexFromGallery, IncrementalScorer):
     r"""Score by the distance to the nearest training rows.
 
     .. math:: s(x) = -\sum_{j=1}^{k} d(x, x_{(j)})^2
@@ -35,7 +35,9 @@ class KNNScorer(IncrementalScorer):
     formula to the letter.
 
     A query that equals a training row, but for rounding (128 units in the last place of its type),
-    is taken to be that row, which is then not its own neighbour (once: a second copy counts).
+    is taken to be that row, which is then not its own neighbour (once: a second copy counts). Where
+    all features have collapsed to one point within such rounding, every query is.
+
     Scores of training rows, and so the threshold, are leave-one-out; mean and covariance of the
     whitening hold all rows.
 
@@ -71,7 +73,8 @@ default="cosine"
     ----------
     gallery_ : ndarray of shape (n_samples, n_features) or (n_centroids, n_coordinates)
         The training rows; with `n_centroids` the centroids, in the coordinates of the metric (of
-        unit length, whitened, or plain). Fewer than `n_centroids` where fewer rows are distinct.
+        unit length, whitened, or plain). Fewer than `n_centroids` where fewer rows are distinct in
+        float32.
     index_ : str
         "exact", "ivf" or "hnsw".
     whitening_ : Whitening
@@ -86,6 +89,8 @@ default="cosine"
     faiss searches in float32 on rows that were centred and scaled; the distances to what it
     proposes are measured again in float64, and a query for which float32 can't prove that nothing
     nearer was missed is searched again in float64.
+
+    `partial_fit` searches the grown gallery for its own rows again, as `fit` does.
 
     A zero row has no direction: for "cosine" and "angle" it lies at distance 1 (60 degrees) from
     every other row.
@@ -156,12 +161,13 @@ default="cosine"
                 f"{self.n_neighbors + 1} training rows, since a row is not its own neighbour; got "
                 f"n_samples = {len(X)}. Give more rows or lower n_neighbors."
             )
+        vars(self).pop("whitening_", None)
         if self.metric.startswith("mahalanobis"):
             self.whitening_ = Whitening(
                 center=self.metric == "mahalanobis",  # numbers stay small; angles need the mean
                 shrinkage=self.shrinkage,
                 n_components=self.n_components,
-            )._fit(X)
+            )._fit(X, owner=type(self).__name__)
         if self.n_centroids is None:
             self.gallery_ = X
         else:
@@ -195,10 +201,10 @@ default="cosine"
         rows = self.gallery_ if centroids else self._whitened(self.gallery_)
         self._index = NeighborIndex(rows, self._prepare, self.index_)
 
-    def _prepare(self, rows):
-        """Rows between which distances are euclidean."""
-        plain = self.metric in ("euclidean", "mahalanobis")
-        return plain_rows(rows) if plain else unit_rows(rows)
+    @property
+    def _prepare(self):
+        """What makes rows between which distances are euclidean."""
+        return plain_rows if self.metric in ("euclidean", "mahalanobis") else unit_rows
 
     def _whitened(self, X):
         return self.whitening_._whiten(X) if self.metric.startswith("mahalanobis") else X
@@ -238,8 +244,11 @@ default="cosine"
         if self.metric == "euclidean":
             return np.sqrt(squared) <= tolerance
         # Whitening magnifies rounding, so the rows are compared as they came.
-        apart = [np.subtract(X, self.gallery_[column], dtype=np.float64) for column in places.T]
-        return np.stack([np.linalg.norm(rows, axis=1) for rows in apart], axis=1) <= tolerance
+        same = np.empty(places.shape, dtype=bool)
+        for j, column in enumerate(places.T):
+            apart = np.subtract(X, self.gallery_[column], dtype=np.float64)
+            same[:, j] = np.linalg.norm(apart, axis=1) <= tolerance[:, 0]
+        return same
 
     def kneighbors(self, X, n_neighbors=None):
         """Nearest training rows, the nearest first.
@@ -269,10 +278,11 @@ default="cosine"
                 f"n_centroids={self.n_centroids} only centroids are kept. Fit without n_centroids."
             )
         n_neighbors = self.n_neighbors if n_neighbors is None else n_neighbors
-        if not 1 <= n_neighbors < len(self.gallery_):
+        if not isinstance(n_neighbors, Integral) or not 1 <= n_neighbors < len(self.gallery_):
             raise ValueError(
-                f"{type(self).__name__}: n_neighbors must lie in 1..{len(self.gallery_) - 1}, one "
-                f"less than there are training rows; got {n_neighbors}."
+                f"{type(self).__name__}: n_neighbors must be a whole number in "
+                f"1..{len(self.gallery_) - 1}, one less than there are training rows; got "
+                f"{n_neighbors}."
             )
         return self._nearest(X, n_neighbors)
 
@@ -286,14 +296,3 @@ default="cosine"
     def _extend(self, X):
         self._fit(np.concatenate([self.gallery_, X]))
         return self.gallery_
-
-    def __getstate__(self):
-        # The index is a second copy of the gallery, in a format that belongs to one faiss version.
-        state = super().__getstate__().copy()
-        state.pop("_index", None)
-        return state
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        if hasattr(self, "gallery_"):
-            self._build_index()

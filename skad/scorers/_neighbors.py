@@ -77,6 +77,7 @@ class NeighborIndex:
         )
 
     def _search_block(self, queries, n_neighbors):
+        n_neighbors = int(n_neighbors)  # SWIG takes no integers of numpy
         scaled = self._scaled(queries)
         norms = np.linalg.norm(scaled, axis=1)
         scaled /= np.maximum(norms / _FAR, 1.0)[:, None]
@@ -87,17 +88,21 @@ class NeighborIndex:
         squared, rows = squared[:, :n_neighbors], rows[:, :n_neighbors]
         again = missing
         if self._kind == "exact" and n_proposed < len(self._gallery):
-            margin = proposed_squared[:, -1] - self._search_error(norms)
+            found = squared[:, -1] / self._scale**2
+            margin = proposed_squared[:, -1] - self._search_error(norms, np.sqrt(found))
             # Beyond _FAR the search ran from elsewhere, and relative error is all that counts.
-            again = (squared[:, -1] / self._scale**2 > margin) & (norms <= _FAR)
+            again = (found > margin) & (norms <= _FAR)
         if again.any():
             squared[again], rows[again] = self._search_float64(queries[again], n_neighbors)
         return squared, rows
 
-    def _search_error(self, norms):
-        """Bound on what float32 adds to a squared distance, written as |q|^2 + |g|^2 - 2 q.g."""
+    def _search_error(self, norms, distances):
+        """Bound on what float32 adds to a squared distance, written as |q|^2 + |g|^2 - 2 q.g.
+
+        Of rows g that may have been missed, which are nearer than those found.
+        """
         epsilon = np.finfo(np.float32).eps * (2.0 + np.sqrt(len(self._center)))
-        return epsilon * (norms + self._reach) ** 2
+        return epsilon * (norms + np.minimum(self._reach, norms + distances)) ** 2
 
     def _measure(self, queries, rows):
         """Squared distances in float64 from each query to its proposed rows, sorted."""
@@ -160,3 +165,20 @@ def _graph(rows):
 
 
 _BUILDERS = {"exact": _exact, "ivf": _inverted_lists, "hnsw": _graph}
+
+
+class IndexFromGallery:
+    """Pickles without the index; subclasses have `gallery_` and build `_index` from it.
+
+    The index is a second copy of the gallery, in a format that belongs to one version of faiss.
+    """
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        state.pop("_index", None)
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if hasattr(self, "gallery_"):
+            self._build_index()

@@ -3,11 +3,12 @@
 from numbers import Integral, Real
 
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .._compat import Interval, StrOptions, fit_context
 from .._fitting import unchanged_on_error
 from .._labels import has_anomaly_labels, normal_rows
+from ._base import validate_rows
 from ._covariance import Covariance
 from ._moments import Moments
 
@@ -40,9 +41,11 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Subtract the mean. Distances are the same without; angles are not, and for those to be of
         use rows should keep it: seen from the mean, normal rows lie in all directions.
     shrinkage : "ledoit_wolf" or float in [0, 1], default="ledoit_wolf"
-        :math:`\lambda`; 0 is the plain (biased) covariance, with which the training rows come out
-        with exactly the identity as their covariance. NSA gives none; without it all training
-        rows are equally far from each other where they are no more than the features.
+        :math:`\lambda`. "ledoit_wolf" estimates it from the rows; where that gives 0 though the
+        rows do not span the space, as with two rows, the oracle approximating shrinkage takes its
+        place. 0 is the plain (biased) covariance; that of the whitened training rows is then just
+        the identity. NSA shrinks nothing; all training rows are then equally far from each other
+        where they are no more than the features.
     n_components : int, float in (0, 1) or None, default=None
         Keep so many directions of largest variance (at most the rank), or as many as hold this
         share of the variance, and drop the rest.
@@ -71,8 +74,9 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     References
     ----------
     Ledoit, Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", Journal
-    of Multivariate Analysis 2004. Yousef, Ackermann, Kurup, Bishop, "No Shifted Augmentations
-    (NSA)", section 2.5.
+    of Multivariate Analysis 2004. Chen, Wiesel, Eldar, Hero, "Shrinkage Algorithms for MMSE
+    Covariance Estimation", IEEE Transactions on Signal Processing 2010. Yousef, Ackermann, Kurup,
+    Bishop, "No Shifted Augmentations (NSA)", section 2.5.
 
     Examples
     --------
@@ -114,19 +118,19 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             covariance is singular and neither shrunken nor truncated.
         """
         with unchanged_on_error(self):
-            X = validate_data(self, X, dtype=("float64", "float32"))
+            X = validate_rows(self, X, reset=True)
             labels = y if has_anomaly_labels(y) else None
             self._fit(X[normal_rows(X, labels, owner=type(self).__name__)])
         return self
 
-    def _fit(self, X):
+    def _fit(self, X, owner="Whitening"):
         moments = Moments.of(X)
         self.mean_ = moments.mean
         self.covariance_ = Covariance.estimate(
             [moments],
             shrinkage=self.shrinkage,
             n_components=self.n_components,
-            owner=type(self).__name__,
+            owner=owner,
         )
         if not self.center:  # the mean must not count as a remainder of the training rows
             self.covariance_ = self.covariance_.extended(self.mean_)
@@ -145,7 +149,7 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             At most `n_features` columns; see Notes for the last one.
         """
         check_is_fitted(self)
-        return self._whiten(validate_data(self, X, reset=False, dtype=("float64", "float32")))
+        return self._whiten(validate_rows(self, X, reset=False))
 
     def _whiten(self, X):
         return self.covariance_.whiten(X, self.mean_ if self.center else 0.0)

@@ -1,0 +1,398 @@
+"""Decisions with a false-alarm rate that was asked for: conformal calibration of any detector."""
+
+import math
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.stats import false_discovery_control
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_random_state, get_tags, indexable
+from sklearn.utils.validation import check_is_fitted
+
+from ._compat import HasMethods, Interval, StrOptions, fit_context, safe_indexing
+from ._decision import DecisionMixin
+from ._fitting import unchanged_on_error
+from ._labels import normal_rows
+
+# Standardised scores beyond this are as far out as can be, so that the tie-breaker of a score stays
+# clear of 0 and 1, next to counts of up to some hundred millions.
+_FAR = 1e6
+
+
+class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
+    r"""Outlier detector whose false alarms have the rate that was asked for.
+
+    Normal images that the wrapped detector was not trained on tell how a normal image scores. The
+    p-value of a new image is its rank among them,
+
+    .. math:: p(x) = \frac{1 + \sum_k \#\{i \in C_k : s_k(x_i) \le s_k(x)\}}{1 + \sum_k |C_k|}
+
+    with :math:`s_k` the score (high = normal) of a detector that was trained without the
+    calibration images :math:`C_k`: one part of the training images for ``method="split"``, each of
+    K folds in turn for ``"cross"``. An image is an anomaly where :math:`p \le`
+    `false_alarm_rate`.
+
+    Parameters
+    ----------
+    detector : estimator
+        Any outlier detector with `score_samples` or `decision_function`, high = normal: of skad, of
+        scikit-learn, a density such as ``GaussianMixture``, or a Pipeline that ends in one. Clones
+        of it are fitted.
+    false_alarm_rate : float in (0, 1), default=0.05
+        Share :math:`\alpha` of normal images that may be taken for anomalies. (0.05 is convention.)
+    method : {"split", "cross"}, default="split"
+        "split" trains one detector and calibrates it on images put aside; "cross" trains K, so that
+        every image trains and calibrates. The former is faster and exact, the latter makes more of
+        few images.
+    calibration_share : float in (0, 1], default=0.25
+        Share of the images put aside by "split" (0.25 as in scikit-learn's ``train_test_split``).
+        1.0 is for a fitted detector in a :class:`~sklearn.frozen.FrozenEstimator`, which all of
+        `X` calibrates; `X` must then be new to it.
+    n_folds : int, default=5
+        Number K of folds of "cross" (5 as in Vovk's experiments and scikit-learn's ``KFold``).
+    pollution : float in [0, 0.5), default=0.0
+        Share of the training images that are outliers without being labelled so. As many of the
+        lowest calibration scores are dropped; see the notes before use.
+    random_state : int, RandomState instance or None, default=0
+        Draws the split or the folds. The detector has a random state of its own.
+
+    Attributes
+    ----------
+    detectors_ : list of estimator
+        The fitted detectors: one for "split", K for "cross".
+    calibration_scores_ : list of ndarray of float64
+        For each of them the scores of its calibration images, lowest first, without those dropped.
+    offset_ : float
+        Threshold: `predict` gives -1 exactly where `score_samples` is below it, which is where
+        `p_values` is at most `false_alarm_rate`.
+    n_features_in_ : int
+        Number of features, where the detector has it.
+    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+        Names of the columns, where the detector has them.
+
+    Notes
+    -----
+    **What is guaranteed.** If the normal images to come and those of calibration are exchangeable
+    (as when both are drawn from one source), a normal image raises an alarm with a probability of
+
+    - at most :math:`\alpha` for "split", whatever the detector (Vovk et al. 2005);
+    - at most :math:`2 \alpha + 2 (K - 1) / (n + K)` for "cross", about :math:`\alpha` in practice
+      (Vovk 2015; Barber et al. 2021).
+
+    That is an average over calibration sets. With one set of n images the rate of "split" varies
+    around :math:`\alpha` by about :math:`\sqrt{\alpha (1 - \alpha) / n}`: 1.5 % around 5 % for 200.
+
+    **What breaks it.** Neighbouring frames of a video or crops of one photograph are not
+    exchangeable; nor are images that took part in fitting anything ahead of this detector, such as
+    a PCA: put that into a Pipeline inside. A frozen network may stay outside, so that it sees each
+    image once: ``make_pipeline(FeatureExtractor(), ConformalDetector(KNNScorer()))``.
+
+    **Polluted training images.** Outliers in the calibration set that score lower than normal
+    images lower the threshold: the guarantee holds, but anomalies are missed (Bashari et al. 2025).
+    Two ways lead back:
+
+    - Look at the images of lowest `p_values`, label the outliers among them -1, and fit again with
+      `y`: no normal image is dropped, so the guarantee holds.
+    - With ``pollution=rho`` the ``rho * n`` lowest calibration scores are taken for the outliers.
+      That rests on the detector: the false-alarm rate becomes about :math:`\alpha + \beta \rho /
+      (1 - \rho)` where it misses the share :math:`\beta` of the outliers, from :math:`\alpha` if
+      it finds all to :math:`\alpha + \rho (1 - \alpha)` if it cannot tell them. No method without
+      labels escapes this. Give the share that the detector finds rather than all there are.
+
+    For "split", `score_samples` is the score of the detector. The detectors of "cross" differ in
+    scale, so there it is :math:`p(x)` plus a share of the step to the next, which grows with the
+    mean of their standardised scores and ranks images beyond the calibration scores, too.
+
+    See Also
+    --------
+    skad.DN2 : A detector to wrap.
+    sklearn.frozen.FrozenEstimator : For a detector that is fitted already.
+
+    References
+    ----------
+    Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World", Springer 2005. Vovk,
+    "Cross-conformal predictors", Annals of Mathematics and Artificial Intelligence 74, 2015.
+    Barber, Candès, Ramdas, Tibshirani, "Predictive inference with the jackknife+", Annals of
+    Statistics 49, 2021. Bates, Candès, Lei, Romano, Sesia, "Testing for outliers with conformal
+    p-values", Annals of Statistics 51, 2023. Bashari, Sesia, Romano, "Robust Conformal Outlier
+    Detection under Contaminated Reference Data", ICML 2025.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import train_test_split
+    >>> from skad import KNNScorer
+    >>> from skad.conformal import ConformalDetector
+    >>> digits, labels = load_digits(return_X_y=True)
+    >>> normal, outliers = digits[labels < 5], digits[labels >= 5]
+    >>> train, test = train_test_split(normal, test_size=300, random_state=0)
+    >>> detector = ConformalDetector(KNNScorer(), false_alarm_rate=0.05).fit(train)
+    >>> print(f"false alarms: {(detector.predict(test) == -1).mean():.3f}")
+    false alarms: 0.023
+    >>> print(f"anomalies found: {(detector.predict(outliers) == -1).mean():.2f}")
+    anomalies found: 0.88
+    >>> detector.p_values(outliers[2:4]).round(3)
+    array([0.007, 0.007])
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        "detector": [
+            HasMethods(["fit", "score_samples"]),
+            HasMethods(["fit", "decision_function"]),
+        ],
+        "false_alarm_rate": [Interval(Real, 0, 1, closed="neither")],
+        "method": [StrOptions({"split", "cross"})],
+        "calibration_share": [Interval(Real, 0, 1, closed="right")],
+        "n_folds": [Interval(Integral, 2, None, closed="left")],
+        "pollution": [Interval(Real, 0, 0.5, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        detector,
+        *,
+        false_alarm_rate=0.05,
+        method="split",
+        calibration_share=0.25,
+        n_folds=5,
+        pollution=0.0,
+        random_state=0,
+    ):
+        self.detector = detector
+        self.false_alarm_rate = false_alarm_rate
+        self.method = method
+        self.calibration_share = calibration_share
+        self.n_folds = n_folds
+        self.pollution = pollution
+        self.random_state = random_state
+
+    # The wrapped detector has parameters of its own to validate.
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Train on one part of the images and calibrate on another.
+
+        Parameters
+        ----------
+        X : array-like, list of images or paths, data set
+            Normal images or rows, in a container that the detector takes and that can be indexed.
+        y : array-like of shape (n_samples,), optional
+            Samples labelled -1 (or True) are left out of both parts.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If there are too few calibration images for `false_alarm_rate`; if labels are unknown.
+        """
+        with unchanged_on_error(self):
+            (X,) = indexable(X)
+            rows = normal_rows(X, y, owner=type(self).__name__)
+            folds = self._calibration_folds(len(rows))
+            n_dropped = self._check_enough(folds, len(rows))
+            self.detectors_ = [self._train(X, np.delete(rows, fold)) for fold in folds]
+            scores = [
+                _scores(detector, safe_indexing(X, rows[fold]))
+                for detector, fold in zip(self.detectors_, folds)
+            ]
+            self.calibration_scores_ = _without_lowest(scores, n_dropped)
+            self.offset_ = self._threshold()
+        return self
+
+    def _calibration_folds(self, n_samples):
+        """Places of the images that calibrate each of the detectors."""
+        order = check_random_state(self.random_state).permutation(n_samples)
+        if self.method == "cross":
+            return [np.sort(fold) for fold in np.array_split(order, self.n_folds)]
+        n_calibration = round(self.calibration_share * n_samples)
+        if self.calibration_share < 1:  # rounding must not leave nothing to train on
+            n_calibration = min(n_calibration, n_samples - 1)
+        return [np.sort(order[:n_calibration])]
+
+    def _check_enough(self, folds, n_samples):
+        """Refuse what can't raise an alarm, before hours of training; else the number to drop."""
+        name, cross = type(self).__name__, self.method == "cross"
+        if cross and n_samples < self.n_folds:
+            raise ValueError(
+                f"{name}: n_folds={self.n_folds} needs as many normal images, got n_samples = "
+                f"{n_samples}. Give more images or lower n_folds."
+            )
+        n_calibration = sum(map(len, folds))
+        n_dropped = _floor(self.pollution, n_calibration)
+        # A bit less, so that 1 / (1 / 49), which is above 49, takes 48 images as it should.
+        needed = max(1, math.ceil(1 / self.false_alarm_rate - 1e-9) - 1)
+        if n_calibration - n_dropped < needed:
+            fix = "" if cross else ', a larger calibration_share or method="cross"'
+            raise ValueError(
+                f"{name}: false_alarm_rate={self.false_alarm_rate} needs at least {needed} "
+                f"calibration images, got {n_calibration - n_dropped}: of n_samples = {n_samples} "
+                f"normal images {n_calibration} calibrate, and pollution={self.pollution} drops "
+                f"{n_dropped} of those. Give more images, a larger false_alarm_rate{fix}."
+            )
+        return n_dropped
+
+    def _train(self, X, rows):
+        detector = clone(self.detector)
+        if len(rows):
+            return detector.fit(safe_indexing(X, rows), None)
+        try:
+            check_is_fitted(detector)
+        except NotFittedError as error:
+            raise ValueError(
+                f"{type(self).__name__}: calibration_share={self.calibration_share} leaves no image"
+                " to train on. Lower it, or give a fitted detector: "
+                "ConformalDetector(FrozenEstimator(detector), calibration_share=1.0)."
+            ) from error
+        return detector
+
+    def _threshold(self):
+        n = sum(map(len, self.calibration_scores_))
+        rank = _floor(self.false_alarm_rate, n + 1)
+        if len(self.calibration_scores_) > 1:
+            return (rank + 1) / (n + 1)
+        return float(self.calibration_scores_[0][rank - 1])
+
+    def score_samples(self, X):
+        """Score of each sample, high = normal.
+
+        Parameters
+        ----------
+        X : array-like, list of images or paths, data set
+            In any container that the detector takes.
+
+        Returns
+        -------
+        scores : ndarray of float64, shape (n_samples,)
+            Those of the detector for "split"; for "cross" the p-value and a bit, see the notes.
+        """
+        scores = self._all_scores(X)
+        if len(scores) == 1:
+            return scores[0]
+        far = np.mean(
+            [_standardised(s, c) for s, c in zip(scores, self.calibration_scores_)], axis=0
+        )
+        far = np.clip(far, -_FAR, _FAR)
+        tie_breaker = 0.5 * (1 + far / (1 + np.abs(far)))
+        count, n = self._count_at_or_below(scores)
+        return (1 + count + tie_breaker) / (n + 1)
+
+    def p_values(self, X):
+        r"""Probability that a normal sample scores as low.
+
+        Parameters
+        ----------
+        X : array-like, list of images or paths, data set
+            In any container that the detector takes.
+
+        Returns
+        -------
+        p_values : ndarray of float64, shape (n_samples,)
+            In (0, 1], never below one over the number of calibration images plus one. For a normal
+            sample :math:`P(p \le \alpha) \le \alpha` ("split"; see the notes for "cross").
+        """
+        count, n = self._count_at_or_below(self._all_scores(X))
+        return (1 + count) / (n + 1)
+
+    def predict_fdr(self, X, *, false_discovery_rate=0.1):
+        r"""Label a batch such that few of its alarms are false.
+
+        The procedure of Benjamini and Hochberg on the p-values :math:`p_{(1)} \le \dots \le
+        p_{(m)}` of the batch: anomalies are the :math:`j` lowest, with the largest :math:`j` for
+        which :math:`p_{(j)} \le j q / m`. The expected share of normal samples among them is at
+        most the share of normal samples in the batch times :math:`q`. This holds for "split", whose
+        p-values depend on each other in a harmless way (positive regression dependence, Bates et
+        al. 2023); for "cross" nothing is proven, but p-values come out much the same.
+
+        Parameters
+        ----------
+        X : array-like, list of images or paths, data set
+            The batch. The labels of its samples depend on each other, unlike those of `predict`.
+        false_discovery_rate : float in (0, 1), default=0.1
+            The rate :math:`q` (0.1 as in Bates et al.).
+
+        Returns
+        -------
+        labels : ndarray of int, shape (n_samples,)
+            +1 for normal, -1 for anomaly. Where fewer than ``m / (q * (n + 1))`` of m samples are
+            anomalies there are no alarms, as no p-value is below 1 / (n + 1): calibrate large
+            batches on many images n.
+
+        Raises
+        ------
+        ValueError
+            If `false_discovery_rate` is no share in (0, 1).
+        """
+        q = false_discovery_rate
+        if not isinstance(q, Real) or not 0 < q < 1:
+            raise ValueError(
+                f"{type(self).__name__}: false_discovery_rate must be a float in (0, 1), got {q!r}."
+            )
+        adjusted = false_discovery_control(self.p_values(X), method="bh")
+        # p-values are fractions of whole numbers, so equality is common; rounding may not undo it.
+        return np.where(adjusted <= q * (1 + 1e-12), -1, 1)
+
+    def _all_scores(self, X):
+        check_is_fitted(self)
+        return [_scores(detector, X) for detector in self.detectors_]
+
+    def _count_at_or_below(self, scores):
+        """Calibration scores up to each sample's, over all detectors, and how many there are."""
+        known = self.calibration_scores_
+        count = sum(np.searchsorted(c, s, side="right") for c, s in zip(known, scores))
+        return count, sum(map(len, known))
+
+    @property
+    def n_features_in_(self):
+        """Number of features, where the detector has it."""
+        return self.detectors_[0].n_features_in_
+
+    @property
+    def feature_names_in_(self):
+        """Names of the columns, where the detector has them."""
+        return self.detectors_[0].feature_names_in_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self.detector)
+        tags.input_tags = inner.input_tags
+        tags.non_deterministic = inner.non_deterministic
+        return tags
+
+
+def _scores(detector, X):
+    """Scores of one detector, high = normal."""
+    score = getattr(detector, "score_samples", None) or detector.decision_function
+    scores = np.asarray(score(X), dtype=np.float64)
+    if np.isnan(scores).any():
+        # NaN would sort above all calibration scores, and pass for normal.
+        place = int(np.flatnonzero(np.isnan(scores))[0])
+        raise ValueError(
+            f"ConformalDetector: the score of sample {place} by {type(detector).__name__} is NaN, "
+            f"as are {int(np.isnan(scores).sum())} of {len(scores)}; a rank needs numbers."
+        )
+    return scores
+
+
+def _floor(share, n):
+    """Largest k for which ``k / n <= share`` as floats: 0.05 * 20 is 1, and 0.29 * 100 is 29."""
+    k = round(share * n)
+    return k if k <= 0 or k / n <= share else k - 1
+
+
+def _standardised(scores, calibration_scores):
+    """Scores on a scale that detectors share."""
+    scale = calibration_scores.std()
+    return (scores - calibration_scores.mean()) / (scale if scale > 0 else 1.0)
+
+
+def _without_lowest(scores, n_dropped):
+    """Sorted scores of each fold, without those that are the lowest of all folds."""
+    standardised = np.concatenate([_standardised(fold, fold) for fold in scores])
+    lowest = np.zeros(len(standardised), dtype=bool)
+    lowest[np.argsort(standardised, kind="stable")[:n_dropped]] = True
+    places = np.split(lowest, np.cumsum([len(fold) for fold in scores])[:-1])
+    return [np.sort(fold[~dropped]) for fold, dropped in zip(scores, places)]
