@@ -171,7 +171,8 @@ def plot(mean, path):
             found = 100 * line["found"][str(rates[1] / 100)][0]
             label = f"{name} ({found:.0f} % found at {rates[1]:.0f} %)"
             axis.errorbar(rates, measured, 2 * error, marker=marker, ms=5, lw=1, label=label)
-        axis.set(title=title, xlabel="asked (%)", xlim=(0, None), ylim=(0, None))
+        room = 1.5 * axis.get_ylim()[1]  # for the legend
+        axis.set(title=title, xlabel="asked (%)", xlim=(0, None), ylim=(0, room))
         axis.legend(fontsize=8, frameon=False)
     axes[0].set_ylabel("measured (%), with 2 standard errors")
     figure.savefig(path, dpi=100)

@@ -24,6 +24,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
 from sklearn.svm import OneClassSVM
 
 from skad import (
@@ -61,6 +62,11 @@ SCORERS = [
     GaussianScorer(10, covariance_type="full", normalize=True),
     GaussianScorer(n_components=0.9),
     KDEScorer(),
+    # Features as long as they come tell MobileNetV2's normal images badly.
+    make_pipeline(Normalizer(), KNNScorer(metric="mahalanobis")),
+    make_pipeline(Normalizer(), KNNScorer(1, metric="mahalanobis_cosine", aggregation="mean")),
+    make_pipeline(Normalizer(), CentroidScorer("mahalanobis_cosine")),
+    make_pipeline(Normalizer(), EnsembleScorer()),
     EnsembleScorer(),
     EnsembleScorer("sum"),
     SklearnScorer(OneClassSVM()),

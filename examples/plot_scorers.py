@@ -4,7 +4,7 @@ Every score on the same features
 
 A scorer is an outlier detector on rows of numbers, so features of any origin will do: those of
 `FeatureExtractor`, or embeddings that you already have. Scorers of skad and of scikit-learn stand
-side by side here, on the features of one network, with each of ten digits as the normal one.
+side by side here, on the features of one network, with each of five digits as the normal one.
 """
 
 from pathlib import Path
@@ -73,9 +73,9 @@ scorers = {
 
 
 def mean_auroc(scorer, features):
-    """Each digit is normal in turn, the other nine are anomalies."""
+    """Five digits are normal in turn, the other nine are anomalies each time."""
     figures = []
-    for digit in range(10):
+    for digit in range(5):
         normal = features[train][labels[train] == digit]
         y_test = np.where(labels[test] == digit, 1, -1)
         scores = scorer.fit(normal).decision_function(features[test])
@@ -98,7 +98,7 @@ for name, figure in found.items():
 
 figure, axis = plt.subplots(figsize=(8, 5), layout="constrained")
 axis.barh(list(found)[::-1], list(found.values())[::-1], color="C0")
-axis.set(xlim=(min(found.values()) - 0.02, 1.0), xlabel="mean AUROC over ten digits")
+axis.set(xlim=(min(found.values()) - 0.02, 1.0), xlabel="mean AUROC over five digits")
 picture = Path("scorers.png").resolve()
 figure.savefig(picture, dpi=100)
 print(f"picture: {picture}")

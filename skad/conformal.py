@@ -53,7 +53,8 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
         Number K of folds of "cross" (5 as in Vovk's experiments and scikit-learn's ``KFold``).
     pollution : float in [0, 0.5), default=0.0
         Share of the training images that are outliers without being labelled so. As many of the
-        lowest calibration scores are dropped; see the notes before use.
+        lowest calibration scores are dropped. With a detector that misses many outliers the rate is
+        then above `false_alarm_rate`: see the notes before use.
     random_state : int, RandomState instance or None, default=0
         Draws the split or the folds. The detector has a random state of its own.
 
@@ -88,17 +89,18 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
     a PCA: put that into a Pipeline inside. A frozen network may stay outside, so that it sees each
     image once: ``make_pipeline(FeatureExtractor(), ConformalDetector(KNNScorer()))``.
 
-    **Polluted training images.** Outliers in the calibration set that score lower than normal
-    images lower the threshold: the guarantee holds, but anomalies are missed (Bashari et al. 2025).
-    Two ways lead back:
+    **Polluted training images.** Outliers in the calibration set lower the threshold, unless they
+    score above normal images: the rate holds, but anomalies are missed (Bashari et al. 2025). Two
+    ways lead back:
 
     - Look at the images of lowest `p_values`, label the outliers among them -1, and fit again with
-      `y`: no normal image is dropped, so the guarantee holds.
+      `y`: no normal image is dropped, so the rate still holds.
     - With ``pollution=rho`` the ``rho * n`` lowest calibration scores are taken for the outliers.
       That rests on the detector: the false-alarm rate becomes about :math:`\alpha + \beta \rho /
       (1 - \rho)` where it misses the share :math:`\beta` of the outliers, from :math:`\alpha` if
       it finds all to :math:`\alpha + \rho (1 - \alpha)` if it cannot tell them. No method without
-      labels escapes this. Give the share that the detector finds rather than all there are.
+      labels, or assumptions on how scores are distributed, escapes this. Give the share that the
+      detector finds rather than all there are.
 
     For "split", `score_samples` is the score of the detector. The detectors of "cross" differ in
     scale, so there it is :math:`p(x)` plus a share of the step to the next, which grows with the

@@ -17,7 +17,7 @@ EXPECTED = {
     "plot_diagnostics.py": r"(?s)compactness .* 300 +0\.9\d+ .*mean_shifted .* 300 +0\.9\d+ ",
     "plot_quickstart.py": r"AUROC 0\.9\d+",
     "plot_grid_search.py": r"fitted on 174 of \d+ images",
-    "plot_isolation_forest.py": r"DN2\(image_size=32\): mean AUROC 0\.97\d+",
+    "plot_isolation_forest.py": r"DN2\(image_size=32\): mean AUROC 0\.9[78]\d+",
 }
 
 
@@ -52,7 +52,7 @@ def test_readme_shows_code_that_runs(tmp_path):
         r"\.\. code:: python\n\n((?:    .*\n|\n)+)", (ROOT / "README.rst").read_text()
     )
     assert blocks
-    for block in blocks:
-        code = "\n".join(line[4:] for line in block.splitlines())
-        done = run(code, tmp_path)
-        assert done.returncode == 0, f"{code}\n{done.stderr}"
+    code = ["\n".join(line[4:] for line in block.splitlines()) for block in blocks]
+    # One process, as most of the time goes into imports, but names of their own for each.
+    done = run("\n".join(f"exec({block!r}, {{}})" for block in code), tmp_path)
+    assert done.returncode == 0, done.stderr

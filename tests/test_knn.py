@@ -58,9 +58,7 @@ def test_scores_equal_the_slow_version(k, aggregation, metric, kind, dtype):
 @pytest.mark.parametrize("kind", COVARIANCE_KINDS)
 @pytest.mark.parametrize("metric", ["angle", "mahalanobis", "mahalanobis_cosine"])
 def test_whitened_scores_and_angles_equal_the_slow_version(metric, kind):
-    rows = table(kind)
-    if kind == "high-dimensional":
-        rows = rows[:, :60]
+    rows = table(kind)[:150, :60]  # the slow version takes a while
     check_against_slow(rows, 1, metric, "mean")
     check_against_slow(rows.astype(np.float32), 1, metric, "sum_of_squares")
 
