@@ -116,7 +116,7 @@ def growth(sizes=(10_000, 100_000, 1_000_000), n_queries=1_000):
     return figures
 
 
-def scorer_memory(n_rows=20_000, n_features=512):
+def scorer_memory(n_rows=5_000, n_features=512):
     """Peak memory of fit and score beyond the rows themselves, in sizes of the rows."""
     prelude = (
         "import numpy as np, faiss, scipy.linalg, sklearn.neighbors, sklearn.cluster, skad\n"
@@ -138,6 +138,6 @@ def scorer_memory(n_rows=20_000, n_features=512):
         EnsembleScorer(),
     ):
         peak = peak_memory(prelude + f"skad.{scorer!r}.fit(X).score_samples(X)")
-        label = f"peak memory of {scorer!r}, beyond and in sizes of the rows (20 000 x 512 float32)"
+        label = f"peak memory of {scorer!r}, beyond and in sizes of the rows (5 000 x 512 float32)"
         figures[label] = (peak - bare) / rows
     return figures

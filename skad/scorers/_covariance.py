@@ -7,6 +7,10 @@ from scipy import linalg
 
 from ._blocks import blockwise
 
+# A centre so many standard deviations from the origin may be subtracted after the projection, which
+# is quicker and costs no more than four of sixteen digits.
+_NEAR = 1e4
+
 
 class Covariance:
     """Variances along orthonormal directions, and one variance for all that is orthogonal to them.
@@ -121,9 +125,14 @@ class Covariance:
         return blockwise(lambda part: self._whiten(part, center), X, X.shape[1])
 
     def _whiten(self, X, center):
-        rows = np.subtract(X, center, dtype=np.float64)
         if not self._has_rest:
-            return rows @ self._projection
+            shift = np.broadcast_to(center, X.shape[1]) @ self._projection
+            if np.linalg.norm(shift) <= _NEAR:
+                rows = X.astype(np.float64, copy=False) @ self._projection
+                rows -= shift
+                return rows
+            return np.subtract(X, center, dtype=np.float64) @ self._projection
+        rows = np.subtract(X, center, dtype=np.float64)
         coordinates = rows @ self.directions
         rows -= coordinates @ self.directions.T
         remainder = np.linalg.norm(rows, axis=1) / np.sqrt(self.rest)
