@@ -101,7 +101,7 @@ def growth(sizes=(10_000, 100_000, 1_000_000), n_queries=1_000):
             exact = places if index == "exact" else exact
             took = np.median([seconds(lambda s=scorer: s.score_samples(queries)) for _ in range(3)])
             times.setdefault(index, []).append(took)
-            label = f"{index}, gallery {size:,} x 256".replace(",", " ")
+            label = f"{index}, gallery {f'{size:,}'.replace(',', ' ')} x 256"
             if index == "exact":
                 reference = built, took
             else:
