@@ -6,6 +6,8 @@ those into ``doc/results.rst``. For example, DN2 at its defaults, one class agai
     python -m benchmarks.accuracy DN2 --data cifar10
     python -m benchmarks.accuracy DN2 --data cifar10 --n-train 500 --n-test 100 \
         --params '{"metric": "euclidean"}' --network mobilenetv2
+    python -m benchmarks.accuracy MSC --data cifar10 --n-train 500 --n-test 100 --seeds 0 1 2
+    python -m benchmarks.accuracy PANDAOE --data fashion_mnist --auxiliary mnist
 """
 
 import argparse
@@ -97,14 +99,41 @@ def polluted(task, images, share):
     return model_selection.pollute(task.X_train, images.X_train[others], share, random_state=0)[0]
 
 
-def measure(detector, tasks, images, normal_name, pollution):
-    """AUROC in percent of each run of a protocol."""
+def auxiliary_images(name, task, images, folder):
+    """Images and labels of another set, or of the three classes after the normal one."""
+    if name != "next":
+        others = load_images(folder, name, n_train=500, n_test=1)
+        return others.X_train, others.y_train
+    n_classes = len(images.classes)
+    chosen = np.isin((images.y_train - task.name) % n_classes, (1, 2, 3))
+    return images.X_train[chosen], images.y_train[chosen]
+
+
+def fit(detector, task, images, arguments):
+    """Fit a detector to the training images of a run, with what else it takes."""
+    X = polluted(task, images, arguments.pollution) if arguments.pollution else task.X_train
+    if arguments.auxiliary is None:
+        return detector.fit(X)
+    others, labels = auxiliary_images(arguments.auxiliary, task, images, arguments.shared / "data")
+    if isinstance(detector, skad.PANDAOE):
+        return detector.fit(X, X_outliers=others)
+    return detector.fit(X, X_source=others, y_source=labels)
+
+
+def measure(detector, tasks, images, normal_name, arguments):
+    """AUROC in percent of each run of a protocol, averaged over seeds."""
     figures = {}
     for task in tasks:
-        detector.fit(polluted(task, images, pollution) if pollution else task.X_train)
-        scores = detector.decision_function(task.X_test)
-        figures[normal_name(task.name)] = round(100 * auroc_score(task.y_test, scores), 2)
-        print(f"{normal_name(task.name)}: {figures[normal_name(task.name)]:.2f}", flush=True)
+        name = normal_name(task.name)
+        if arguments.classes and name not in arguments.classes:
+            continue
+        found = []
+        for seed in arguments.seeds:
+            detector.set_params(random_state=seed)
+            fit(detector, task, images, arguments)
+            found.append(100 * auroc_score(task.y_test, detector.decision_function(task.X_test)))
+        figures[name] = [round(figure, 2) for figure in found]
+        print(f"{name}: {' '.join(f'{figure:.2f}' for figure in found)}", flush=True)
     return figures
 
 
@@ -133,7 +162,9 @@ def run(arguments):
     start = time.perf_counter()
     tasks = protocol(images.X_train, images.y_train, images.X_test, images.y_test, **groups)
     names = (lambda n: str(n)) if groups else (lambda n: images.classes[n])
-    figures = measure(detector, tasks, images, names, arguments.pollution)
+    by_seed = measure(detector, tasks, images, names, arguments)
+    figures = {name: round(float(np.mean(found)), 2) for name, found in by_seed.items()}
+    means = np.mean(list(by_seed.values()), axis=0)
     return {
         "detector": arguments.detector,
         "params": arguments.params,
@@ -142,10 +173,13 @@ def run(arguments):
         "protocol": arguments.protocol,
         "groups": arguments.groups,
         "pollution": arguments.pollution,
+        "auxiliary": arguments.auxiliary,
+        "seeds": arguments.seeds,
         "n_train": arguments.n_train,
         "n_test": arguments.n_test,
         "auroc": figures,
-        "mean": round(float(np.mean(list(figures.values()))), 2),
+        "mean": round(float(means.mean()), 2),
+        "spread": round(float(means.std(ddof=1)), 2) if len(means) > 1 else None,
         "seconds": round(time.perf_counter() - start, 1),
         "features_cached": bool(arguments.memory),
         "date": datetime.date.today().isoformat(),
@@ -164,6 +198,13 @@ def main():
     parser.add_argument("--protocol", choices=PROTOCOLS, default="one_vs_rest")
     parser.add_argument("--groups", type=json.loads, help="for super_categories, as JSON")
     parser.add_argument("--pollution", type=float, default=0.0, help="share of outliers in fits")
+    parser.add_argument("--classes", nargs="+", help="names of normal classes; all by default")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of random_state")
+    parser.add_argument(
+        "--auxiliary",
+        help="for PANDAOE and JointOptimization: an image set, or "
+        "'next', the training images of the three classes that follow",
+    )
     parser.add_argument("--n-train", type=int, help="training images a class; all by default")
     parser.add_argument("--n-test", type=int, help="test images a class; all by default")
     parser.add_argument("--memory", type=Path, help="folder that keeps features between runs")

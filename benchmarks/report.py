@@ -40,8 +40,10 @@ def read(name):
 def _latest(lines):
     """The last line of each kind."""
     wanted = ("detector", "params", "scorer", "network", "data", "protocol", "groups", "pollution")
-    wanted += ("n_train", "n_test")
-    return list({json.dumps([line.get(k) for k in wanted]): line for line in lines}.values())
+    wanted += ("n_train", "n_test", "auxiliary", "seeds")
+    usual = {"seeds": [0]}
+    keys = [json.dumps([line.get(k, usual.get(k)) for k in wanted]) for line in lines]
+    return list(dict(zip(keys, lines)).values())
 
 
 def table(header, rows):
@@ -55,7 +57,7 @@ def table(header, rows):
 def accuracy(lines):
     """One section for each set and protocol: means, then the classes of each run."""
     text, groups = [], {}
-    for line in _latest(line for line in lines if "detector" in line):
+    for line in _latest([line for line in lines if "detector" in line]):
         groups.setdefault((line["data"], line["protocol"], tuple(line["auroc"])), []).append(line)
     for (data, protocol, classes), group in groups.items():
         title = f"{data}, {protocol.replace('_', ' ')}"
@@ -68,7 +70,7 @@ def accuracy(lines):
 def scorers(lines):
     """One section for each set and network: every scorer on the same features."""
     text, groups = [], {}
-    for line in _latest(line for line in lines if "scorer" in line):
+    for line in _latest([line for line in lines if "scorer" in line]):
         groups.setdefault((line["data"], line["network"]), []).append(line)
     for (data, network), group in groups.items():
         title = f"Scorers on features of {_network(network)}: {data}, one vs rest"
@@ -132,13 +134,15 @@ def _row(line, classes):
     network = _network(line["network"])
     if line.get("pollution"):
         parameters += f"; training images polluted by {line['pollution']:.0%}"
+    if line.get("auxiliary"):
+        parameters += f"; others: {line['auxiliary']}"
     counts = f"{line['n_train'] or 'all'} / {line['n_test'] or 'all'}"
     figures = [f"{line['auroc'][name]:.1f}" for name in classes]
     return [
         f"``{line['detector']}({parameters})``",
         network,
         counts,
-        f"{line['mean']:.2f}",
+        f"{line['mean']:.2f}" + (f" +- {line['spread']:.2f}" if line.get("spread") else ""),
         *figures,
     ]
 

@@ -65,19 +65,27 @@ def preprocess(batch, preprocessing, device):
         return images
     batch = batch.to(device, non_blocking=True)
     batch = batch.float().div_(255) if batch.dtype == torch.uint8 else batch
-    batch = resize_images(batch, preprocessing.image_size, preprocessing.resize)
-    if batch.shape[1] == 1:
-        batch = batch.expand(-1, preprocessing.n_channels, -1, -1)
-    elif batch.shape[1] != preprocessing.n_channels:
+    return normalize(
+        resize_images(batch, preprocessing.image_size, preprocessing.resize), preprocessing
+    )
+
+
+def normalize(images, preprocessing):
+    """Give images in [0, 1], (n, channels, height, width), the channels and values of a network."""
+    import torch
+
+    if images.shape[1] == 1:
+        images = images.expand(-1, preprocessing.n_channels, -1, -1)
+    elif images.shape[1] != preprocessing.n_channels:
         raise ValueError(
             f"the backbone takes {preprocessing.n_channels} channel(s), but images have "
-            f"{batch.shape[1]}; convert them, or choose another backbone."
+            f"{images.shape[1]}; convert them, or choose another backbone."
         )
     mean, std = (
-        torch.tensor(values, device=device)[:, None, None]
+        torch.tensor(values, device=images.device)[:, None, None]
         for values in (preprocessing.mean, preprocessing.std)
     )
-    return batch.sub(mean).div_(std)
+    return images.sub(mean).div_(std)
 
 
 def _same_shape(batch):

@@ -30,6 +30,15 @@ def network_fingerprint(network, backbone):
     return digest.hexdigest()
 
 
+def weights_digest(network):
+    """Digest of a network's parameters and buffers, the same for float32 and bfloat16."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().bfloat16().float().cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
 class FeatureCache:
     """Features in a file inside a folder; several processes may use it at once.
 

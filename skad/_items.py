@@ -1,5 +1,6 @@
 """Images one by one: files, PIL images, arrays and tensors of differing sizes, torch data sets."""
 
+import copy
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -54,7 +55,9 @@ class ImageItems:
 
     def take(self, places):
         """Only the images at these places."""
-        return ImageItems(self.items, owner=self.owner, places=self.places[places])
+        taken = copy.copy(self)  # whose items were checked before
+        taken.places = self.places[places]
+        return taken
 
     def read(self, start, stop, n_threads=1):
         """Images `start` to `stop` as a list of tensors (channels, height, width)."""

@@ -31,7 +31,7 @@ def _classifier_input(network, images):
             f"{type(network).__name__} has no linear classifier before which to take the feature; "
             "name a layer with layers=['...']."
         )
-    with _captured({"classifier": linear[-1]}, of_input=True) as found:
+    with captured({"classifier": linear[-1]}, of_input=True) as found:
         network(images)
     return found["classifier"]
 
@@ -46,7 +46,7 @@ def layer_outputs(network, images, layers):
                 f"layers: {type(network).__name__} has no layer {name!r}; "
                 f"there are {', '.join(map(repr, near))}, ..."
             )
-    with _captured({name: modules[name] for name in layers}) as found:
+    with captured({name: modules[name] for name in layers}) as found:
         network(images)
     missed = [name for name in layers if name not in found]
     if missed:
@@ -72,8 +72,8 @@ def last_map(network, images):
 
 
 @contextmanager
-def _captured(modules, of_input=False):
-    """Collect outputs (or inputs) of modules while a network runs; stop it at the last."""
+def captured(modules, of_input=False):
+    """Collect outputs (or first inputs) of modules while a network runs; stop it at the last."""
     import torch
 
     found, owner = {}, threading.get_ident()
@@ -88,19 +88,33 @@ def _captured(modules, of_input=False):
                 "name a layer inside it."
             )
         if len(found) == len(modules):
-            raise _Reached
+            raise _Reached(found)
 
-    handles = [
-        module.register_forward_hook(lambda *a, name=name: hook(name, *a))
-        for name, module in modules.items()
-    ]
+    handles = []
+    for name, module in modules.items():
+        if of_input:  # before the module runs, which need not be
+            attach = module.register_forward_pre_hook
+            handles.append(attach(lambda m, inputs, name=name: hook(name, m, inputs, None)))
+        else:
+            handles.append(module.register_forward_hook(lambda *a, name=name: hook(name, *a)))
     try:
         yield found
-    except _Reached:
-        pass
+    except _Reached as reached:
+        if reached.args[0] is not found:  # of a capture around this one
+            raise
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def passed_on(module, tensor):
+    """Give a module another first input than the one that reaches it."""
+    handle = module.register_forward_pre_hook(lambda _, inputs: (tensor, *inputs[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def to_map(output, network):

@@ -210,15 +210,25 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         import torch
 
         images = images.to(self._dtype, memory_format=torch.channels_last)
-        reshape = to_map if as_map else to_vector
         with torch.inference_mode(), same_arithmetic(images):
-            if self.layers is not None:
-                outputs = layer_outputs(self.network_, images, list(self.layers))
-            elif as_map and hasattr(self.network_, "forward_features"):
-                outputs = [last_map(self.network_, images)]
-            else:
-                outputs = [pooled_output(self.network_, images)]
-            return [reshape(output, self.network_).float() for output in outputs]
+            return self._tap(images, as_map)
+
+    def _tap(self, images, as_map=False):
+        """Outputs of the taps, in whatever mode torch is."""
+        reshape = to_map if as_map else to_vector
+        if self.layers is not None:
+            outputs = layer_outputs(self.network_, images, list(self.layers))
+        elif as_map and hasattr(self.network_, "forward_features"):
+            outputs = [last_map(self.network_, images)]
+        else:
+            outputs = [pooled_output(self.network_, images)]
+        return [reshape(output, self.network_).float() for output in outputs]
+
+    def _outputs(self, images):
+        """Features (n, n_features) of preprocessed images, for adapters: with gradients."""
+        import torch
+
+        return torch.cat(self._tap(images), dim=1)
 
     def transform(self, X):
         """Compute the features of images.

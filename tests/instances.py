@@ -1,5 +1,6 @@
 """Every public estimator with small settings, and what scikit-learn may not expect of it."""
 
+import numpy as np
 from sklearn.covariance import EllipticEnvelope
 from sklearn.ensemble import IsolationForest
 from sklearn.mixture import GaussianMixture
@@ -8,17 +9,80 @@ from sklearn.svm import OneClassSVM
 
 from skad import (
     DN2,
+    MSC,
+    PANDA,
+    PANDAOE,
     CentroidScorer,
+    CompactnessAdapter,
     ConfidenceScorer,
     ConformalDetector,
     EnsembleScorer,
     FeatureExtractor,
     GaussianScorer,
+    JointOptimization,
+    JointOptimizationAdapter,
     KDEScorer,
     KNNScorer,
+    LogitScorer,
+    MeanShiftedContrastive,
+    OutlierExposureAdapter,
+    SampleWiseScorer,
     SklearnScorer,
     Whitening,
 )
+
+# A network small enough to be trained in every one of scikit-learn's checks.
+SMALL = {"backbone": "test_resnet", "weights": None, "image_size": 32}
+
+
+def other_rows(X):
+    """Rows of one grey that is nowhere in X; for what is no numeric table, X itself."""
+    table = np.asarray(X) if hasattr(X, "__array__") or isinstance(X, list) else X
+    if not isinstance(table, np.ndarray) or table.ndim != 2 or table.dtype.kind not in "iufO":
+        return X
+    try:
+        values = np.unique(table.astype(np.float64))
+    except (TypeError, ValueError):
+        return X
+    if len(values) < 2 or not np.isfinite(values).all():
+        return X
+    widest = np.argmax(np.diff(values))
+    return np.full(table.shape, values[widest : widest + 2].mean())
+
+
+class WithOutliers:
+    """scikit-learn's checks call fit(X, y): the images that are needed beside come from here."""
+
+    def fit(self, X, y=None):
+        return super().fit(X, y, X_outliers=other_rows(X))
+
+
+class WithSource:
+    def fit(self, X, y=None):
+        others = other_rows(X)
+        return super().fit(
+            X,
+            y,
+            X_source=others,
+            y_source=np.arange(len(others)) % 2 if hasattr(others, "__len__") else [0, 1],
+        )
+
+
+class CheckedPANDAOE(WithOutliers, PANDAOE):
+    pass
+
+
+class CheckedOutlierExposureAdapter(WithOutliers, OutlierExposureAdapter):
+    pass
+
+
+class CheckedJointOptimization(WithSource, JointOptimization):
+    pass
+
+
+class CheckedJointOptimizationAdapter(WithSource, JointOptimizationAdapter):
+    pass
+
 
 INSTANCES = [
     FeatureExtractor(),
@@ -57,6 +121,17 @@ INSTANCES = [
         false_alarm_rate=0.3,
         calibration_share=0.5,
     ),
+    SampleWiseScorer(),
+    SampleWiseScorer(distance="knn", n_neighbors=1),
+    LogitScorer(),
+    CompactnessAdapter(FeatureExtractor(**SMALL), n_steps=2, stopping="sample_wise"),
+    MeanShiftedContrastive(FeatureExtractor(**SMALL), n_steps=2),
+    CheckedOutlierExposureAdapter(FeatureExtractor(**SMALL), n_steps=2),
+    CheckedJointOptimizationAdapter(FeatureExtractor(**SMALL), n_steps=2),
+    PANDA(**SMALL, n_steps=2, metric="cosine"),
+    MSC(**SMALL, n_steps=2),
+    CheckedPANDAOE(**SMALL, n_steps=2),
+    CheckedJointOptimization(**SMALL, n_steps=2, metric="cosine"),
     DN2(),
     DN2(image_size=48, n_neighbors=1, metric="euclidean"),
 ]

@@ -17,7 +17,8 @@ ALLOWED = {
     "scorers": {"leaves"},
     "features": {"leaves"},
     "displays": {"leaves"},
-    "detectors": {"leaves", "scorers", "features"},
+    "adapters": {"leaves", "features"},
+    "detectors": {"leaves", "scorers", "features", "adapters"},
 }
 # The leaves that scorers see: no image, no network.
 FOR_SCORERS = {"_compat", "_decision", "_fitting", "_labels", "_rows"}

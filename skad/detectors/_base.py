@@ -11,6 +11,9 @@ from .._decision import DecisionMixin
 from .._fitting import unchanged_on_error
 from .._images import check_images
 
+# What an adapter learns about its training, and a detector passes on.
+TOLD_BY_ADAPTERS = ("training_curve_", "stopped_at_", "collapsed_at_")
+
 
 class BaseImageDetector(DecisionMixin, BaseEstimator, ABC):
     """Images to decisions; subclasses give `_make_steps()`.
@@ -22,10 +25,10 @@ class BaseImageDetector(DecisionMixin, BaseEstimator, ABC):
     def _make_steps(self):
         """Named steps of the pipeline, unfitted: the extractor (or adapter), then the scorer."""
 
-    def _make(self, part):
+    def _make(self, part, **others):
         """An unfitted part of the detector, with those of its parameters that the part has."""
-        own = self.get_params(deep=False)
-        return part(**{name: own[name] for name in part().get_params() if name in own})
+        own = self.get_params(deep=False) | others
+        return part(**{name: own[name] for name in part().get_params(deep=False) if name in own})
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -48,10 +51,20 @@ class BaseImageDetector(DecisionMixin, BaseEstimator, ABC):
         ValueError, TypeError, OSError
             If images are missing, broken, or too few; if a parameter does not fit.
         """
+        return self._fit(X, y)
+
+    def _fit(self, X, y, **auxiliary):
+        """Fit the steps; `auxiliary` images are for the first."""
         with unchanged_on_error(self):
             source = check_images(self, X, y, reset=True)
-            self.pipeline_ = Pipeline(self._make_steps()).fit(source)
-            self.offset_ = self.pipeline_[-1].offset_
+            steps = self._make_steps()
+            first, scorer = (step for _, step in steps)
+            scorer.fit(first.fit(source, **auxiliary).transform(source))
+            self.pipeline_ = Pipeline(steps)
+            self.offset_ = scorer.offset_
+            for name in TOLD_BY_ADAPTERS:
+                if hasattr(first, name):
+                    setattr(self, name, getattr(first, name))
         return self
 
     def score_samples(self, X):

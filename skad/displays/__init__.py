@@ -5,6 +5,7 @@ from ._embedding import EmbeddingDisplay
 from ._histogram import ScoreHistogramDisplay
 from ._nearest import NearestImagesDisplay
 from ._roc import ROCDisplay
+from ._training_curve import TrainingCurveDisplay
 
 __all__ = [
     "ContactSheetDisplay",
@@ -12,4 +13,5 @@ __all__ = [
     "NearestImagesDisplay",
     "ROCDisplay",
     "ScoreHistogramDisplay",
+    "TrainingCurveDisplay",
 ]

@@ -6,6 +6,8 @@ from ._ensemble import EnsembleScorer
 from ._gaussian import GaussianScorer
 from ._kde import KDEScorer
 from ._knn import KNNScorer
+from ._logit import LogitScorer
+from ._sample_wise import SampleWiseScorer
 from ._sklearn import SklearnScorer
 from ._whitening import Whitening
 
@@ -16,6 +18,8 @@ __all__ = [
     "GaussianScorer",
     "KDEScorer",
     "KNNScorer",
+    "LogitScorer",
+    "SampleWiseScorer",
     "SklearnScorer",
     "Whitening",
 ]

@@ -1,0 +1,264 @@
+"""Which stages of a network are trained, and the cut before the first of them."""
+
+from numbers import Integral
+
+from ._taps import captured, passed_on
+
+TRAINABLE = {"last": 1, "last_two": 2, "last_three": 3}
+
+# A network of fewer parts than this, without metadata, has its largest part taken apart.
+_FEWEST = 4
+
+# A network that goes on from its cut must give what it gives as a whole, but for rounding.
+_SAME = 1e-2
+
+
+def network_stages(network):
+    """Parameters of each stage of a network, first to last.
+
+    Stages are those of timm's ``feature_info``; each ends with the module named there, and the last
+    takes what follows, but for the classifier. A network without such metadata has one stage for
+    each of its parts that have parameters, its largest part taken apart where they are few.
+
+    Returns
+    -------
+    stages : dict of str to list of str
+        Name of each stage to the names of its parameters.
+    """
+    modules = [name for name, _ in network.named_modules()]
+    classifier = _classifier_names(network)
+    names = _stage_names(network, classifier)
+    ends = {n: max(i for i, m in enumerate(modules) if _inside(m, n)) for n in names}
+    stages = {name: [] for name in names}
+    for parameter, _ in network.named_parameters():
+        owner = parameter.rpartition(".")[0]
+        if not any(_inside(owner, name) for name in classifier):
+            place = modules.index(owner)
+            stages[next((n for n in names if place <= ends[n]), names[-1])].append(parameter)
+    return stages
+
+
+def _inside(module, parent):
+    return module == parent or module.startswith(parent + ".")
+
+
+def _classifier_names(network):
+    """Names of the modules that only classify."""
+    import torch
+
+    if hasattr(network, "get_classifier"):
+        heads = network.get_classifier()
+        heads = heads if isinstance(heads, (tuple, list)) else [heads]
+        return [n for n, m in network.named_modules() if n and any(m is head for head in heads)]
+    if type(network).__module__.startswith("torchvision."):
+        linear = [n for n, m in network.named_modules() if isinstance(m, torch.nn.Linear)]
+        return linear[-1:]
+    return []
+
+
+def _stage_names(network, classifier):
+    info = getattr(network, "feature_info", None)
+    known = dict(network.named_modules())
+    names = [stage["module"] for stage in getattr(info, "info", info) or []]
+    if names and all(name in known for name in names):
+        return list(dict.fromkeys(names))
+    parts = _parts(network, "", classifier)
+    while 0 < len(parts) < _FEWEST:
+        largest = max(parts, key=lambda name: sum(p.numel() for p in known[name].parameters()))
+        inner = _parts(known[largest], f"{largest}.", classifier)
+        if not inner:
+            break
+        place = parts.index(largest)
+        parts[place : place + 1] = inner
+    return parts or [""]
+
+
+def _parts(module, path, classifier):
+    """Names of the children that hold parameters of more than the classifier."""
+    found = []
+    for name, child in module.named_children():
+        owners = [f"{path}{name}.{p}".rpartition(".")[0] for p, _ in child.named_parameters()]
+        if any(not any(_inside(owner, head) for head in classifier) for owner in owners):
+            found.append(f"{path}{name}")
+    return found
+
+
+def trained_parameters(network, trainable, owner):
+    """Names of the parameters to train.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    trainable : str, int or list of str
+        "last", "last_two", "last_three", "all", a number of last stages, or names of stages.
+    owner : str
+        Named in errors.
+
+    Raises
+    ------
+    ValueError
+        If a stage does not exist.
+    """
+    stages = network_stages(network)
+    names = list(stages)
+    if isinstance(trainable, str) and trainable == "all":
+        chosen = names
+    elif isinstance(trainable, (str, Integral)) and trainable not in names:
+        count = TRAINABLE.get(trainable, trainable)
+        if not isinstance(count, Integral) or not 1 <= count <= len(names):
+            raise _unknown(owner, network, trainable, names)
+        chosen = names[-count:]
+    else:
+        chosen = [trainable] if isinstance(trainable, str) else list(trainable)
+        if not chosen or any(name not in names for name in chosen):
+            raise _unknown(owner, network, trainable, names)
+    found = [parameter for name in names if name in chosen for parameter in stages[name]]
+    if not found:
+        raise ValueError(
+            f"{owner}: no trainable parameter is left: trainable={trainable!r} names stages of "
+            f"{type(network).__name__} without parameters. Choose others of {_quoted(names)}."
+        )
+    return found
+
+
+def _quoted(names):
+    return ", ".join(map(repr, names))
+
+
+def _unknown(owner, network, trainable, names):
+    return ValueError(
+        f"{owner}: trainable={trainable!r} names no stages of {type(network).__name__}; allowed "
+        f"are 'last', 'last_two', 'last_three', 'all', a number from 1 to {len(names)}, or a list "
+        f"of {_quoted(names)}."
+    )
+
+
+class CutNetwork:
+    """A fitted extractor's network, cut before its first trained module.
+
+    What lies before the cut is frozen, so what comes out of it for an image never changes;
+    ``frozen_part`` computes it, ``trained_part`` goes on from there, with gradients. The trained
+    part computes in float32 whatever the extractor's precision, as bfloat16 would round the small
+    steps of training away.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        Fitted; its network is changed: parameters freeze, and the trained part becomes float32.
+    trainable : str, int or list of str
+        See `trained_parameters`.
+    owner : str
+        Named in errors.
+    """
+
+    def __init__(self, extractor, trainable, owner):
+        import torch
+
+        self.extractor, self.network = extractor, extractor.network_
+        self.names = trained_parameters(self.network, trainable, owner)
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(name in self.names)
+        made = extractor.preprocessing_
+        shape = (2, made.n_channels, made.image_size, made.image_size)
+        noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+        self._trial = noise.sub(0.5).div_(0.25).to(extractor._device)
+        self.entry = self._find_entry()
+        if self.entry is not None and not self._goes_on_from_the_cut():
+            self.entry = None
+        self._widen()
+        self._check_gradients(owner, trainable)
+
+    @property
+    def parameters(self):
+        """Trained parameters by name."""
+        every = dict(self.network.named_parameters())
+        return {name: every[name] for name in self.names}
+
+    def _find_entry(self):
+        """Name of the largest module that starts with the first trained parameter."""
+        import torch
+
+        containers = (torch.nn.ModuleList, torch.nn.ModuleDict)  # which are not called themselves
+        frozen = [n for n, p in self.network.named_parameters() if not p.requires_grad]
+        parts = self.names[0].split(".")[:-1]
+        for length in range(1, len(parts) + 1):
+            name = ".".join(parts[:length])
+            if any(parameter.startswith(name + ".") for parameter in frozen):
+                continue
+            if not isinstance(self.network.get_submodule(name), containers):
+                return name if frozen else None
+        return None
+
+    def _goes_on_from_the_cut(self):
+        """Try whether the trained part depends on the images through the cut alone."""
+        import torch
+
+        images = self._trial.to(self.extractor._dtype)
+        with torch.no_grad():
+            whole = self.extractor._outputs(images)
+            try:
+                parts = self.trained_part(self.frozen_part(images))
+            except (KeyError, RuntimeError, ValueError):  # passes the cut in another way
+                return False
+        return bool((whole - parts).norm() <= _SAME * whole.norm())
+
+    def _widen(self):
+        """Make the part from the cut on float32."""
+        import torch
+
+        if self.extractor._dtype == torch.float32:
+            return
+        if self.entry is None:
+            self.network.float()
+            self.extractor._dtype = torch.float32
+            return
+        modules = [name for name, _ in self.network.named_modules()]
+        start = modules.index(self.entry)
+        for place, (_, module) in enumerate(self.network.named_modules()):
+            if place >= start:
+                for value in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
+                    if value.is_floating_point():
+                        value.data = value.data.float()
+        self.network.get_submodule(self.entry).register_forward_pre_hook(to_float32)
+
+    def _check_gradients(self, owner, trainable):
+        """Refuse stages that the features do not come from."""
+        import torch
+
+        features = self.trained_part(self.frozen_part(self._trial))
+        gradients = torch.autograd.grad(
+            features.sum(), list(self.parameters.values()), allow_unused=True
+        )
+        self.names = [n for n, gradient in zip(self.names, gradients) if gradient is not None]
+        if not self.names:
+            raise ValueError(
+                f"{owner}: no trainable parameter is left: the features (layers="
+                f"{self.extractor.layers}) do not depend on the stages that trainable={trainable!r}"
+                f" names. Choose others of {_quoted(network_stages(self.network))}."
+            )
+
+    def frozen_part(self, images):
+        """What enters the first trained module; the images themselves where nothing is frozen."""
+        import torch
+
+        images = images.to(self.extractor._dtype, memory_format=torch.channels_last)
+        if self.entry is None:
+            return images
+        entry = {self.entry: self.network.get_submodule(self.entry)}
+        with torch.no_grad(), captured(entry, of_input=True) as found:
+            self.extractor._outputs(images)
+        return found[self.entry]
+
+    def trained_part(self, hidden):
+        """Features (n, n_features) of images, from what `frozen_part` gave for them."""
+        if self.entry is None:
+            return self.extractor._outputs(hidden)
+        # The frozen part sees one image, whose output the others' take the place of.
+        entry = self.network.get_submodule(self.entry)
+        with passed_on(entry, hidden):
+            return self.extractor._outputs(self._trial[:1].to(self.extractor._dtype))
+
+
+def to_float32(module, inputs):
+    """Forward hook: give a module its first input as float32."""
+    return (inputs[0].float(), *inputs[1:])

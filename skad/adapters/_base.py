@@ -1,0 +1,185 @@
+"""What every adapter shares: an extractor around an extractor, whose network it trains."""
+
+import os
+from abc import ABC, abstractmethod
+from numbers import Integral, Real
+
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from .._compat import HasMethods, Interval, fit_context
+from .._fitting import unchanged_on_error
+from .._images import check_images
+from ._run import Run
+
+POSITIVE = Interval(Integral, 1, None, closed="left")
+NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+
+CONSTRAINTS = {
+    "extractor": [HasMethods(["fit", "transform"]), None],
+    "trainable": [str, Integral, "array-like"],
+    "batch_size": [POSITIVE],
+    "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    "momentum": [Interval(Real, 0, 1, closed="left")],
+    "weight_decay": [NOT_NEGATIVE],
+    "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+    "collapse_limit": [Interval(Real, 0, 1, closed="left")],
+    "stop_at_collapse": ["boolean"],
+    "memory_limit": [NOT_NEGATIVE],
+    "checkpoint": [str, os.PathLike, None],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}
+
+
+class BaseAdapter(TransformerMixin, BaseEstimator, ABC):
+    """Train a copy of an extractor's network; subclasses give what with, and the loss of a step."""
+
+    # True where every step sees other pictures, so that nothing computed for one is of further use.
+    _augments = False
+
+    @abstractmethod
+    def _prepare(self, run, **auxiliary):
+        """Get ready for a training: what the loss needs goes onto `run`."""
+
+    @abstractmethod
+    def _loss(self, run, step):
+        """Loss of a step, a scalar tensor."""
+
+    @abstractmethod
+    def _count_steps(self, n_images):
+        """Number of steps of the optimiser."""
+
+    def _snapshot_steps(self, n_steps):
+        """Steps whose networks are all kept."""
+        return ()
+
+    def _learned(self, run):
+        """Set what the subclass has learned."""
+
+    def _make_optimizer(self, parameters):
+        import torch
+
+        return torch.optim.SGD(
+            parameters,
+            lr=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Train on normal images.
+
+        Parameters
+        ----------
+        X : images
+            Normal images, at least two, in any container, see :ref:`containers`.
+        y : array-like of shape (n_images,), optional
+            Images labelled -1 (or True) are left out.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            If images are missing, broken or too few; if a parameter does not fit.
+        ArithmeticError
+            If the loss or the gradient is not finite; the message says at which step.
+        """
+        return self._adapt(X, y)
+
+    def _adapt(self, X, y, **auxiliary):
+        with unchanged_on_error(self):
+            source = check_images(self, X, y, reset=True)
+            if len(source) < 2:
+                raise ValueError(
+                    f"{type(self).__name__}: training needs at least 2 normal images; got 1 sample."
+                )
+            run = Run(self, source)
+            try:
+                self._prepare(run, **auxiliary)
+                run.train(lambda step: self._loss(run, step), self._count_steps(len(source)))
+            finally:
+                run.close()
+            self.extractor_ = run.extractor
+            self.training_curve_ = run.watch.as_arrays
+            self.stopped_at_, self.collapsed_at_ = run.stopped_at, run.watch.collapsed_at
+            self._learned(run)
+        return self
+
+    def transform(self, X):
+        """Compute the features of images by the trained network.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n_images, n_features)
+        """
+        check_is_fitted(self)
+        return self.extractor_.transform(check_images(self, X))
+
+    def feature_maps(self, X):
+        """Compute the maps of the layers by the trained network.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+
+        Returns
+        -------
+        maps : dict of str to ndarray of float32, shape (n_images, channels, height, width)
+            See :meth:`skad.FeatureExtractor.feature_maps`.
+        """
+        check_is_fitted(self)
+        return self.extractor_.feature_maps(check_images(self, X))
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the features: the layer and a number.
+
+        Parameters
+        ----------
+        input_features : array-like of str, optional
+            Only checked against the flat rows seen in `fit`.
+
+        Returns
+        -------
+        names : ndarray of object, shape (n_features,)
+        """
+        check_is_fitted(self)
+        return self.extractor_.get_feature_names_out(input_features)
+
+    @property
+    def network_(self):
+        """The trained network, in evaluation mode."""
+        check_is_fitted(self)
+        return self.extractor_.network_
+
+    @property
+    def image_shape(self):
+        """Shape of the image in flat rows, as the extractor's parameter says."""
+        return getattr(self.extractor, "image_shape", None)
+
+    @property
+    def _n_features_out(self):
+        return len(self.get_feature_names_out())
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []  # always float32
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+def unit(rows):
+    """Rows of unit length, as a tensor."""
+    import torch
+
+    return torch.nn.functional.normalize(rows, dim=1)

@@ -1,0 +1,59 @@
+"""The state of a training, kept in a file so that a broken-off run can go on."""
+
+import hashlib
+import os
+from pathlib import Path
+
+
+class Checkpoint:
+    """A file in a folder, named by all that decides the training.
+
+    So a fit goes on only from a state that it would have reached itself, and several fits may share
+    the folder.
+
+    Parameters
+    ----------
+    folder : path
+    recipe : bytes
+        All that decides the training.
+    """
+
+    def __init__(self, folder, recipe):
+        self.path = Path(folder, f"{hashlib.blake2b(recipe, digest_size=10).hexdigest()}.pt")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    def save(self, state):
+        """Replace what the file holds, wholly or not at all."""
+        import torch
+
+        new = self.path.with_suffix(f".{os.getpid()}")
+        torch.save(state, new)
+        os.replace(new, self.path)
+
+    def load(self, device):
+        """The state; None if there is none."""
+        import torch
+
+        if not self.path.is_file():
+            return None
+        try:
+            return torch.load(self.path, map_location=device, weights_only=True)
+        except Exception as error:
+            raise ValueError(
+                f"checkpoint {str(self.path)!r} could not be read: {error} Remove it to train from "
+                "the start."
+            ) from error
+
+    def remove(self):
+        """Forget the state of a training that has ended."""
+        self.path.unlink(missing_ok=True)
+
+    def note(self, error):
+        """Tell of the file, on the error that broke the training off."""
+        if self.path.is_file():
+            error.add_note(
+                f"The state of the training is kept in {str(self.path)!r}; fit again with the same "
+                "parameters and images to go on from there."
+            )
+        else:
+            error.add_note(f"No state had been kept in {str(self.path.parent)!r} yet.")

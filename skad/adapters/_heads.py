@@ -1,0 +1,96 @@
+"""Linear classifiers on a network's features."""
+
+from functools import partial
+
+import numpy as np
+
+
+def own_classifier(extractor):
+    """The linear layer that the network classifies its pooled features with; None without one."""
+    import torch
+
+    network = extractor.network_
+    if extractor.layers is not None:
+        return None
+    if hasattr(network, "get_classifier"):
+        head = network.get_classifier()
+    elif type(network).__module__.startswith("torchvision."):
+        head = [m for m in network.modules() if isinstance(m, torch.nn.Linear)][-1]
+    else:
+        return None
+    fits = isinstance(head, torch.nn.Linear) and head.in_features == extractor._n_features_out
+    return head if fits else None
+
+
+def source_head(run, kind, features, labels, owner):
+    """A classifier of labelled source images, and their classes as its outputs count them.
+
+    Parameters
+    ----------
+    run : Run
+    kind : {"auto", "pretrained", "new"}
+    features : tensor of shape (n_images, n_features)
+    labels : array-like of shape (n_images,)
+    owner : str
+
+    Returns
+    -------
+    head : torch.nn.Linear
+        A copy, in float32.
+    classes : tensor of int64, shape (n_images,)
+    """
+    import torch
+
+    labels = np.asarray(labels)
+    if labels.shape != (len(features),):
+        raise ValueError(
+            f"{owner}: y_source must have one label for each of the {len(features)} images of "
+            f"X_source; got shape {labels.shape}."
+        )
+    head = own_classifier(run.extractor)
+    if kind == "new" or (kind == "auto" and head is None):
+        names, classes = np.unique(labels, return_inverse=True)
+        if len(names) < 2:
+            raise ValueError(f"{owner}: y_source needs at least 2 classes; got {names.tolist()}.")
+        return new_head(features, classes), torch.from_numpy(classes).to(run.device)
+    if head is None:
+        raise ValueError(
+            f"{owner}: source_head='pretrained', but {type(run.extractor.network_).__name__} has "
+            "no classifier on these features; set source_head='new'."
+        )
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= head.out_features:
+        raise ValueError(
+            f"{owner}: y_source must hold classes of the network's own classifier, integers from 0 "
+            f"to {head.out_features - 1}; got {np.unique(labels)[:4].tolist()}, ... of dtype "
+            f"{labels.dtype}. For classes of another kind set source_head='new'."
+        )
+    return copy_of(head), torch.from_numpy(labels.astype(np.int64)).to(run.device)
+
+
+def copy_of(head):
+    """A linear layer with the same values, in float32, out of the network's reach."""
+    import torch
+
+    copied = torch.nn.Linear(head.in_features, head.out_features, device=head.weight.device)
+    with torch.no_grad():
+        copied.weight.copy_(head.weight)
+        copied.bias.zero_() if head.bias is None else copied.bias.copy_(head.bias)
+    return copied
+
+
+def new_head(features, classes):
+    """A linear classifier fitted by linear discriminant analysis, whose covariance is shrunken."""
+    import torch
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    analysis = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    analysis.fit(features.double().cpu().numpy(), classes)
+    weights, biases = analysis.coef_, analysis.intercept_
+    if len(weights) == 1:  # two classes: the log-odds of the second
+        weights, biases = np.stack([-weights[0], weights[0]]) / 2, np.array([-1, 1]) * biases / 2
+    head = torch.nn.Linear(weights.shape[1], len(weights), device=features.device)
+    as_float = partial(torch.as_tensor, dtype=torch.float32, device=features.device)
+    with torch.no_grad():
+        head.weight.copy_(as_float(weights))
+        head.bias.copy_(as_float(biases))
+    return head

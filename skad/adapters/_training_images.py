@@ -1,0 +1,159 @@
+"""The images of a training: batches by step, what enters the trained part for each, views."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import joblib
+import numpy as np
+
+from .._batches import iterate_batches, normalize, preprocess
+from .._training import BatchSampler
+
+
+class TrainingImages:
+    """Images for training, and the features of each batch, with gradients.
+
+    What enters the trained part of the network never changes for an image that is not augmented. It
+    is kept, as far as the memory limit goes, and computed again for the images beyond.
+
+    Parameters
+    ----------
+    cut : CutNetwork
+    source : ImageSource
+    batch_size : int
+    seed : int
+        Decides the order of the images, and their augmentation.
+    memory_limit : float
+        Most MiB for what is kept.
+    """
+
+    def __init__(self, cut, source, *, batch_size, seed, memory_limit):
+        self.cut, self.source, self.seed = cut, source, seed
+        self.extractor = cut.extractor
+        self.sampler = BatchSampler(len(source), batch_size, seed)
+        self.memory_limit = memory_limit
+        n_jobs = self.extractor.n_jobs
+        self.n_threads = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
+        self._kept, self._ahead = None, None
+        self._reader = ThreadPoolExecutor(1)
+
+    def __len__(self):
+        return len(self.source)
+
+    @property
+    def kept_memory(self):
+        """MiB of what is kept."""
+        kept = self._kept
+        return 0 if kept is None else kept.numel() * kept.element_size() / 2**20
+
+    def close(self):
+        """End the thread that reads ahead."""
+        self._reader.shutdown(cancel_futures=True)
+
+    def first_features(self, *, keep=True):
+        """Features (n, n_features) of all images before training; to be called first.
+
+        Parameters
+        ----------
+        keep : bool
+            Keep what enters the trained part.
+
+        Notes
+        -----
+        Sets `keys`, a digest of the pixels of each image.
+        """
+        import torch
+
+        self.keys, found = [], []
+        for start, batch in iterate_batches(self.source, self.extractor.batch_size, self.n_threads):
+            self.keys += [_key(image) for image in batch]
+            hidden = self._frozen_part(batch)
+            self._keep(start, hidden, keep)
+            with torch.no_grad():
+                found.append(self.cut.trained_part(hidden))
+        return torch.cat(found)
+
+    def _keep(self, start, hidden, keep):
+        if self._kept is None:
+            of_each = hidden[0].numel() * hidden.element_size()
+            most = min(len(self), int(self.memory_limit * 2**20 / of_each)) if keep else 0
+            self._kept = hidden.new_empty((most, *hidden.shape[1:]))
+        room = max(0, min(len(hidden), len(self._kept) - start))
+        self._kept[start : start + room] = hidden[:room]
+
+    def _frozen_part(self, batch):
+        made, device = self.extractor.preprocessing_, self.extractor._device
+        return self.cut.frozen_part(preprocess(batch, made, device))
+
+    def batch(self, step):
+        """Features of the images of a step, with gradients."""
+        import torch
+
+        places = self.order(step)
+        kept = self._kept[places[places < len(self._kept)]]
+        if len(kept) == len(places):
+            return self.cut.trained_part(kept)
+        new = self._frozen_part(self._read_ahead(step, self._not_kept))
+        return self.cut.trained_part(torch.cat([kept, new]))
+
+    def order(self, step):
+        """Places of the images of a step in the order of `batch`, tensor of int: those kept first.
+
+        The order within a batch does not matter, but to whom has labels for them.
+        """
+        import torch
+
+        places = self.sampler(step)
+        places = places[np.argsort(places >= len(self._kept), kind="stable")]
+        return torch.from_numpy(places).to(self._kept.device)
+
+    def hidden(self, places):
+        """What enters the trained part for the images at these places."""
+        import torch
+
+        if places.max() < len(self._kept):
+            return self._kept[torch.from_numpy(places).to(self._kept.device)]
+        size = self.extractor.batch_size
+        starts = range(0, len(places), size)
+        return torch.cat([self._frozen_part(self._read(places[i : i + size])) for i in starts])
+
+    def _not_kept(self, step):
+        places = self.sampler(step)
+        return places[places >= len(self._kept)]
+
+    def views(self, step, augmentation):
+        """Features of two random views of each image of a step, with gradients."""
+        import torch
+
+        seed = np.random.SeedSequence([self.seed, step]).generate_state(1)[0]
+        generator = torch.Generator().manual_seed(int(seed))
+        batch = self._read_ahead(step, self.sampler)
+        device = self.extractor._device
+        if isinstance(batch, list):
+            batch = [image.to(device) for image in batch] * 2
+        else:
+            batch = torch.cat([batch.to(device, non_blocking=True)] * 2)
+        images = normalize(augmentation(batch, generator), self.extractor.preprocessing_)
+        return self.cut.trained_part(self.cut.frozen_part(images)).chunk(2)
+
+    def _read_ahead(self, step, places_of):
+        """Images of a step, while those of the next one are read in the background."""
+        number, ahead = self._ahead or (None, None)
+        batch = ahead.result() if number == step else self._read(places_of(step))
+        following = places_of(step + 1)
+        if len(following):
+            self._ahead = (step + 1, self._reader.submit(self._read, following))
+        return batch
+
+    def _read(self, places):
+        return self.source.take(places).read(0, len(places), self.n_threads)
+
+
+def _key(image):
+    """Digest of an image's pixels, whatever type they have."""
+    import torch
+
+    if image.dtype != torch.uint8:
+        image = image.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+    shape = repr(tuple(image.shape)).encode()
+    return hashlib.blake2b(image.contiguous().numpy(), digest_size=16, key=shape).digest()

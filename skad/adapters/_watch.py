@@ -1,0 +1,88 @@
+"""The collapse watch: label-free measures of the training images' features along training."""
+
+import warnings
+
+import numpy as np
+
+from .._rows import unit_rows
+from ..diagnostics import effective_rank, mean_pairwise_cosine, vmf_concentration
+
+# Images that are watched; the measures settle with a few hundred.
+N_WATCHED = 256
+
+# Looks at them: about so many in a training, but none sooner than so many steps after the last, as
+# a look costs as much as a few steps.
+N_LOOKS, FEWEST_STEPS = 20, 10
+
+
+class CollapseWarning(UserWarning):
+    """Training draws the features of normal images together, and anomalies with them."""
+
+
+class CollapseWatch:
+    """Measure features along training, and tell when they collapse.
+
+    Collapse is the angular spread of the features of training images, 1 minus their mean pairwise
+    cosine, falling below a share of what it was before training.
+
+    Parameters
+    ----------
+    features_of : callable
+        Gives the features of the watched images, ndarray of shape (n_images, n_features).
+    center : ndarray of shape (n_features,)
+        Mean of the features before training.
+    spread_limit : float
+        The share.
+    every : int
+        Steps between two looks.
+    """
+
+    def __init__(self, features_of, center, *, spread_limit, every):
+        self.features_of, self.center = features_of, center
+        self.spread_limit, self.every = spread_limit, every
+        self.curve, self.losses = [], []
+        self.collapsed_at = None
+
+    def look(self, step):
+        """Take the measures."""
+        record = {"step": step, "loss": float(np.mean(self.losses or np.nan))}
+        self.losses = []
+        self.curve.append(record | measures(self.features_of(), self.center))
+        spread = self.curve[-1]["spread"]
+        if self.collapsed_at is None and spread < self.spread_limit * self.curve[0]["spread"]:
+            self.collapsed_at = step
+
+    @property
+    def as_arrays(self):
+        """The curve as one array for each measure."""
+        return {name: np.array([r[name] for r in self.curve]) for name in self.curve[0]}
+
+    def warn(self, owner):
+        """Say that training went on into collapse, and what to change."""
+        spread = self.curve[-1]["spread"] / self.curve[0]["spread"]
+        warnings.warn(
+            f"{owner}: the features of normal images collapsed: at step {self.collapsed_at} their "
+            f"angular spread fell below {self.spread_limit:.0%} of what it was, at the end it is "
+            f"{spread:.0%}. Anomalies may have collapsed with them. Set stop_at_collapse=True, or "
+            "take fewer steps (n_steps), a smaller learning_rate, fewer stages (trainable='last'), "
+            "or a penalty (stopping='elastic').",
+            CollapseWarning,
+            stacklevel=2,
+        )
+
+
+def measures(features, center):
+    """Label-free measures of features, see `BaseAdapter.training_curve_`."""
+    features = features.astype(np.float64)
+    distances = ((features - center) ** 2).sum(axis=1)
+    # Features of length zero have no direction: they are in collapse themselves.
+    rows = features[features.any(axis=1)]
+    found = {"center_distance": float(np.sqrt(distances).mean())}
+    if len(rows) < 2 or rows.shape[1] < 2:
+        return found | {"spread": 0.0, "concentration": np.inf, "effective_rank": 1.0}
+    units = unit_rows(rows)
+    return found | {
+        "spread": 1 - mean_pairwise_cosine(units),
+        "concentration": vmf_concentration(units),
+        "effective_rank": effective_rank(units),
+    }
