@@ -10,7 +10,7 @@ TRAINABLE = {"last": 1, "last_two": 2, "last_three": 3}
 _FEWEST = 4
 
 # A network that goes on from its cut must give what it gives as a whole, but for rounding.
-_SAME = 1e-2
+_SAME = {"float32": 1e-4, "bfloat16": 2e-2}
 
 
 def network_stages(network):
@@ -161,6 +161,7 @@ class CutNetwork:
         made = extractor.preprocessing_
         shape = (2, made.n_channels, made.image_size, made.image_size)
         noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+        noise[1] = noise[1] / 2 + 0.5  # brighter than the first
         self._trial = noise.sub(0.5).div_(0.25).to(extractor._device)
         self.entry = self._find_entry()
         if self.entry is not None and not self._goes_on_from_the_cut():
@@ -200,7 +201,7 @@ class CutNetwork:
                 parts = self.trained_part(self.frozen_part(images))
             except (KeyError, RuntimeError, ValueError):  # passes the cut in another way
                 return False
-        return bool((whole - parts).norm() <= _SAME * whole.norm())
+        return bool((whole - parts).norm() <= _SAME[self.extractor.precision] * whole.norm())
 
     def _widen(self):
         """Make the part from the cut on float32."""
@@ -226,9 +227,11 @@ class CutNetwork:
         import torch
 
         features = self.trained_part(self.frozen_part(self._trial))
-        gradients = torch.autograd.grad(
-            features.sum(), list(self.parameters.values()), allow_unused=True
-        )
+        gradients = [None] * len(self.names)
+        if features.requires_grad:
+            gradients = torch.autograd.grad(
+                features.sum(), list(self.parameters.values()), allow_unused=True
+            )
         self.names = [n for n, gradient in zip(self.names, gradients) if gradient is not None]
         if not self.names:
             raise ValueError(

@@ -124,7 +124,7 @@ INSTANCES = [
     SampleWiseScorer(),
     SampleWiseScorer(distance="knn", n_neighbors=1),
     LogitScorer(),
-    CompactnessAdapter(FeatureExtractor(**SMALL), n_steps=2, stopping="sample_wise"),
+    CompactnessAdapter(FeatureExtractor(**SMALL), n_steps=3, stopping="sample_wise"),
     MeanShiftedContrastive(FeatureExtractor(**SMALL), n_steps=2),
     CheckedOutlierExposureAdapter(FeatureExtractor(**SMALL), n_steps=2),
     CheckedJointOptimizationAdapter(FeatureExtractor(**SMALL), n_steps=2),

@@ -236,6 +236,11 @@ class CompactnessAdapter(BaseAdapter):
     def _snapshot_steps(self, n_steps):
         if self.stopping != "sample_wise":
             return []
+        if self.n_checkpoints > n_steps + 1:
+            raise ValueError(
+                f"{type(self).__name__}: n_checkpoints={self.n_checkpoints} networks need at least "
+                f"{self.n_checkpoints - 1} steps; got n_steps={n_steps}."
+            )
         return [round(s) for s in np.linspace(0, n_steps, self.n_checkpoints)]
 
     def _prepare(self, run, X_source=None, y_source=None):

@@ -71,7 +71,7 @@ def copy_of(head):
     """A linear layer with the same values, in float32, out of the network's reach."""
     import torch
 
-    copied = torch.nn.Linear(head.in_features, head.out_features, device=head.weight.device)
+    copied = _empty_layer(head.in_features, head.out_features, head.weight.device)
     with torch.no_grad():
         copied.weight.copy_(head.weight)
         copied.bias.zero_() if head.bias is None else copied.bias.copy_(head.bias)
@@ -88,9 +88,16 @@ def new_head(features, classes):
     weights, biases = analysis.coef_, analysis.intercept_
     if len(weights) == 1:  # two classes: the log-odds of the second
         weights, biases = np.stack([-weights[0], weights[0]]) / 2, np.array([-1, 1]) * biases / 2
-    head = torch.nn.Linear(weights.shape[1], len(weights), device=features.device)
+    head = _empty_layer(weights.shape[1], len(weights), features.device)
     as_float = partial(torch.as_tensor, dtype=torch.float32, device=features.device)
     with torch.no_grad():
         head.weight.copy_(as_float(weights))
         head.bias.copy_(as_float(biases))
     return head
+
+
+def _empty_layer(n_in, n_out, device):
+    """A linear layer whose values are yet to come; none are drawn."""
+    import torch
+
+    return torch.nn.utils.skip_init(torch.nn.Linear, n_in, n_out, device=device)

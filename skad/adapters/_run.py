@@ -5,7 +5,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
-from .._cache import weights_digest
+from .._cache import network_fingerprint
 from .._stages import CutNetwork
 from .._training import TrainingError, train
 from ..features import FeatureExtractor
@@ -42,12 +42,18 @@ class Run:
         self.adapter, self.owner = adapter, type(adapter).__name__
         self._opened, self.decisive = [], []
         self.seed = int(check_random_state(adapter.random_state).randint(2**31))
-        fitted = clone(adapter.extractor or FeatureExtractor()).fit(source)
+        given = FeatureExtractor() if adapter.extractor is None else adapter.extractor
+        if not isinstance(given, FeatureExtractor) and not hasattr(given, "_adapt"):
+            raise TypeError(
+                f"{self.owner}: extractor must be a FeatureExtractor or an adapter; got a "
+                f"{type(given).__name__}."
+            )
+        fitted = clone(given).fit(source)
         self.extractor = getattr(fitted, "extractor_", fitted)
         self.device = self.extractor._device
         self.cut = CutNetwork(self.extractor, adapter.trainable, self.owner)
         self.parameters = self.cut.parameters
-        self._weights = weights_digest(self.extractor.network_)
+        self._weights = network_fingerprint(self.extractor.network_, None)
         self.images = self.read(source, adapter.batch_size, self.seed)
         self.first_features = self.images.first_features(keep=not adapter._augments)
 
@@ -82,6 +88,7 @@ class Run:
             self.first_features.mean(0).double().cpu().numpy(),
             spread_limit=adapter.collapse_limit,
             every=max(FEWEST_STEPS, n_steps // N_LOOKS),
+            owner=self.owner,
         )
         self._wanted = adapter._snapshot_steps(n_steps)
         self.snapshots, self._good = {}, None
@@ -103,6 +110,7 @@ class Run:
                     after_step=self._after_step,
                     owner=self.owner,
                 )
+            self._finish(done)
         except TrainingError:
             if self.checkpoint is not None:
                 self.checkpoint.remove()  # going on would end in the same way
@@ -111,7 +119,6 @@ class Run:
             if self.checkpoint is not None:
                 self.checkpoint.note(error)
             raise
-        self._finish(done)
 
     def _watched_features(self):
         """Features of the images that are watched, as the network stands."""
@@ -204,7 +211,7 @@ class Run:
                 self.stopped_at, values = self._good
                 self.load(values)
             else:
-                self.watch.warn(self.owner)
+                self.watch.warn()
         for step in self._wanted:
             if step not in self.snapshots or step > self.stopped_at:
                 self.snapshots[step] = self._copy()

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 from .._rows import unit_rows
+from .._training import TrainingError
 from ..diagnostics import effective_rank, mean_pairwise_cosine, vmf_concentration
 
 # Images that are watched; the measures settle with a few hundred.
@@ -35,9 +36,12 @@ class CollapseWatch:
         The share.
     every : int
         Steps between two looks.
+    owner : str
+        Named in errors.
     """
 
-    def __init__(self, features_of, center, *, spread_limit, every):
+    def __init__(self, features_of, center, *, spread_limit, every, owner):
+        self.owner = owner
         self.features_of, self.center = features_of, center
         self.spread_limit, self.every = spread_limit, every
         self.curve, self.losses = [], []
@@ -47,7 +51,13 @@ class CollapseWatch:
         """Take the measures."""
         record = {"step": step, "loss": float(np.mean(self.losses or np.nan))}
         self.losses = []
-        self.curve.append(record | measures(self.features_of(), self.center))
+        features = self.features_of()
+        if not np.isfinite(features).all():
+            raise TrainingError(
+                f"{self.owner}: the features are not finite at step {step}; nothing was "
+                "fitted. Try a smaller learning_rate."
+            )
+        self.curve.append(record | measures(features, self.center))
         spread = self.curve[-1]["spread"]
         if self.collapsed_at is None and spread < self.spread_limit * self.curve[0]["spread"]:
             self.collapsed_at = step
@@ -57,15 +67,15 @@ class CollapseWatch:
         """The curve as one array for each measure."""
         return {name: np.array([r[name] for r in self.curve]) for name in self.curve[0]}
 
-    def warn(self, owner):
+    def warn(self):
         """Say that training went on into collapse, and what to change."""
         spread = self.curve[-1]["spread"] / self.curve[0]["spread"]
         warnings.warn(
-            f"{owner}: the features of normal images collapsed: at step {self.collapsed_at} their "
-            f"angular spread fell below {self.spread_limit:.0%} of what it was, at the end it is "
-            f"{spread:.0%}. Anomalies may have collapsed with them. Set stop_at_collapse=True, or "
-            "take fewer steps (n_steps), a smaller learning_rate, fewer stages (trainable='last'), "
-            "or a penalty (stopping='elastic').",
+            f"{self.owner}: the features of normal images collapsed: at step {self.collapsed_at} "
+            f"their angular spread fell below {self.spread_limit:.0%} of what it was, at the end "
+            f"it is {spread:.0%}. Anomalies may have collapsed with them. Set "
+            "stop_at_collapse=True, or take fewer steps (n_steps), a smaller learning_rate, fewer "
+            "stages (trainable='last'), or a penalty (stopping='elastic').",
             CollapseWarning,
             stacklevel=2,
         )

@@ -74,6 +74,10 @@ class JointOptimization(BaseImageDetector):
         Search so many centroids of k-means instead of all training images (MSC, table 6).
     index : {"auto", "exact", "ivf", "hnsw"}, default="auto"
         How neighbours are found, see :class:`~skad.KNNScorer`.
+    shrinkage : "ledoit_wolf" or float in [0, 1], default="ledoit_wolf"
+        Of the covariance, for the "mahalanobis" metrics; see :class:`~skad.Whitening`.
+    n_components : int, float in (0, 1) or None, default=None
+        Directions kept in whitening; see :class:`~skad.Whitening`.
     contamination : "auto" or float in (0, 0.5], default="auto"
         Share of the training images beyond the threshold; "auto" is 0.1.
     memory : path or joblib.Memory, optional
@@ -168,6 +172,8 @@ class JointOptimization(BaseImageDetector):
         aggregation="sum_of_squares",
         n_centroids=None,
         index="auto",
+        shrinkage="ledoit_wolf",
+        n_components=None,
         contamination="auto",
         memory=None,
         n_jobs=None,
@@ -202,6 +208,8 @@ class JointOptimization(BaseImageDetector):
         self.aggregation = aggregation
         self.n_centroids = n_centroids
         self.index = index
+        self.shrinkage = shrinkage
+        self.n_components = n_components
         self.contamination = contamination
         self.memory = memory
         self.n_jobs = n_jobs

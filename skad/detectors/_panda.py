@@ -85,6 +85,10 @@ class PANDA(BaseImageDetector):
         Search so many centroids of k-means instead of all training images (MSC, table 6).
     index : {"auto", "exact", "ivf", "hnsw"}, default="auto"
         How neighbours are found, see :class:`~skad.KNNScorer`.
+    shrinkage : "ledoit_wolf" or float in [0, 1], default="ledoit_wolf"
+        Of the covariance, for the "mahalanobis" metrics; see :class:`~skad.Whitening`.
+    n_components : int, float in (0, 1) or None, default=None
+        Directions kept in whitening; see :class:`~skad.Whitening`.
     distance : {"center", "knn"}, default="center"
         What "sample_wise" measures: distance to the centre (paper, by its equation), or to the
         nearest training images.
@@ -187,6 +191,8 @@ class PANDA(BaseImageDetector):
         aggregation="sum_of_squares",
         n_centroids=None,
         index="auto",
+        shrinkage="ledoit_wolf",
+        n_components=None,
         distance="center",
         contamination="auto",
         memory=None,
@@ -226,6 +232,8 @@ class PANDA(BaseImageDetector):
         self.aggregation = aggregation
         self.n_centroids = n_centroids
         self.index = index
+        self.shrinkage = shrinkage
+        self.n_components = n_components
         self.distance = distance
         self.contamination = contamination
         self.memory = memory
