@@ -117,7 +117,7 @@ def fit(detector, task, images, arguments):
     others, labels = auxiliary_images(arguments.auxiliary, task, images, arguments.shared / "data")
     if isinstance(detector, skad.PANDAOE):
         return detector.fit(X, X_outliers=others)
-    return detector.fit(X, X_source=others, y_source=labels)
+    return detector.set_params(source_head="new").fit(X, X_source=others, y_source=labels)
 
 
 def measure(detector, tasks, images, normal_name, arguments):

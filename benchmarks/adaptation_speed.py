@@ -8,16 +8,10 @@ torchvision's transforms in a DataLoader with two workers, the whole network at 
 It is spared what those do besides: the scores of a test set after each epoch, and new workers.
 """
 
-import argparse
-import datetime
-import json
-import os
-import platform
 import random
 import time
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -27,7 +21,7 @@ from skad.adapters._watch import N_LOOKS, CollapseWatch
 from skad.losses import mean_shifted_contrastive_loss
 
 from .accuracy import SHARED, load_images, shared_mobilenet
-from .timing import peak_memory, seconds
+from .timing import peak_memory, run_tasks, seconds
 
 # Steps that are measured, and those of the whole training (of 500 images, for MSC).
 N_STEPS, BUDGETS = {"panda": 150, "msc": 16}, {"panda": 2300, "msc": 200}
@@ -315,30 +309,8 @@ def memory():
     }
 
 
-# Memory comes first: what a process counts as its peak begins with that of the one it comes from.
 TASKS = {"memory": memory, "panda": panda, "msc": msc, "scaling": scaling}
 
 
-def main():
-    """Run the tasks and print their figures."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("tasks", nargs="*", default=list(TASKS), help=f"of {', '.join(TASKS)}")
-    parser.add_argument("--out", type=Path, help="file to which a line of JSON is appended")
-    arguments = parser.parse_args()
-    figures = {}
-    for name in arguments.tasks:
-        for label, value in TASKS[name]().items():
-            figures[label] = round(float(value), 3)
-            print(f"{label}: {value:.3f}", flush=True)
-    if arguments.out:
-        line = {
-            "figures": figures,
-            "date": datetime.date.today().isoformat(),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        }
-        with arguments.out.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    run_tasks(TASKS, __doc__)

@@ -7,11 +7,6 @@ Absolute times say little about another machine; a ratio to the bare forward pas
 does. Each figure is the median of paired runs, yardstick and skad in turn.
 """
 
-import argparse
-import datetime
-import json
-import os
-import platform
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,7 +15,7 @@ import numpy as np
 from skad import DN2, FeatureExtractor
 
 from . import speed_scorers
-from .timing import paired_times, peak_memory
+from .timing import paired_times, peak_memory, run_tasks
 
 
 def bare_loop(extractor, images, batch_size):
@@ -111,26 +106,5 @@ TASKS = {
 }
 
 
-def main():
-    """Run the tasks and print their figures."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("tasks", nargs="*", default=list(TASKS), help=f"of {', '.join(TASKS)}")
-    parser.add_argument("--out", type=Path, help="file to which a line of JSON is appended")
-    arguments = parser.parse_args()
-    figures = {}
-    for name in arguments.tasks:
-        for label, value in TASKS[name]().items():
-            figures[label] = round(float(value), 3)
-            print(f"{label}: {value:.3f}", flush=True)
-    if arguments.out:
-        line = {
-            "figures": figures,
-            "date": datetime.date.today().isoformat(),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        }
-        with arguments.out.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    run_tasks(TASKS, __doc__)

@@ -1,8 +1,14 @@
 """Two times, or two peaks of memory, in the same run."""
 
+import argparse
+import datetime
+import json
+import os
+import platform
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -33,3 +39,24 @@ def peak_memory(code):
     code += "\nprint(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1]) / 1024
+
+
+def run_tasks(tasks, description):
+    """Run those that the command line names, print their figures, and append them to a file."""
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    parser.add_argument("tasks", nargs="*", default=list(tasks), help=f"of {', '.join(tasks)}")
+    parser.add_argument("--out", type=Path, help="file to which a line of JSON is appended")
+    arguments = parser.parse_args()
+    figures = {}
+    for name in arguments.tasks:
+        for label, value in tasks[name]().items():
+            figures[label] = round(float(value), 3)
+            print(f"{label}: {value:.3f}", flush=True)
+    if arguments.out:
+        line = {
+            "figures": figures,
+            "date": datetime.date.today().isoformat(),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        }
+        with arguments.out.open("a") as file:
+            file.write(json.dumps(line) + "\n")

@@ -1,5 +1,6 @@
 """Networks by recipe: a name or a factory, weights, and what each expects of its images."""
 
+import copy
 import difflib
 import pickle
 from contextlib import contextmanager
@@ -93,7 +94,8 @@ def _from_factory(backbone):
             f"backbone {backbone!r} can't be pickled, which copies and saved detectors need; use a "
             "module-level function or functools.partial."
         ) from error
-    network = backbone()
+    # A copy, as a factory may give the same network twice, and adapters train theirs.
+    network = copy.deepcopy(backbone())
     if not isinstance(network, torch.nn.Module):
         raise TypeError(f"backbone() must return a torch.nn.Module, got {type(network).__name__}.")
     return network

@@ -186,7 +186,7 @@ class CutNetwork:
             name = ".".join(parts[:length])
             if any(parameter.startswith(name + ".") for parameter in frozen):
                 continue
-            if not isinstance(self.network.get_submodule(name), containers):
+            if type(self.network.get_submodule(name)) not in containers:
                 return name if frozen else None
         return None
 

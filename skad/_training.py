@@ -78,8 +78,8 @@ class BatchSampler:
     """Which images make up the batch of a step: epochs of shuffled images, in even batches.
 
     A batch follows from the seed and the number of the step alone, so that training can go on from
-    any step. Batches of an epoch differ in size by one at most: there is never a batch of one image
-    among larger ones.
+    any step. Batches of an epoch differ in size by one at most, so that none is left with a few
+    images.
 
     Parameters
     ----------

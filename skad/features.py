@@ -288,7 +288,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         """All that decides the features of an image, for the cache."""
         if self._fingerprint is None:
             self._fingerprint = network_fingerprint(self.network_, self.backbone)
-        return repr((self._fingerprint, self.preprocessing_, self.layers, self.precision))
+        recipe = (self._fingerprint, self.preprocessing_, self.layers, self.precision)
+        # The trained part of a network computes in float32 even where the rest does not.
+        dtypes = [str(parameter.dtype) for parameter in self.network_.parameters()]
+        return repr(recipe if len(set(dtypes)) < 2 else (*recipe, dtypes))
 
     def feature_maps(self, X):
         """Compute the maps of the layers, without averaging over places.

@@ -127,11 +127,11 @@ INSTANCES = [
     CompactnessAdapter(FeatureExtractor(**SMALL), n_steps=3, stopping="sample_wise"),
     MeanShiftedContrastive(FeatureExtractor(**SMALL), n_steps=2),
     CheckedOutlierExposureAdapter(FeatureExtractor(**SMALL), n_steps=2),
-    CheckedJointOptimizationAdapter(FeatureExtractor(**SMALL), n_steps=2),
+    CheckedJointOptimizationAdapter(FeatureExtractor(**SMALL), n_steps=2, source_head="new"),
     PANDA(**SMALL, n_steps=2, metric="cosine"),
     MSC(**SMALL, n_steps=2),
     CheckedPANDAOE(**SMALL, n_steps=2),
-    CheckedJointOptimization(**SMALL, n_steps=2, metric="cosine"),
+    CheckedJointOptimization(**SMALL, n_steps=2, source_head="new", metric="cosine"),
     DN2(),
     DN2(image_size=48, n_neighbors=1, metric="euclidean"),
 ]

@@ -38,6 +38,9 @@ class BaseAdapter(TransformerMixin, BaseEstimator, ABC):
     # True where every step sees other pictures, so that nothing computed for one is of further use.
     _augments = False
 
+    # False where features may draw together without harm.
+    _warns_of_collapse = True
+
     @abstractmethod
     def _prepare(self, run, **auxiliary):
         """Get ready for a training: what the loss needs goes onto `run`."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 
@@ -26,18 +27,23 @@ class Checkpoint:
         """Replace what the file holds, wholly or not at all."""
         import torch
 
-        new = self.path.with_suffix(f".{os.getpid()}")
-        torch.save(state, new)
-        os.replace(new, self.path)
+        handle, new = tempfile.mkstemp(dir=self.path.parent, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                torch.save(state, file)
+            os.replace(new, self.path)
+        except BaseException:
+            Path(new).unlink(missing_ok=True)
+            raise
 
     def load(self, device):
         """The state; None if there is none."""
         import torch
 
-        if not self.path.is_file():
-            return None
         try:
             return torch.load(self.path, map_location=device, weights_only=True)
+        except FileNotFoundError:
+            return None
         except Exception as error:
             raise ValueError(
                 f"checkpoint {str(self.path)!r} could not be read: {error} Remove it to train from "

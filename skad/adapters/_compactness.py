@@ -9,12 +9,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._compat import Interval, StrOptions, fit_context
 from .._images import check_images
+from .._rows import unit_rows
 from ..losses import angular_center_loss, compactness_loss, elastic_penalty
 from ._base import CONSTRAINTS, NOT_NEGATIVE, BaseAdapter, unit
 from ._fisher import FisherDiagonal, fisher_of_run
 
 # Steps of the official code on CIFAR-10: 15 and 50 epochs of 157 batches.
 EARLY_STEPS, ELASTIC_STEPS = 2300, 7800
+
+ELASTIC_PENALTY, L2_SP_PENALTY = 1e4, 0.1
 
 
 class CompactnessAdapter(BaseAdapter):
@@ -47,10 +50,12 @@ class CompactnessAdapter(BaseAdapter):
     n_steps : int, optional
         Steps of the optimiser. By default 2 300, whatever the number of images (paper), and 7 800
         for "elastic" and "l2_sp" (code: 50 epochs of CIFAR-10).
-    penalty : float, default=1e4
-        :math:`\lambda` of "elastic" and "l2_sp" (paper, for "elastic").
+    penalty : float, optional
+        :math:`\lambda`; by default 1e4 for "elastic" (paper) and 0.1 for "l2_sp" (ours).
     fisher : path, optional
-        File of :meth:`FisherDiagonal.save`, for "elastic"; by default computed in `fit`.
+        File of :meth:`FisherDiagonal.save`, for "elastic"; by default computed in `fit`: from
+        labelled source images (paper), else with classes drawn from the network's own predictions.
+        A network without a classifier counts as a regression with errors of unit variance.
     source_head : {"auto", "pretrained", "new"}, default="auto"
         What classifies labelled source images, for "elastic": the network's own classifier, or a
         new linear one, fitted to their features by linear discriminant analysis. "auto": its own
@@ -60,7 +65,9 @@ class CompactnessAdapter(BaseAdapter):
         keeps one every five epochs and does not say how many.
     trainable : str, int or list of str, default="last_two"
         Stages to train: "last", "last_two" (paper: of a ResNet's four), "last_three", "all", a
-        number of last stages, or their names. Of a vision transformer each block is a stage.
+        number of last stages, or their names. Stages are those of timm's metadata; of a vision
+        transformer each block is one. Of other networks, torchvision's too, each part counts, which
+        may be less: a block of a MobileNet, say.
     batch_size : int, default=32
         Images in a step (code).
     learning_rate : float, default=1e-2
@@ -77,10 +84,11 @@ class CompactnessAdapter(BaseAdapter):
         Stop there, and keep the network of the last look before it.
     memory_limit : float, default=2048
         Most MiB for the outputs of the frozen stages, which are computed once for each image; for
-        the images beyond they are computed anew in each epoch.
+        the images beyond they are computed anew in each epoch. On the device that trains; those of
+        the 256 images that are watched come in addition.
     checkpoint : path, optional
         Folder that keeps the state of the training while it lasts. A fit that was broken off goes
-        on from there, if parameters and images are the same.
+        on from there, if parameters and images are the same and `random_state` is an integer.
     random_state : int, RandomState instance or None, default=0
         Decides the order of the images.
     verbose : bool, default=False
@@ -105,7 +113,7 @@ class CompactnessAdapter(BaseAdapter):
     fisher_ : FisherDiagonal
         Only for ``stopping="elastic"``.
     checkpoint_steps_ : list of int
-        Steps of the networks that "sample_wise" keeps.
+        Steps of the networks that "sample_wise" keeps; the last one again, where it stopped early.
     pixel_range_ : tuple of float or None
         Values of flat rows that become black and white; None for pixels of fixed range.
     n_features_in_ : int
@@ -148,7 +156,7 @@ class CompactnessAdapter(BaseAdapter):
         "stopping": [StrOptions({"early", "sample_wise", "elastic", "l2_sp"})],
         "n_steps": [Interval(Integral, 1, None, closed="left"), None],
         "source_head": [StrOptions({"auto", "pretrained", "new"})],
-        "penalty": [NOT_NEGATIVE],
+        "penalty": [NOT_NEGATIVE, None],
         "fisher": [str, os.PathLike, None],
         "n_checkpoints": [Interval(Integral, 2, None, closed="left")],
     }
@@ -160,7 +168,7 @@ class CompactnessAdapter(BaseAdapter):
         loss="squared",
         stopping="early",
         n_steps=None,
-        penalty=1e4,
+        penalty=None,
         fisher=None,
         source_head="auto",
         n_checkpoints=4,
@@ -253,10 +261,15 @@ class CompactnessAdapter(BaseAdapter):
         run.fisher = None
         if self.stopping == "elastic":
             run.fisher = self._fisher_of(run, X_source, y_source)
-            run.decisive.append(run.fisher.digest())
-        run.trained = list(run.parameters.values())
-        run.anchors = [parameter.detach().clone() for parameter in run.trained]
+            given = run.fisher.digest() if self.fisher is not None else y_source
+            run.decisive.append(np.asarray(given).tolist())
         run.importances = run.fisher and [run.fisher.values[name] for name in run.parameters]
+        run.penalty = 0.0
+        if self.stopping in ("elastic", "l2_sp"):
+            default = ELASTIC_PENALTY if self.stopping == "elastic" else L2_SP_PENALTY
+            run.penalty = default if self.penalty is None else self.penalty
+            run.trained = list(run.parameters.values())
+            run.anchors = [parameter.detach().clone() for parameter in run.trained]
 
     def _check_source(self, X_source, y_source):
         owner = type(self).__name__
@@ -284,8 +297,8 @@ class CompactnessAdapter(BaseAdapter):
             loss = angular_center_loss(features, run.center)
         else:
             loss = compactness_loss(features, run.center)
-        if self.stopping in ("elastic", "l2_sp"):
-            loss = loss + self.penalty * elastic_penalty(run.trained, run.anchors, run.importances)
+        if run.penalty:
+            loss = loss + run.penalty * elastic_penalty(run.trained, run.anchors, run.importances)
         return loss
 
     def _learned(self, run):
@@ -295,10 +308,10 @@ class CompactnessAdapter(BaseAdapter):
         if run.fisher is not None:
             self.fisher_ = run.fisher.to("cpu")
         if self.stopping == "sample_wise":
-            self.checkpoint_steps_ = sorted(run.snapshots)
+            steps = sorted(run.snapshots)
+            self.checkpoint_steps_ = [min(step, run.stopped_at) for step in steps]
             self._snapshots = [
-                {name: value.cpu() for name, value in run.snapshots[step].items()}
-                for step in self.checkpoint_steps_
+                {name: value.cpu() for name, value in run.snapshots[step].items()} for step in steps
             ]
 
     def transform(self, X):
@@ -313,10 +326,10 @@ class CompactnessAdapter(BaseAdapter):
         -------
         features : ndarray of float32, shape (n_images, n_features)
             For ``stopping="sample_wise"`` those of all its networks, side by side, the untrained
-            network's first.
+            network's first; of unit length for the angular loss.
         """
         check_is_fitted(self)
-        if self.stopping != "sample_wise":
+        if not hasattr(self, "_snapshots"):
             return super().transform(X)
         return np.hstack(list(self._features_by_step(check_images(self, X))))
 
@@ -328,7 +341,9 @@ class CompactnessAdapter(BaseAdapter):
             for name, value in values.items():
                 parameters[name].data.copy_(value)
             extractor._fingerprint = None
-            yield extractor.transform(source)
+            features = extractor.transform(source)
+            # The angular loss measures no length, so no distance should.
+            yield unit_rows(features).astype(np.float32) if self.loss == "angular" else features
 
     def get_feature_names_out(self, input_features=None):
         """Names of the features: the layer and a number, and for "sample_wise" the step.
@@ -343,7 +358,7 @@ class CompactnessAdapter(BaseAdapter):
         names : ndarray of object, shape (n_features,)
         """
         names = super().get_feature_names_out(input_features)
-        if self.stopping != "sample_wise":
+        if not hasattr(self, "_snapshots"):
             return names
         steps = self.checkpoint_steps_
         return np.array([f"step{s}_{name}" for s in steps for name in names], dtype=object)

@@ -3,8 +3,6 @@
 import hashlib
 import json
 
-import numpy as np
-
 from .._cache import weights_digest
 from ._heads import own_classifier, source_head
 
@@ -109,7 +107,8 @@ class FisherDiagonal:
         if found != self.weights:
             raise ValueError(
                 f"{owner}: the Fisher information is of a network with other weights (digest "
-                f"{self.weights}, here {found}); compute it for this one, with fisher=None."
+                f"{self.weights}, here {found}); leave fisher=None to compute it for this "
+                "one, and keep it by adapter.fisher_.save(path)."
             )
         missing = [name for name in cut.names if name not in self.values]
         if missing:
@@ -145,7 +144,7 @@ def fisher_of_run(run, source, labels, head_kind):
             logits = head(images.batch(step))
             return torch.nn.functional.cross_entropy(logits, classes[images.order(step)])
     else:
-        loss_of = _loss_of_drawn_labels(run, images, features)
+        loss_of = _loss_of_drawn_labels(run, images)
     parameters = list(run.cut.parameters.values())
     total = [torch.zeros_like(parameter) for parameter in parameters]
     for step in range(N_BATCHES):
@@ -157,13 +156,12 @@ def fisher_of_run(run, source, labels, head_kind):
     return FisherDiagonal(values, weights_digest(run.cut.network))
 
 
-def _loss_of_drawn_labels(run, images, features):
+def _loss_of_drawn_labels(run, images):
     """Negative log-likelihood of labels drawn from the network's own predictive distribution."""
     import torch
 
     generator = torch.Generator().manual_seed(run.seed)
     head = own_classifier(run.extractor)
-    variance = float(features.var(0, correction=0).mean()) or 1.0
 
     def classified(step):
         logits = torch.nn.functional.linear(images.batch(step), head.weight.float(), _bias(head))
@@ -172,11 +170,11 @@ def _loss_of_drawn_labels(run, images, features):
         return torch.nn.functional.cross_entropy(logits, drawn)
 
     def noisy(step):
-        # The network as a regression whose error is as large as its features' own spread.
+        # The network as a regression with errors of unit variance, so that the information grows
+        # with the square of the features' scale, as the loss of compactness does.
         found = images.batch(step)
         noise = torch.randn(found.shape, generator=generator).to(found.device)
-        target = found.detach() + np.sqrt(variance) * noise
-        return ((found - target) ** 2).sum(1).mean() / (2 * variance)
+        return ((found - found.detach() - noise) ** 2).sum(1).mean() / 2
 
     return noisy if head is None else classified
 

@@ -4,6 +4,9 @@ from functools import partial
 
 import numpy as np
 
+# A classifier that gets fewer right than this has learned other classes.
+_FEWEST_RIGHT = 0.1
+
 
 def own_classifier(extractor):
     """The linear layer that the network classifies its pooled features with; None without one."""
@@ -64,7 +67,17 @@ def source_head(run, kind, features, labels, owner):
             f"to {head.out_features - 1}; got {np.unique(labels)[:4].tolist()}, ... of dtype "
             f"{labels.dtype}. For classes of another kind set source_head='new'."
         )
-    return copy_of(head), torch.from_numpy(labels.astype(np.int64)).to(run.device)
+    classes = torch.from_numpy(labels.astype(np.int64)).to(run.device)
+    head = copy_of(head)
+    with torch.no_grad():
+        right = float((head(features).argmax(1) == classes).float().mean())
+    if kind == "auto" and right < _FEWEST_RIGHT:
+        raise ValueError(
+            f"{owner}: the network's own classifier gets {right:.0%} of y_source right, so these "
+            "seem to be classes of another kind. Set source_head='new' to have a classifier fitted "
+            "to them, or 'pretrained' if they are its own."
+        )
+    return head, classes
 
 
 def copy_of(head):

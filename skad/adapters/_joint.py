@@ -51,7 +51,7 @@ class JointOptimizationAdapter(BaseAdapter):
         :class:`~skad.CompactnessAdapter`.
     checkpoint : path, optional
         Folder that keeps the state of the training while it lasts. A fit that was broken off goes
-        on from there, if parameters and images are the same.
+        on from there, if parameters and images are the same and `random_state` is an integer.
     random_state : int, RandomState instance or None, default=0
         Decides the order of the images.
     verbose : bool, default=False

@@ -52,7 +52,7 @@ class OutlierExposureAdapter(BaseAdapter):
         :class:`~skad.CompactnessAdapter`.
     checkpoint : path, optional
         Folder that keeps the state of the training while it lasts. A fit that was broken off goes
-        on from there, if parameters and images are the same.
+        on from there, if parameters and images are the same and `random_state` is an integer.
     random_state : int, RandomState instance or None, default=0
         Decides the order of the images.
     verbose : bool, default=False
@@ -101,6 +101,8 @@ class OutlierExposureAdapter(BaseAdapter):
     >>> bool(logits[0, 0] < logits[1, 0])  # a zero, a one
     True
     """
+
+    _warns_of_collapse = False  # normal images may look alike to a logit
 
     _parameter_constraints = {  # noqa: RUF012
         **CONSTRAINTS,
@@ -158,7 +160,8 @@ class OutlierExposureAdapter(BaseAdapter):
             Images labelled -1 (or True) are left out; they are no outliers to learn from, since a
             search labels those that it tests with.
         X_outliers : images
-            Images that are not normal, at least two, none of them in `X`.
+            Images that are not normal, at least two, none of them in `X`. A search splits them as
+            it does `X` where they are as many.
 
         Returns
         -------

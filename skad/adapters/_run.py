@@ -1,5 +1,7 @@
 """One training of one adapter: from a fitted extractor to the features that it ends with."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
@@ -41,6 +43,7 @@ class Run:
     def __init__(self, adapter, source):
         self.adapter, self.owner = adapter, type(adapter).__name__
         self._opened, self.decisive = [], []
+        self._reader = ThreadPoolExecutor(1)
         self.seed = int(check_random_state(adapter.random_state).randint(2**31))
         given = FeatureExtractor() if adapter.extractor is None else adapter.extractor
         if not isinstance(given, FeatureExtractor) and not hasattr(given, "_adapt"):
@@ -61,7 +64,12 @@ class Run:
         """Images to train with; what is kept for all of them shares the memory limit."""
         left = self.adapter.memory_limit - sum(images.kept_memory for images in self._opened)
         images = TrainingImages(
-            self.cut, source, batch_size=batch_size, seed=seed, memory_limit=max(left, 0)
+            self.cut,
+            source,
+            batch_size=batch_size,
+            seed=seed,
+            memory_limit=max(left, 0),
+            reader=self._reader,
         )
         self._opened.append(images)
         return images
@@ -73,8 +81,8 @@ class Run:
 
     def close(self):
         """End what reads ahead, and let nothing be trained by accident."""
-        for images in self._opened:
-            images.close()
+        self._reader.shutdown(cancel_futures=True)
+        self.extractor.network_.zero_grad(set_to_none=True)
         self.extractor.network_.requires_grad_(False)
         self.extractor._fingerprint = None
 
@@ -210,7 +218,7 @@ class Run:
             if self.adapter.stop_at_collapse:
                 self.stopped_at, values = self._good
                 self.load(values)
-            else:
+            elif self.adapter._warns_of_collapse:
                 self.watch.warn()
         for step in self._wanted:
             if step not in self.snapshots or step > self.stopped_at:

@@ -1,7 +1,7 @@
 """The images of a training: batches by step, what enters the trained part for each, views."""
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import joblib
 import numpy as np
@@ -25,9 +25,11 @@ class TrainingImages:
         Decides the order of the images, and their augmentation.
     memory_limit : float
         Most MiB for what is kept.
+    reader : concurrent.futures.Executor
+        The one thread that reads images, as data sets may hold state that two would share.
     """
 
-    def __init__(self, cut, source, *, batch_size, seed, memory_limit):
+    def __init__(self, cut, source, *, batch_size, seed, memory_limit, reader):
         self.cut, self.source, self.seed = cut, source, seed
         self.extractor = cut.extractor
         self.sampler = BatchSampler(len(source), batch_size, seed)
@@ -35,7 +37,7 @@ class TrainingImages:
         n_jobs = self.extractor.n_jobs
         self.n_threads = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
         self._kept, self._ahead = None, None
-        self._reader = ThreadPoolExecutor(1)
+        self._reader = reader
 
     def __len__(self):
         return len(self.source)
@@ -45,10 +47,6 @@ class TrainingImages:
         """MiB of what is kept."""
         kept = self._kept
         return 0 if kept is None else kept.numel() * kept.element_size() / 2**20
-
-    def close(self):
-        """End the thread that reads ahead."""
-        self._reader.shutdown(cancel_futures=True)
 
     def first_features(self, *, keep=True):
         """Features (n, n_features) of all images before training; to be called first.
@@ -115,7 +113,8 @@ class TrainingImages:
             return self._kept[torch.from_numpy(places).to(self._kept.device)]
         size = self.extractor.batch_size
         starts = range(0, len(places), size)
-        return torch.cat([self._frozen_part(self._read(places[i : i + size])) for i in starts])
+        read = partial(self._reader.submit, self._read)
+        return torch.cat([self._frozen_part(read(places[i : i + size]).result()) for i in starts])
 
     def _not_kept(self, step):
         places = self.sampler(step)
@@ -130,7 +129,8 @@ class TrainingImages:
         batch = self._read_ahead(step, self.sampler)
         device = self.extractor._device
         if isinstance(batch, list):
-            batch = [image.to(device) for image in batch] * 2
+            colors = max(len(image) for image in batch)
+            batch = [image.to(device).expand(colors, -1, -1) for image in batch] * 2
         else:
             batch = torch.cat([batch.to(device, non_blocking=True)] * 2)
         images = normalize(augmentation(batch, generator), self.extractor.preprocessing_)
@@ -139,7 +139,9 @@ class TrainingImages:
     def _read_ahead(self, step, places_of):
         """Images of a step, while those of the next one are read in the background."""
         number, ahead = self._ahead or (None, None)
-        batch = ahead.result() if number == step else self._read(places_of(step))
+        if number != step:
+            ahead = self._reader.submit(self._read, places_of(step))
+        batch = ahead.result()
         following = places_of(step + 1)
         if len(following):
             self._ahead = (step + 1, self._reader.submit(self._read, following))
@@ -153,7 +155,7 @@ def _key(image):
     """Digest of an image's pixels, whatever type they have."""
     import torch
 
-    if image.dtype != torch.uint8:
-        image = image.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+    steps = 257 if image.dtype == torch.uint8 else 65535  # of 16 bits, for all
+    image = image.to(torch.float32).mul(steps).round_().to(torch.int32)
     shape = repr(tuple(image.shape)).encode()
     return hashlib.blake2b(image.contiguous().numpy(), digest_size=16, key=shape).digest()

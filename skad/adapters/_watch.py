@@ -75,7 +75,7 @@ class CollapseWatch:
             f"their angular spread fell below {self.spread_limit:.0%} of what it was, at the end "
             f"it is {spread:.0%}. Anomalies may have collapsed with them. Set "
             "stop_at_collapse=True, or take fewer steps (n_steps), a smaller learning_rate, fewer "
-            "stages (trainable='last'), or a penalty (stopping='elastic').",
+            "stages (trainable='last'), or a penalty, as PANDA's stopping='elastic'.",
             CollapseWarning,
             stacklevel=2,
         )

@@ -63,7 +63,7 @@ class JointOptimization(BaseImageDetector):
         :class:`~skad.CompactnessAdapter`.
     checkpoint : path, optional
         Folder that keeps the state of the training while it lasts. A fit that was broken off goes
-        on from there, if parameters and images are the same.
+        on from there, if parameters and images are the same and `random_state` is an integer.
     n_neighbors : int, default=2
         Number of neighbours k (paper and code: 2).
     metric : str, default="euclidean"
@@ -223,7 +223,7 @@ class JointOptimization(BaseImageDetector):
         Parameters
         ----------
         X : images
-            Normal images, at least two, in any container, see :ref:`containers`.
+            Normal images, more than `n_neighbors`, in any container, see :ref:`containers`.
         y : array-like of shape (n_images,), optional
             Images labelled -1 (or True) are left out.
         X_source : images

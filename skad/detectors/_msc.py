@@ -72,7 +72,7 @@ class MSC(BaseImageDetector):
         :class:`~skad.CompactnessAdapter`.
     checkpoint : path, optional
         Folder that keeps the state of the training while it lasts. A fit that was broken off goes
-        on from there, if parameters and images are the same.
+        on from there, if parameters and images are the same and `random_state` is an integer.
     n_neighbors : int, default=2
         Number of neighbours k (paper and code: 2).
     metric : str, default="cosine"

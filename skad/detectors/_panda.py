@@ -44,8 +44,8 @@ class PANDA(BaseImageDetector):
     n_steps : int, optional
         Steps of the optimiser. By default 2 300 (paper), and 7 800 for "elastic" and "l2_sp"
         (code).
-    penalty : float, default=1e4
-        :math:`\lambda` of "elastic" and "l2_sp" (paper, for "elastic").
+    penalty : float, optional
+        :math:`\lambda`; by default 1e4 for "elastic" (paper) and 0.1 for "l2_sp" (ours).
     fisher : path, optional
         File of Fisher information, for "elastic"; by default computed in `fit`.
     source_head : {"auto", "pretrained", "new"}, default="auto"
@@ -73,7 +73,7 @@ class PANDA(BaseImageDetector):
         :class:`~skad.CompactnessAdapter`.
     checkpoint : path, optional
         Folder that keeps the state of the training while it lasts. A fit that was broken off goes
-        on from there, if parameters and images are the same.
+        on from there, if parameters and images are the same and `random_state` is an integer.
     n_neighbors : int, default=2
         Number of neighbours k (paper and code: 2).
     metric : str, optional
@@ -91,7 +91,8 @@ class PANDA(BaseImageDetector):
         Directions kept in whitening; see :class:`~skad.Whitening`.
     distance : {"center", "knn"}, default="center"
         What "sample_wise" measures: distance to the centre (paper, by its equation), or to the
-        nearest training images.
+        nearest training images. Of the parameters of nearest
+        neighbours it uses `n_neighbors` alone.
     contamination : "auto" or float in (0, 0.5], default="auto"
         Share of the training images beyond the threshold; "auto" is 0.1.
     memory : path or joblib.Memory, optional
@@ -172,7 +173,7 @@ class PANDA(BaseImageDetector):
         loss="squared",
         stopping="early",
         n_steps=None,
-        penalty=1e4,
+        penalty=None,
         fisher=None,
         source_head="auto",
         n_checkpoints=4,
@@ -248,7 +249,7 @@ class PANDA(BaseImageDetector):
         Parameters
         ----------
         X : images
-            Normal images, at least two, in any container, see :ref:`containers`.
+            Normal images, more than `n_neighbors`, in any container, see :ref:`containers`.
         y : array-like of shape (n_images,), optional
             Images labelled -1 (or True) are left out.
         X_source, y_source : images and array-like, optional

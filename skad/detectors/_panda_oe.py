@@ -65,7 +65,7 @@ class PANDAOE(BaseImageDetector):
         :class:`~skad.CompactnessAdapter`.
     checkpoint : path, optional
         Folder that keeps the state of the training while it lasts. A fit that was broken off goes
-        on from there, if parameters and images are the same.
+        on from there, if parameters and images are the same and `random_state` is an integer.
     contamination : "auto" or float in (0, 0.5], default="auto"
         Share of the training images beyond the threshold; "auto" is 0.1.
     memory : path or joblib.Memory, optional
@@ -199,7 +199,8 @@ class PANDAOE(BaseImageDetector):
         y : array-like of shape (n_images,), optional
             Images labelled -1 (or True) are left out; they are no outliers to learn from.
         X_outliers : images
-            Images that are not normal, at least two, none of them in `X`.
+            Images that are not normal, at least two, none of them in `X`. A search splits them as
+            it does `X` where they are as many.
 
         Returns
         -------
