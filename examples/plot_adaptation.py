@@ -39,12 +39,12 @@ y_test = np.where(is_normal[1000:1400], 1, -1)
 # are fewer and longer. PANDA compares features by their euclidean distance, as the paper does. The
 # last two go on beyond what is sensible.
 
-angular = {"image_size": 32, "loss": "angular", "learning_rate": 1.0, "n_steps": 60}
+angular = {"image_size": 32, "loss": "angular", "learning_rate": 1.5, "n_steps": 40}
 detectors = {
     "DN2": DN2(image_size=32),
     "MSC": MSC(image_size=32, learning_rate=1e-3, n_epochs=5, batch_size=32),
     "DN2, euclidean": DN2(image_size=32, metric="euclidean"),
-    "PANDA": PANDA(image_size=32, learning_rate=0.1, n_steps=60),
+    "PANDA": PANDA(image_size=32, learning_rate=0.2, n_steps=30),
     "too far": PANDA(**angular),
     "stopped": PANDA(**angular, stop_at_collapse=True),
 }

@@ -86,7 +86,7 @@ class CheckedJointOptimizationAdapter(WithSource, JointOptimizationAdapter):
 
 INSTANCES = [
     FeatureExtractor(),
-    FeatureExtractor(layers=["layer1", "layer4"], image_size=48, resize="crop"),
+    FeatureExtractor(**SMALL, layers=["layer1", "layer4"], resize="crop"),
     KNNScorer(),
     KNNScorer(n_neighbors=1, metric="euclidean", aggregation="mean"),
     KNNScorer(n_neighbors=1, metric="angle", aggregation="kth"),
@@ -133,7 +133,7 @@ INSTANCES = [
     CheckedPANDAOE(**SMALL, n_steps=2),
     CheckedJointOptimization(**SMALL, n_steps=2, source_head="new", metric="cosine"),
     DN2(),
-    DN2(image_size=48, n_neighbors=1, metric="euclidean"),
+    DN2(**SMALL, n_neighbors=1),
 ]
 
 # Names of scikit-learn's checks that an estimator may fail, with the reason.

@@ -1301,8 +1301,8 @@ def test_the_penalty_leaves_a_network_without_classifier_some_room(normal):
         adapter = CompactnessAdapter(
             FeatureExtractor(image_size=32),
             stopping=stopping,
-            n_steps=20,
-            learning_rate=0.3,
+            n_steps=10,
+            learning_rate=0.6,
             weight_decay=0,
         )
         distance = adapter.fit(normal).training_curve_["center_distance"]

@@ -96,7 +96,7 @@ class OutlierExposureAdapter(BaseAdapter):
     >>> from skad import FeatureExtractor, OutlierExposureAdapter
     >>> digits, labels = load_digits(return_X_y=True)
     >>> adapter = OutlierExposureAdapter(FeatureExtractor(image_size=32), n_steps=20)
-    >>> zeros, others = digits[labels == 0][:100], digits[labels > 1][:100]
+    >>> zeros, others = digits[labels == 0][:50], digits[labels > 1][:50]
     >>> logits = adapter.fit(zeros, X_outliers=others).transform(digits[[0, 1]])
     >>> bool(logits[0, 0] < logits[1, 0])  # a zero, a one
     True

@@ -117,7 +117,7 @@ class PANDAOE(BaseImageDetector):
     >>> from sklearn.datasets import load_digits
     >>> from skad import PANDAOE
     >>> digits, labels = load_digits(return_X_y=True)
-    >>> zeros, others = digits[labels == 0][:100], digits[labels > 1][:100]
+    >>> zeros, others = digits[labels == 0][:50], digits[labels > 1][:50]
     >>> detector = PANDAOE(image_size=32, n_steps=20).fit(zeros, X_outliers=others)
     >>> detector.predict(digits[[0, 1]])  # a zero and a one
     array([ 1, -1])
