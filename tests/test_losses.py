@@ -115,7 +115,7 @@ def draw(*shapes, seed=0, dtype=torch.float64, requires_grad=False):
     return [tensor.requires_grad_(requires_grad) for tensor in tensors]
 
 
-def close(first, second, rtol=1e-12, atol=1e-13):
+def assert_near(first, second, rtol=1e-12, atol=1e-13):
     first, second = (torch.as_tensor(x, dtype=torch.float64).detach() for x in (first, second))
     np.testing.assert_allclose(first, second, rtol=rtol, atol=atol)
 
@@ -125,7 +125,7 @@ def close(first, second, rtol=1e-12, atol=1e-13):
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 def test_slow_version(loss, slow, shapes, seed, dtype, rtol):
     tensors = draw(*shapes, seed=seed, dtype=dtype)
-    close(loss(*tensors), slow(*(tensor.double().numpy() for tensor in tensors)), rtol=rtol)
+    assert_near(loss(*tensors), slow(*(tensor.double().numpy() for tensor in tensors)), rtol=rtol)
 
 
 @each_case
@@ -154,13 +154,13 @@ def test_gradients(loss, slow, shapes):
 def test_compactness_does_not_depend_on_the_number_of_features(dtype):
     features, center = draw((6, 8), (8,), dtype=dtype)
     doubled = compactness_loss(features.repeat(1, 2), center.repeat(2))
-    close(compactness_loss(features, center), doubled, rtol=1e-6)
+    assert_near(compactness_loss(features, center), doubled, rtol=1e-6)
 
 
 def test_compactness_is_zero_at_the_center_alone():
     (center,) = draw((8,))
     assert compactness_loss(center.expand(3, 8), center) == 0
-    close(compactness_loss(center.expand(3, 8) + 0.5, center), 0.25)
+    assert_near(compactness_loss(center.expand(3, 8) + 0.5, center), 0.25)
 
 
 def test_angular_is_a_squared_distance_for_a_unit_center():
@@ -168,21 +168,23 @@ def test_angular_is_a_squared_distance_for_a_unit_center():
     center = center / center.norm()
     z = features / features.norm(dim=1, keepdim=True)
     distance = ((z - center) ** 2).sum(dim=1)
-    close((distance - (2 - 2 * z @ center)).abs().max(), 0)
-    close(2 + 2 * angular_center_loss(features, center), distance.mean())
+    assert_near((distance - (2 - 2 * z @ center)).abs().max(), 0)
+    assert_near(2 + 2 * angular_center_loss(features, center), distance.mean())
 
 
 def test_angular_takes_the_center_as_given():
     features, center = draw((9, 5), (5,))
-    close(angular_center_loss(features, 3 * center), 3 * angular_center_loss(features, center))
-    close(angular_center_loss(center.expand(2, 5), center), -center.norm())
+    assert_near(
+        angular_center_loss(features, 3 * center), 3 * angular_center_loss(features, center)
+    )
+    assert_near(angular_center_loss(center.expand(2, 5), center), -center.norm())
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.25, 1.0, 10.0])
 def test_shift_by_zero_is_nt_xent(temperature):
     first, second = draw((6, 4), (6, 4))
     shifted = mean_shifted_contrastive_loss(first, second, torch.zeros(4).double(), temperature)
-    close(shifted, nt_xent_loss(first, second, temperature))
+    assert_near(shifted, nt_xent_loss(first, second, temperature))
 
 
 def test_default_temperature_is_that_of_msc():
@@ -196,7 +198,7 @@ def test_default_temperature_is_that_of_msc():
 def test_closed_form_of_orthogonal_images(n_images, temperature):
     views = torch.eye(n_images, 20, dtype=torch.float64)
     closed = math.log1p((2 * n_images - 2) * math.exp(-1 / temperature))
-    close(nt_xent_loss(views, views, temperature), closed)
+    assert_near(nt_xent_loss(views, views, temperature), closed)
 
 
 @each_contrast
@@ -204,13 +206,13 @@ def test_closed_form_of_orthogonal_images(n_images, temperature):
 def test_views_and_order_do_not_matter(loss, temperature):
     first, second = draw((7, 5), (7, 5))
     expected = loss(first, second, temperature)
-    close(loss(second, first, temperature), expected)
+    assert_near(loss(second, first, temperature), expected)
     order = torch.tensor([3, 0, 6, 2, 5, 1, 4])
-    close(loss(first[order], second[order], temperature), expected)
+    assert_near(loss(first[order], second[order], temperature), expected)
     # Views of some images swapped: the 2B anchors are the same.
     swap = torch.tensor([True, False, True, False, False, True, False])[:, None]
     mixed = torch.where(swap, second, first), torch.where(swap, first, second)
-    close(loss(*mixed, temperature), expected)
+    assert_near(loss(*mixed, temperature), expected)
     # Other pairs are another loss.
     assert abs(loss(first, second[order], temperature) - expected) > 1e-3
 
@@ -219,13 +221,15 @@ def test_views_and_order_do_not_matter(loss, temperature):
 def test_lengths_of_features_do_not_matter(loss):
     first, second = draw((7, 5), (7, 5))
     lengths = torch.tensor([1e-6, 1e-3, 1.0, 2.0, 10.0, 1e4, 1e200], dtype=torch.float64)[:, None]
-    close(loss(first * lengths, second / lengths, 0.25), loss(first, second, 0.25))
+    assert_near(loss(first * lengths, second / lengths, 0.25), loss(first, second, 0.25))
 
 
 def test_length_of_features_does_not_matter_for_the_angular_loss():
     features, center = draw((4, 5), (5,))
     lengths = torch.tensor([1e-200, 1e-6, 1e4, 1e200], dtype=torch.float64)[:, None]
-    close(angular_center_loss(features * lengths, center), angular_center_loss(features, center))
+    assert_near(
+        angular_center_loss(features * lengths, center), angular_center_loss(features, center)
+    )
 
 
 @each_contrast
@@ -240,7 +244,7 @@ def test_stable(loss, temperature, length, alike):
     views = first.requires_grad_(), second.requires_grad_()
     value = loss(*views, temperature)
     value.backward()
-    close(value, wide, rtol=1e-4, atol=1e-4)
+    assert_near(value, wide, rtol=1e-4, atol=1e-4)
     assert value >= 0
     for view in views:
         assert view.grad.isfinite().all()
@@ -279,8 +283,8 @@ def test_one_image_has_nothing_to_contrast_with(loss, temperature, dtype):
 def test_exposure_is_stable_and_symmetric(logit):
     normal = torch.full((3,), logit, dtype=torch.float64, requires_grad=True)
     wrong = outlier_exposure_loss(normal, -normal)
-    close(wrong, np.logaddexp(0, logit))
-    close(outlier_exposure_loss(-normal, normal), np.logaddexp(0, -logit))
+    assert_near(wrong, np.logaddexp(0, logit))
+    assert_near(outlier_exposure_loss(-normal, normal), np.logaddexp(0, -logit))
     (gradient,) = torch.autograd.grad(wrong, normal)
     assert gradient.isfinite().all()
 
@@ -304,8 +308,8 @@ def test_elastic_is_quadratic(weighted):
 
     assert at(0) == 0
     assert at(1) > 0
-    close(at(2), 4 * at(1))
-    close(at(-1), at(1))
+    assert_near(at(2), 4 * at(1))
+    assert_near(at(-1), at(1))
 
 
 @pytest.mark.parametrize("weighted", [True, False])
