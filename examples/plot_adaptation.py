@@ -39,7 +39,7 @@ y_test = np.where(is_normal[1000:1400], 1, -1)
 # are fewer and longer. PANDA compares features by their euclidean distance, as the paper does. The
 # last two go on beyond what is sensible.
 
-angular = {"image_size": 32, "loss": "angular", "learning_rate": 1.5, "n_steps": 40}
+angular = {"image_size": 32, "loss": "angular", "learning_rate": 1.0, "n_steps": 40}
 detectors = {
     "DN2": DN2(image_size=32),
     "MSC": MSC(image_size=32, learning_rate=1e-3, n_epochs=5, batch_size=32),

@@ -65,12 +65,12 @@ def measure(extractor):
 # the origin. Compactness, of PANDA, draws the features to their mean direction.
 
 frozen = FeatureExtractor(image_size=32)
-settings = {"learning_rate": 2e-3, "n_steps": 10, "batch_size": 32}
+settings = {"learning_rate": 1e-3, "n_steps": 20, "batch_size": 32}
 extractors = {
     "frozen": frozen,
     "contrastive": MeanShiftedContrastive(frozen, mean_shift=False, **settings),
     "mean-shifted": MeanShiftedContrastive(frozen, **settings),
-    "compactness": CompactnessAdapter(frozen, loss="angular", learning_rate=0.5, n_steps=12),
+    "compactness": CompactnessAdapter(frozen, loss="angular", learning_rate=0.3, n_steps=20),
 }
 found = {name: measure(extractor.fit(train)) for name, extractor in extractors.items()}
 
