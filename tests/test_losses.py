@@ -8,11 +8,17 @@ import torch
 
 from skad.losses import (
     angular_center_loss,
+    byol_loss,
     compactness_loss,
     elastic_penalty,
     mean_shifted_contrastive_loss,
+    negative_cosine_loss,
     nt_xent_loss,
     outlier_exposure_loss,
+    reconstruction_loss,
+    simsiam_loss,
+    soft_boundary_loss,
+    soft_boundary_radius,
 )
 
 
@@ -69,6 +75,55 @@ def slow_elastic(*arrays):
     return total
 
 
+def slow_cosine(predictions, targets):
+    total = 0.0
+    for prediction, target in zip(predictions, targets):
+        total -= sum(p * z for p, z in zip(slow_unit(prediction), slow_unit(target)))
+    return total / len(predictions)
+
+
+def slow_simsiam(first_p, second_p, first_z, second_z):
+    total = 0.0
+    for p1, p2, z1, z2 in zip(first_p, second_p, first_z, second_z):
+        total -= sum(slow_unit(p1) * slow_unit(z2)) / 2 + sum(slow_unit(p2) * slow_unit(z1)) / 2
+    return total / len(first_p)
+
+
+def slow_byol(first_p, second_p, first_z, second_z):
+    total = 0.0
+    for p1, p2, z1, z2 in zip(first_p, second_p, first_z, second_z):
+        total += sum((slow_unit(p1) - slow_unit(z2)) ** 2)
+        total += sum((slow_unit(p2) - slow_unit(z1)) ** 2)
+    return total / len(first_p)
+
+
+def slow_soft_boundary(features, center, radius, nu=0.1):
+    total = radius**2
+    for row in features:
+        squared = sum((value - c) ** 2 for value, c in zip(row, center))
+        total += max(0.0, squared - radius**2) / (nu * len(features))
+    return total
+
+
+def slow_radius(features, center, nu=0.1):
+    distances = []
+    for row in features:
+        distances.append(math.sqrt(sum((value - c) ** 2 for value, c in zip(row, center))))
+    distances.sort()
+    rank = (1 - nu) * (len(distances) - 1)
+    low = math.floor(rank)
+    high = min(low + 1, len(distances) - 1)
+    return distances[low] + (rank - low) * (distances[high] - distances[low])
+
+
+def slow_reconstruction(images, reconstructions):
+    total = 0.0
+    for image, reconstruction in zip(images, reconstructions):
+        for pixel, value in zip(image.ravel(), reconstruction.ravel()):
+            total += (pixel - value) ** 2
+    return total / len(images)
+
+
 def elastic(*tensors):
     return elastic_penalty(*(tensors[k : k + 2] for k in range(0, len(tensors), 2)))
 
@@ -93,7 +148,20 @@ CASES = {
     "exposure_columns": (outlier_exposure_loss, slow_exposure, [(3, 1), (5, 1)]),
     "elastic": (elastic, slow_elastic, PAIR * 3),
     "elastic_plain": (elastic, slow_elastic, PAIR * 2),
+    "negative_cosine": (negative_cosine_loss, slow_cosine, [(5, 7)] * 2),
+    "simsiam": (simsiam_loss, slow_simsiam, [(5, 7)] * 4),
+    "byol": (byol_loss, slow_byol, [(5, 7)] * 4),
+    # A radius that leaves some features inside, some outside.
+    "soft_boundary": (
+        lambda features, center, step: soft_boundary_loss(features, center, 3.5 + 0.1 * step),
+        lambda features, center, step: slow_soft_boundary(features, center, 3.5 + 0.1 * step),
+        [(9, 7), (7,), ()],
+    ),
+    "reconstruction": (reconstruction_loss, slow_reconstruction, [(3, 2, 4, 5)] * 2),
 }
+# Losses whose last tensors, so many, are targets: they get no gradient.
+N_TARGETS = {negative_cosine_loss: 1, simsiam_loss: 2, byol_loss: 2}
+PREDICTIVE = [simsiam_loss, byol_loss]
 each_case = pytest.mark.parametrize(("loss", "slow", "shapes"), CASES.values(), ids=CASES)
 
 
@@ -113,6 +181,11 @@ def draw(*shapes, seed=0, dtype=torch.float64, requires_grad=False):
     rng = np.random.RandomState(seed)
     tensors = [torch.tensor(rng.normal(size=shape), dtype=dtype) for shape in shapes]
     return [tensor.requires_grad_(requires_grad) for tensor in tensors]
+
+
+def split_targets(loss, tensors):
+    cut = len(tensors) - N_TARGETS.get(loss, 0)
+    return tensors[:cut], tensors[cut:]
 
 
 def assert_near(first, second, rtol=1e-12, atol=1e-13):
@@ -139,15 +212,28 @@ def test_scalar_of_the_same_dtype(loss, slow, shapes, dtype):
     value.backward()
     for tensor, old in zip(tensors, before):
         assert torch.equal(tensor, old)
+    learning, targets = split_targets(loss, tensors)
+    for tensor in learning:
         assert tensor.grad.dtype == dtype
         assert tensor.grad.isfinite().all()
+    assert all(target.grad is None for target in targets)
+
+
+@each_case
+def test_device_is_kept(loss, slow, shapes):
+    tensors = [tensor.to("meta") for tensor in draw(*shapes)]
+    assert loss(*tensors).device.type == "meta"
 
 
 @each_case
 def test_gradients(loss, slow, shapes):
-    tensors = draw(*shapes, requires_grad=True)
-    assert torch.autograd.gradcheck(loss, tensors)
-    assert torch.autograd.gradgradcheck(loss, tensors)
+    learning, targets = split_targets(loss, draw(*shapes, requires_grad=True))
+
+    def at(*tensors):
+        return loss(*tensors, *targets)
+
+    assert torch.autograd.gradcheck(at, learning)
+    assert torch.autograd.gradgradcheck(at, learning)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -199,6 +285,26 @@ def test_closed_form_of_orthogonal_images(n_images, temperature):
     views = torch.eye(n_images, 20, dtype=torch.float64)
     closed = math.log1p((2 * n_images - 2) * math.exp(-1 / temperature))
     assert_near(nt_xent_loss(views, views, temperature), closed)
+
+
+@pytest.mark.parametrize("n_images", [1, 2, 5])
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_rotations_of_an_image_are_negatives(n_images, temperature):
+    # Each image is one pixel in the upper left quarter: no two rotations share a pixel.
+    images = torch.zeros(n_images, 8, 8, dtype=torch.float64)
+    images.view(n_images, -1)[range(n_images), [0, 1, 2, 8, 9][:n_images]] = 1
+    rotated = torch.cat([torch.rot90(images, k, (1, 2)) for k in range(4)]).flatten(1)
+    assert rotated.shape == (4 * n_images, 64)
+    n_negatives = 8 * n_images - 2
+    closed = math.log1p(n_negatives * math.exp(-1 / temperature))
+    assert_near(nt_xent_loss(rotated, rotated, temperature), closed)
+    # Features that are all alike tell nothing: each negative counts as much as the positive.
+    alike = torch.ones_like(rotated)
+    assert_near(nt_xent_loss(alike, alike, temperature), math.log(1 + n_negatives))
+    # Features that rotation does not change: six of the negatives are of the same image.
+    unrotated = images.flatten(1).repeat(4, 1)
+    others = (n_negatives - 6) * math.exp(-1 / temperature)
+    assert_near(nt_xent_loss(unrotated, unrotated, temperature), math.log(1 + 6 + others))
 
 
 @each_contrast
@@ -256,8 +362,11 @@ def test_stable(loss, temperature, length, alike):
         lambda rows, other, center: angular_center_loss(rows, center),
         lambda rows, other, center: nt_xent_loss(rows, other, 0.25),
         mean_shifted_contrastive_loss,
+        lambda rows, other, center: negative_cosine_loss(rows, other),
+        lambda rows, other, center: simsiam_loss(rows, other, other, rows),
+        lambda rows, other, center: byol_loss(other, rows, rows, other),
     ],
-    ids=["angular", "nt_xent", "shifted"],
+    ids=["angular", "nt_xent", "shifted", "negative_cosine", "simsiam", "byol"],
 )
 def test_dead_features_do_not_explode(loss):
     rows, other, center = draw((4, 6), (4, 6), (6,), dtype=torch.float32)
@@ -360,3 +469,289 @@ def test_sequences_must_match(anchors, importances, name):
 def test_elastic_without_parameters():
     with pytest.raises(ValueError, match="parameters is empty"):
         elastic_penalty([], [])
+
+
+# Losses that are a mean over images.
+each_mean = pytest.mark.parametrize(
+    ("loss", "n_batches", "shapes"),
+    [
+        (negative_cosine_loss, 2, [(6, 4)] * 2),
+        (simsiam_loss, 4, [(6, 4)] * 4),
+        (byol_loss, 4, [(6, 4)] * 4),
+        (lambda *tensors: soft_boundary_loss(*tensors, radius=2.5), 1, [(6, 4), (4,)]),
+        (reconstruction_loss, 2, [(6, 2, 3, 4)] * 2),
+    ],
+    ids=["negative_cosine", "simsiam", "byol", "soft_boundary", "reconstruction"],
+)
+
+
+@each_mean
+def test_batches_of_one_average_to_the_batch(loss, n_batches, shapes):
+    tensors = draw(*shapes)
+    batches, others = tensors[:n_batches], tensors[n_batches:]
+    alone = [loss(*(batch[i : i + 1] for batch in batches), *others) for i in range(6)]
+    assert all(value.shape == () for value in alone)
+    assert np.ptp([float(value) for value in alone]) > 1e-3
+    assert_near(loss(*tensors), sum(alone) / 6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("length", [1e-6, 1.0, 1e4])
+def test_cosines_at_their_ends(dtype, length):
+    # Of powers of 2, whose direction is exact in any precision.
+    rows = torch.tensor([[1, 1, -1, 1], [0, -4, 0, 0], [2, -2, 2, 2]], dtype=dtype)
+    scaled = length * rows
+    assert negative_cosine_loss(scaled, rows) == -1
+    assert negative_cosine_loss(scaled, -rows) == 1
+    assert negative_cosine_loss(torch.zeros_like(rows), rows) == 0
+    assert negative_cosine_loss(rows, torch.zeros_like(rows)) == 0
+    assert simsiam_loss(scaled, rows, rows, scaled) == -1
+    assert simsiam_loss(rows, -rows, rows, rows) == 0
+    assert simsiam_loss(rows, rows, -rows, -scaled) == 1
+    assert byol_loss(scaled, rows, rows, scaled) == 0
+    assert byol_loss(rows, -rows, rows, rows) == 4
+    assert byol_loss(rows, rows, -rows, -scaled) == 8
+
+
+def test_negative_cosine_is_a_squared_distance():
+    predictions, targets = draw((9, 5), (9, 5))
+    p, z = (rows / rows.norm(dim=1, keepdim=True) for rows in (predictions, targets))
+    distance = ((p - z) ** 2).sum(dim=1).mean()
+    assert_near(2 + 2 * negative_cosine_loss(predictions, targets), distance)
+
+
+def test_simsiam_and_byol_are_the_same_but_for_scale():
+    tensors = draw(*[(9, 5)] * 4)
+    p1, p2, z1, z2 = tensors
+    both = negative_cosine_loss(p1, z2) + negative_cosine_loss(p2, z1)
+    assert_near(simsiam_loss(*tensors), both / 2)
+    assert_near(byol_loss(*tensors), 4 + 4 * simsiam_loss(*tensors))
+
+
+@pytest.mark.parametrize("loss", PREDICTIVE)
+def test_predictive_losses_pair_either_view_with_the_other(loss):
+    p1, p2, z1, z2 = draw(*[(9, 5)] * 4)
+    expected = loss(p1, p2, z1, z2)
+    assert_near(loss(p2, p1, z2, z1), expected)
+    order = torch.tensor([3, 0, 8, 6, 2, 5, 1, 7, 4])
+    assert_near(loss(p1[order], p2[order], z1[order], z2[order]), expected)
+    assert abs(loss(p1, p2, z2, z1) - expected) > 1e-3
+    assert abs(loss(p1, p2, z1[order], z2) - expected) > 1e-3
+
+
+@pytest.mark.parametrize("loss", N_TARGETS)
+def test_targets_are_constants_even_if_predictions_come_from_them(loss):
+    n = N_TARGETS[loss]
+    weights, *projections = draw((5, 5), *[(6, 5)] * n, requires_grad=True)
+    loss(*(rows @ weights for rows in projections), *projections).backward()
+    gradients = [rows.grad for rows in projections]
+    # The same with copies for targets: all of the gradient goes through the predictor.
+    copies = [rows.detach().clone() for rows in projections]
+    inputs = [rows.detach().requires_grad_() for rows in projections]
+    loss(*(rows @ weights.detach() for rows in inputs), *copies).backward()
+    for gradient, rows in zip(gradients, inputs):
+        assert gradient.any()
+        assert torch.equal(gradient, rows.grad)
+
+
+@pytest.mark.parametrize("loss", N_TARGETS)
+def test_gradients_leave_the_length_of_predictions(loss):
+    tensors = draw(*[(6, 5)] * (2 * N_TARGETS[loss]), requires_grad=True)
+    loss(*tensors).backward()
+    for rows in split_targets(loss, tensors)[0]:
+        assert rows.grad.any(dim=1).all()
+        assert_near((rows.grad * rows.detach()).sum(dim=1), 0)
+
+
+def predict(loss, first, second, weights, bias, normalise):
+    """The loss of two outputs of a projector, by a linear predictor."""
+    if normalise:
+        first, second = (rows / rows.norm(dim=1, keepdim=True) for rows in (first, second))
+    return loss(first @ weights + bias, second @ weights + bias, first, second)
+
+
+@pytest.mark.parametrize("loss", PREDICTIVE)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_projections_of_unit_length_free_the_length_of_the_projector(loss, seed):
+    first, second, weights, bias = draw((6, 5), (6, 5), (5, 5), (5,), seed=seed)
+    projections = first.requires_grad_(), second.requires_grad_()
+    value = predict(loss, *projections, weights, bias, normalise=True)
+    value.backward()
+    for rows in projections:
+        assert rows.grad.any(dim=1).all()
+        assert_near((rows.grad * rows.detach()).sum(dim=1), 0)
+    lengths = torch.tensor([1e-3, 0.1, 1.0, 2.0, 10.0, 1e4], dtype=torch.float64)[:, None]
+    scaled = predict(loss, first * lengths, second / lengths, weights, bias, normalise=True)
+    assert_near(scaled, value)
+
+
+@pytest.mark.parametrize("loss", PREDICTIVE)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_bias_ties_the_loss_to_the_length_of_the_projector(loss, seed):
+    first, second, weights, bias = draw((6, 5), (6, 5), (5, 5), (5,), seed=seed)
+    projections = first.requires_grad_(), second.requires_grad_()
+    value = predict(loss, *projections, weights, bias, normalise=False)
+    for rows, gradient in zip(projections, torch.autograd.grad(value, projections)):
+        assert ((gradient * rows.detach()).sum(dim=1).abs() > 1e-5).all()
+    assert (
+        abs(predict(loss, 10 * first, 10 * second, weights, bias, normalise=False) - value) > 1e-3
+    )
+    # Without bias a linear predictor passes lengths on.
+    value = predict(loss, *projections, weights, 0 * bias, normalise=False)
+    for rows, gradient in zip(projections, torch.autograd.grad(value, projections)):
+        assert_near((gradient * rows.detach()).sum(dim=1), 0)
+
+
+@pytest.mark.parametrize("nu", [0.01, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("radius", [0.0, 1.0, 3.0, 3.5, 20.0])
+def test_soft_boundary_by_radius(nu, radius):
+    features, center = draw((9, 8), (8,))
+    value = soft_boundary_loss(features, center, radius, nu)
+    assert_near(value, slow_soft_boundary(features.numpy(), center.numpy(), radius, nu))
+    # A radius of 64 bits must not widen the loss of narrow features.
+    for number in (radius, np.float64(radius), torch.tensor(radius, dtype=torch.float64)):
+        narrow = soft_boundary_loss(features.float(), center.float(), number, nu)
+        assert narrow.dtype == torch.float32
+        assert_near(narrow, value, rtol=1e-5)
+
+
+@pytest.mark.parametrize("nu", [0.01, 0.1, 1.0])
+def test_soft_boundary_at_its_ends(nu):
+    features, center = draw((9, 8), (8,))
+    one_class = ((features - center) ** 2).sum(dim=1).mean()
+    assert_near(soft_boundary_loss(features, center, 0.0, nu), one_class / nu)
+    assert_near(one_class, 8 * compactness_loss(features, center))
+    features.requires_grad_()
+    inside = soft_boundary_loss(features, center, 20.0, nu)
+    assert inside == 400
+    inside.backward()
+    assert not features.grad.any()
+
+
+def test_default_nu_is_that_of_deep_svdd():
+    features, center = draw((9, 8), (8,))
+    assert soft_boundary_loss(features, center, 3.0) == soft_boundary_loss(
+        features, center, 3.0, nu=0.1
+    )
+    assert soft_boundary_radius(features, center) == soft_boundary_radius(features, center, nu=0.1)
+
+
+@pytest.mark.parametrize("nu", [0.1, 0.5])
+def test_soft_boundary_pulls_in_what_is_outside(nu):
+    features, center = draw((20, 8), (8,))
+    radius = soft_boundary_radius(features, center, nu).requires_grad_()
+    features.requires_grad_()
+    soft_boundary_loss(features, center, radius, nu).backward()
+    difference = features.detach() - center
+    outside = difference.norm(dim=1, keepdim=True) > radius.detach()
+    assert outside.sum() == round(nu * 20)
+    np.testing.assert_allclose(features.grad, outside * 2 * difference / (nu * 20), rtol=1e-12)
+    # What a smaller radius saves, the features outside cost.
+    assert_near(radius.grad, 0)
+
+
+@pytest.mark.parametrize(("n_images", "nu"), [(10, 0.1), (10, 0.2), (20, 0.05), (8, 0.75), (7, 1)])
+def test_no_radius_is_better_than_the_quantile(n_images, nu):
+    features, center = draw((n_images, 6), (6,))
+    best = soft_boundary_loss(features, center, soft_boundary_radius(features, center, nu), nu)
+    others = [soft_boundary_loss(features, center, r, nu) for r in np.linspace(0, 8, 400)]
+    assert best <= min(others) + 1e-12
+    assert max(others) > best + 1
+
+
+@pytest.mark.parametrize("n_images", [1, 2, 11, 64])
+@pytest.mark.parametrize("nu", [1e-6, 0.01, 0.1, 0.37, 0.5, 1.0])
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_radius_is_a_quantile(n_images, nu, dtype, rtol):
+    features, center = draw((n_images, 5), (5,), dtype=dtype, requires_grad=True)
+    radius = soft_boundary_radius(features, center, nu)
+    assert radius.shape == ()
+    assert radius.dtype == dtype
+    assert not radius.requires_grad
+    rows, middle = (tensor.detach().double().numpy() for tensor in (features, center))
+    assert_near(radius, slow_radius(rows, middle, nu), rtol=rtol)
+    distances = np.linalg.norm(rows - middle, axis=1)
+    assert_near(radius, np.quantile(distances, 1 - nu), rtol=rtol)
+
+
+def test_radius_of_known_distances():
+    features = torch.diag(torch.tensor([4.0, 0.0, 2.0, 1.0, 3.0]))
+    for nu, radius in [(1.0, 0.0), (0.75, 1.0), (0.5, 2.0), (0.25, 3.0), (0.125, 3.5)]:
+        assert soft_boundary_radius(features, torch.zeros(5), nu) == radius
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_radius_in_half_precision(dtype):
+    # The squares are beyond what 16 bits hold.
+    features, center = 300 * torch.eye(4, dtype=dtype), torch.zeros(4, dtype=dtype)
+    radius = soft_boundary_radius(features, center)
+    assert radius.dtype == dtype
+    assert radius == 300
+
+
+def test_radius_keeps_its_device():
+    features, center = (tensor.to("meta") for tensor in draw((6, 5), (5,)))
+    assert soft_boundary_radius(features, center).device.type == "meta"
+
+
+def test_reconstruction_sums_over_an_image():
+    images, reconstructions = draw((5, 3, 4, 6), (5, 3, 4, 6))
+    mean = ((images - reconstructions) ** 2).mean()
+    assert_near(reconstruction_loss(images, reconstructions), 3 * 4 * 6 * mean)
+    assert reconstruction_loss(images, images) == 0
+    assert_near(reconstruction_loss(images, images + 0.5), 3 * 4 * 6 / 4)
+
+
+@pytest.mark.parametrize("loss", N_TARGETS)
+@pytest.mark.parametrize("wrong", [(3, 3), (4, 2), (3,), (4, 3, 1)])
+def test_predictions_and_targets_must_match(loss, wrong):
+    n = 2 * N_TARGETS[loss]
+    names = "predictions and targets" if n == 2 else "first_predictions, .* and second_.*"
+    for place in range(n):
+        tensors = [torch.ones(wrong if k == place else (4, 3)) for k in range(n)]
+        with pytest.raises(ValueError, match=f"{loss.__name__}: {names} must .*same shape"):
+            loss(*tensors)
+    with pytest.raises(ValueError, match=f"{loss.__name__}: .* must be matrices"):
+        loss(*[torch.ones(3)] * n)
+
+
+def soft_loss_of_radius_1(features, center, nu=0.1):
+    return soft_boundary_loss(features, center, 1.0, nu)
+
+
+each_sphere = pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        (soft_loss_of_radius_1, "soft_boundary_loss"),
+        (soft_boundary_radius, "soft_boundary_radius"),
+    ],
+)
+
+
+@each_sphere
+@pytest.mark.parametrize("nu", [0.0, -0.1, 1.001, math.nan, math.inf])
+def test_nu_must_be_a_share(loss, name, nu):
+    with pytest.raises(ValueError, match=rf"{name}: nu must be in \(0, 1\]; got {nu}"):
+        loss(torch.ones(4, 3), torch.ones(3), nu)
+
+
+@each_sphere
+@pytest.mark.parametrize("shapes", [[(4, 3), (4,)], [(4, 3), (1, 3)], [(3,), (3,)], [(4, 3), ()]])
+def test_center_must_match(loss, name, shapes):
+    with pytest.raises(ValueError, match=f"{name}: features must be a matrix"):
+        loss(*map(torch.ones, shapes))
+
+
+@pytest.mark.parametrize("shape", [(1,), (4,), (1, 1)])
+def test_radius_must_be_one_number(shape):
+    with pytest.raises(ValueError, match="soft_boundary_loss: radius must be one number"):
+        soft_boundary_loss(torch.ones(4, 3), torch.ones(3), torch.ones(shape))
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [[(2, 3, 4, 4), (2, 1, 4, 4)], [(2, 3, 4, 4), (1, 3, 4, 4)], [(3, 4, 4)] * 2, [(2, 48)] * 2],
+)
+def test_reconstructions_must_match(shapes):
+    with pytest.raises(ValueError, match="reconstruction_loss: .* same shape"):
+        reconstruction_loss(*map(torch.ones, shapes))

@@ -1,4 +1,6 @@
-"""Losses that adapt pretrained features to normal images; each takes tensors and keeps no state."""
+"""Losses that draw features to a centre, and what holds parameters back."""
+
+from ._rows import unit
 
 
 def compactness_loss(features, center):
@@ -85,165 +87,129 @@ def angular_center_loss(features, center):
     >>> angular_center_loss(torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([0.0, 1.0]))
     tensor(-0.9000)
     """
-    return -(_unit(features) @ center).mean()
+    return -(unit(features) @ center).mean()
 
 
-def nt_xent_loss(first, second, temperature):
-    r"""Contrastive loss between two views of each image (NT-Xent), over both views as anchors.
+def soft_boundary_loss(features, center, radius, nu=0.1):
+    r"""Loss of a sphere that may leave some features outside (soft-boundary DeepSVDD).
 
-    .. math:: -\frac1{2B} \sum_{i=1}^{2B} \log \frac{\exp(\cos(v_i, v_{p(i)}) / \tau)}
-        {\sum_{m \neq i} \exp(\cos(v_i, v_m) / \tau)}
-
-    with the 2B rows v of both arguments and p(i) the row of the same image in the other one.
+    .. math:: R^2 + \frac1{\nu B} \sum_{i=1}^B
+        \max \bigl( 0, \lVert \phi(x_i) - c \rVert_2^2 - R^2 \bigr)
 
     Parameters
     ----------
-    first, second : torch.Tensor of shape (B, d)
-        Features of two views of the same images, in the same order; only directions count. A zero
-        row has cosine 0 with every row.
-    temperature : float
-        The temperature :math:`\tau`, positive: the lower, the more the nearest rows count.
-
-    Returns
-    -------
-    loss : torch.Tensor of shape ()
-        At least 0; 0 for a batch of one image, which has nothing to contrast with.
-
-    Raises
-    ------
-    ValueError
-        If the two views are not matrices of the same shape.
-
-    See Also
-    --------
-    mean_shifted_contrastive_loss : The same seen from a centre, for pretrained features.
-
-    Notes
-    -----
-    On identical views of orthogonal images the loss is :math:`\log(1 + (2B - 2) e^{-1/\tau})`.
-
-    References
-    ----------
-    Chen, Kornblith, Norouzi, Hinton, "A Simple Framework for Contrastive Learning of Visual
-    Representations", ICML 2020.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skad.losses import nt_xent_loss
-    >>> nt_xent_loss(torch.eye(2), torch.eye(2), temperature=1.0)
-    tensor(0.5514)
-    """
-    import torch
-    import torch.nn.functional as F
-
-    _check_views("nt_xent_loss", first, second)
-    units = _unit(torch.cat([first, second]))
-    itself = torch.eye(len(units), dtype=torch.bool, device=units.device)
-    logits = (units @ units.T / temperature).masked_fill(itself, -torch.inf)
-    positives = torch.arange(len(units), device=units.device).roll(len(first))
-    return F.cross_entropy(logits, positives)
-
-
-def mean_shifted_contrastive_loss(first, second, center, temperature=0.25):
-    r"""Contrastive loss of angles seen from the centre of the normal features (MSC).
-
-    .. math:: \mathcal{L}_{\text{NT-Xent}}(u^{(1)}, u^{(2)}), \qquad u = z - c, \quad
-        z = \frac{\phi(x)}{\lVert \phi(x) \rVert_2}
-
-    Parameters
-    ----------
-    first, second : torch.Tensor of shape (B, D)
-        Features :math:`\phi(x)` of two views of the same images, in the same order; only
-        directions count.
+    features : torch.Tensor of shape (B, D)
+        Features :math:`\phi(x)` of a batch, as the network gives them.
     center : torch.Tensor of shape (D,)
-        The centre c, used as given: in MSC the mean, which is shorter than 1, of the unit features
-        of the unaugmented training images before training.
-    temperature : float, default=0.25
-        The temperature of the contrastive loss, positive. The default is MSC's.
+        The centre c of the sphere.
+    radius : torch.Tensor of shape () or float
+        The radius R. A tensor gets its gradient, if it asks for it.
+    nu : float, default=0.1
+        :math:`\nu` in (0, 1]: the largest share of features that the best radius leaves outside.
+        The default is that of DeepSVDD's code.
 
     Returns
     -------
     loss : torch.Tensor of shape ()
-        At least 0; 0 for a batch of one image.
+        At least :math:`R^2`, which it is if no feature is outside.
 
     Raises
     ------
     ValueError
-        If the two views are not matrices of the same shape.
+        If `nu` is not in (0, 1], `radius` is not one number, or shapes do not match.
 
     See Also
     --------
-    nt_xent_loss : The same without shift, to which a centre of zeros leads back.
-    angular_center_loss : What MSC adds for its best results.
+    soft_boundary_radius : The radius of a batch.
+    compactness_loss : A sphere of radius 0: D times it, divided by :math:`\nu`, is this loss.
 
     Notes
     -----
-    The sum printed in the paper runs over the wrong index; over all rows but the anchor it is the
-    usual one. The paper shifts by the unscaled mean. So does the code, unless the angular loss is
-    added: then it shifts by the mean scaled to unit length. Give the centre you mean.
+    Features inside the sphere have no gradient. Weight decay, which the paper adds to the equation,
+    is left to the optimiser, as in its code. Distances are not divided by D, unlike those of
+    :func:`compactness_loss`.
 
     References
     ----------
-    Reiss, Hoshen, "Mean-Shifted Contrastive Loss for Anomaly Detection", AAAI 2023.
+    Ruff et al., "Deep One-Class Classification", ICML 2018.
 
     Examples
     --------
     >>> import torch
-    >>> from skad.losses import mean_shifted_contrastive_loss
-    >>> views, center = torch.eye(2), torch.tensor([0.5, 0.5])
-    >>> mean_shifted_contrastive_loss(views, 3 * views, center, temperature=1.0)
-    tensor(0.2395)
+    >>> from skad.losses import soft_boundary_loss
+    >>> features, center = torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([0.0, 0.0])
+    >>> soft_boundary_loss(features, center, radius=2.0, nu=0.5)
+    tensor(9.)
     """
-    _check_views("mean_shifted_contrastive_loss", first, second)
-    return nt_xent_loss(_unit(first) - center, _unit(second) - center, temperature)
+    import torch
+
+    _check_sphere("soft_boundary_loss", features, center, nu)
+    radius = torch.as_tensor(radius, dtype=features.dtype, device=features.device)
+    if radius.ndim:
+        raise ValueError(
+            f"soft_boundary_loss: radius must be one number; got shape {tuple(radius.shape)}."
+        )
+    outside = ((features - center) ** 2).sum(dim=1) - radius**2
+    return radius**2 + outside.clamp(min=0).mean() / nu
 
 
-def outlier_exposure_loss(normal_logits, outlier_logits):
-    r"""Binary cross-entropy between normal images and auxiliary outliers.
+def soft_boundary_radius(features, center, nu=0.1):
+    r"""Radius that leaves a given share of a batch outside, for :func:`soft_boundary_loss`.
 
-    .. math:: -\frac1{n + m} \Bigl[ \sum_{i=1}^n \log(1 - \sigma(s_i))
-        + \sum_{j=1}^m \log \sigma(s'_j) \Bigr]
+    .. math:: R = Q_{1 - \nu} \bigl( \lVert \phi(x_1) - c \rVert_2, \dots,
+        \lVert \phi(x_B) - c \rVert_2 \bigr)
 
-    with the logistic function :math:`\sigma`: outliers have label 1, so a high logit is anomalous.
+    with the quantile Q, interpolated linearly between distances.
 
     Parameters
     ----------
-    normal_logits : torch.Tensor of shape (n,) or (n, 1)
-        Logits s of normal images.
-    outlier_logits : torch.Tensor of shape (m,) or (m, 1)
-        Logits s' of outliers.
+    features : torch.Tensor of shape (B, D)
+        Features :math:`\phi(x)` of a batch, as the network gives them.
+    center : torch.Tensor of shape (D,)
+        The centre c of the sphere.
+    nu : float, default=0.1
+        :math:`\nu` in (0, 1], the share that stays outside.
 
     Returns
     -------
-    loss : torch.Tensor of shape ()
-        At least 0; :math:`\log 2` for logits of 0. Every logit weighs the same, whichever group it
-        is of.
+    radius : torch.Tensor of shape ()
+        At least 0, of the dtype and on the device of the features, without gradient.
+
+    Raises
+    ------
+    ValueError
+        If `nu` is not in (0, 1], or shapes do not match.
+
+    See Also
+    --------
+    soft_boundary_loss : What takes the radius.
 
     Notes
     -----
-    PANDA's paper prints the log-likelihood, which is to be maximised; its code minimises the
-    negative, as here, on 32 normal images and 32 outliers a batch.
+    If :math:`\nu B` is whole, no radius gives the batch a lower loss. The paper finds the radius of
+    all images by line search, every few epochs. Its code takes that of the batch, as here, after
+    each step, and leaves it at 0 for the first ten epochs.
 
     References
     ----------
-    Reiss, Cohen, Bergman, Hoshen, "PANDA: Adapting Pretrained Features for Anomaly Detection and
-    Segmentation", CVPR 2021. Hendrycks, Mazeika, Dietterich, "Deep Anomaly Detection with Outlier
-    Exposure", ICLR 2019.
+    Ruff et al., "Deep One-Class Classification", ICML 2018.
 
     Examples
     --------
     >>> import torch
-    >>> from skad.losses import outlier_exposure_loss
-    >>> outlier_exposure_loss(torch.tensor([-2.0, 0.0]), torch.tensor([2.0, 0.0]))
-    tensor(0.4100)
+    >>> from skad.losses import soft_boundary_radius
+    >>> features = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 4.0]])
+    >>> soft_boundary_radius(features, torch.tensor([0.0, 0.0]), nu=0.25)
+    tensor(3.5000)
     """
     import torch
-    import torch.nn.functional as F
 
-    normal, outlier = normal_logits.flatten(), outlier_logits.flatten()
-    labels = torch.cat([torch.zeros_like(normal), torch.ones_like(outlier)])
-    return F.binary_cross_entropy_with_logits(torch.cat([normal, outlier]), labels)
+    _check_sphere("soft_boundary_radius", features, center, nu)
+    # Quantiles of half precision do not exist.
+    wide = torch.promote_types(features.dtype, torch.float32)
+    differences = (features - center).detach()
+    distances = torch.linalg.vector_norm(differences, dim=1, dtype=wide)
+    return torch.quantile(distances, 1 - nu).to(features.dtype)
 
 
 def elastic_penalty(parameters, anchors, importances=None):
@@ -309,23 +275,13 @@ def elastic_penalty(parameters, anchors, importances=None):
     return sum(square.sum() for square in squares) / 2
 
 
-def _unit(rows):
-    """Rows of unit length; a zero row stays zero, with a gradient that is no larger than others."""
-    import torch
-
-    # Scaled by the largest value first: squares may vanish or overflow. A direction does not depend
-    # on the scale, nor does its gradient.
-    scale = rows.detach().abs().amax(dim=-1, keepdim=True)
-    rows = rows / scale.masked_fill(scale == 0, 1)
-    length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    return rows / length.masked_fill(length == 0, 1)
-
-
-def _check_views(owner, first, second):
-    if first.ndim != 2 or first.shape != second.shape:
+def _check_sphere(owner, features, center, nu):
+    if not 0 < nu <= 1:
+        raise ValueError(f"{owner}: nu must be in (0, 1]; got {nu}.")
+    if features.ndim != 2 or center.shape != features.shape[1:]:
         raise ValueError(
-            f"{owner}: first and second must be matrices of the same shape, one row per image; got "
-            f"{tuple(first.shape)} and {tuple(second.shape)}."
+            f"{owner}: features must be a matrix, one row per image, and center as long as a row; "
+            f"got {tuple(features.shape)} and {tuple(center.shape)}."
         )
 
 
