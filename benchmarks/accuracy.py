@@ -8,6 +8,7 @@ those into ``doc/results.rst``. For example, DN2 at its defaults, one class agai
         --params '{"metric": "euclidean"}' --network mobilenetv2
     python -m benchmarks.accuracy MSC --data cifar10 --n-train 500 --n-test 100 --seeds 0 1 2
     python -m benchmarks.accuracy PANDAOE --data fashion_mnist --auxiliary mnist
+    python -m benchmarks.accuracy DeepSVDD --data mnist --network svdd_mnist
 """
 
 import argparse
@@ -93,6 +94,13 @@ def shared_mobilenet(folder):
     }
 
 
+def small_network(name):
+    """Factory of a network of skad.backbones: "small_cnn:16" is small_cnn of width 16."""
+    kind, _, width = name.partition(":")
+    factory = getattr(skad.backbones, kind)
+    return partial(factory, width=int(width)) if width else factory
+
+
 def polluted(task, images, share):
     """Training images of a run, with outliers of all other classes among them."""
     others = ~np.isin(images.y_train, np.unique(task.y_train))
@@ -154,6 +162,8 @@ def run(arguments):
     parameters = dict(arguments.params)
     if arguments.network == "mobilenetv2":
         parameters = shared_mobilenet(arguments.shared / "weights") | parameters
+    elif arguments.network != "default":
+        parameters["backbone"] = small_network(arguments.network)
     if arguments.memory:
         parameters["memory"] = arguments.memory
     detector = getattr(skad, arguments.detector)(**parameters)
@@ -193,7 +203,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("detector", help="name of a detector of skad, such as DN2")
     parser.add_argument("--params", type=json.loads, default={}, help="its parameters, as JSON")
-    parser.add_argument("--network", choices=["default", "mobilenetv2"], default="default")
+    parser.add_argument(
+        "--network",
+        default="default",
+        help="'default', 'mobilenetv2', or a network of skad.backbones, as 'small_cnn:16'",
+    )
     parser.add_argument("--data", required=True, help=f"image set: {', '.join(TITLES)}")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="one_vs_rest")
     parser.add_argument("--groups", type=json.loads, help="for super_categories, as JSON")

@@ -6,6 +6,8 @@ python -m benchmarks.report
 import json
 from pathlib import Path
 
+from .accuracy import TITLES
+
 HERE = Path(__file__).parent
 TARGET = HERE.parent / "doc" / "results.rst"
 
@@ -109,7 +111,44 @@ def scorers(lines):
 
 
 def _network(name):
-    return "tiny" if name == "default" else f"{name}, 128 px, bfloat16"
+    known = {"default": "tiny", "mobilenetv2": "mobilenetv2, 128 px, bfloat16"}
+    return known.get(name, name)
+
+
+def from_scratch(lines):
+    """One table for each set and protocol: means over classes of every score of a training."""
+    text, tables = [], {}
+    for line in lines:
+        kind = (line["data"], line["n_train"], line["n_test"], line["pollution"], line["network"])
+        training = (line["objective"], line["normalize"], line["negatives"], line["n_epochs"])
+        training += (line["batch_size"],)
+        rows = tables.setdefault(kind, {}).setdefault(training, {})
+        rows.setdefault(line["class"], {})[line["seed"]] = line["auroc"]
+    for (data, n_train, n_test, pollution, network), trainings in sorted(
+        tables.items(), key=lambda item: json.dumps(item[0])
+    ):
+        title = f"From scratch: {TITLES.get(data, data)}, one vs rest, {network}"
+        title += f", {pollution:.0%} polluted" if pollution else ""
+        text += [title, "-" * len(title), ""]
+        names = sorted({name for rows in trainings.values() for name in rows})
+        text += [f"First {n_train} / {n_test}; normal in turn: {', '.join(names)}.", ""]
+        scores = list(next(iter(next(iter(next(iter(trainings.values())).values())).values())))
+        rows = [_scratch_row(key, rows, scores) for key, rows in sorted(trainings.items(), key=str)]
+        text += [table(["training", "classes x seeds", *scores], rows)]
+    return "\n".join(text)
+
+
+def _scratch_row(training, rows, scores):
+    objective, normalize, negatives, n_epochs, batch_size = training
+    marks = ("n" if normalize else "") + ("-" if negatives else "")
+    name = f"{objective}({marks})" if marks else objective
+    seeds = sorted({len(found) for found in rows.values()})
+    figures = []
+    for score in scores:
+        found = [value[score] for by_seed in rows.values() for value in by_seed.values()]
+        figures.append(f"{sum(found) / len(found):.1f}")
+    counts = f"{len(rows)} x {'-'.join(map(str, seeds))}"
+    return [f"{name}, {n_epochs} epochs of {batch_size}", counts, *figures]
 
 
 def _percent(pair):
@@ -193,6 +232,7 @@ def main():
         accuracy(results),
         PUBLISHED,
         scorers(results),
+        from_scratch(read("from_scratch.jsonl")),
         conformal(read("conformal.jsonl")),
     ]
     parts += [notes.read_text(), speed(speeds)]

@@ -1,6 +1,7 @@
 """From a source of images to what a network takes: batches read ahead, resized on the device."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 # The papers' preprocessing: shorter side to 256, then the central 224.
 CROP_RATIO = 8 / 7
@@ -81,11 +82,34 @@ def normalize(images, preprocessing):
             f"the backbone takes {preprocessing.n_channels} channel(s), but images have "
             f"{images.shape[1]}; convert them, or choose another backbone."
         )
+    if preprocessing.contrast_range is not None:
+        low, high = preprocessing.contrast_range
+        return contrast_normalized(images).sub_(low).div_(high - low)
     mean, std = (
         torch.tensor(values, device=images.device)[:, None, None]
         for values in (preprocessing.mean, preprocessing.std)
     )
     return images.sub(mean).div_(std)
+
+
+def contrast_normalized(images):
+    """Images less their mean, over their mean absolute value; those of one colour become zero."""
+    images = images - images.mean((1, 2, 3), keepdim=True)
+    scale = images.abs().mean((1, 2, 3), keepdim=True)
+    # What is left of an image of one colour is rounding.
+    return images.div_(scale.masked_fill_(scale < 1e-6, 1))
+
+
+def contrast_range(batches, preprocessing):
+    """Least and greatest value of images after contrast normalisation."""
+    lows, highs = [], []
+    plain = replace(preprocessing, contrast_range=(0.0, 1.0))
+    for _, batch in batches:
+        images = preprocess(batch, plain, "cpu")
+        lows.append(float(images.amin()))
+        highs.append(float(images.amax()))
+    low, high = min(lows), max(highs)
+    return (low, high) if high > low else (low, low + 1)
 
 
 def _same_shape(batch):

@@ -26,6 +26,7 @@ class Preprocessing:
     mean: tuple
     std: tuple
     n_channels: int
+    contrast_range: tuple | None = None
 
 
 def build_network(backbone, weights="pretrained", random_state=0):
@@ -55,7 +56,7 @@ def build_network(backbone, weights="pretrained", random_state=0):
     OSError
         If weights are neither there nor to be had.
     """
-    with _local_seed(random_state):
+    with local_seed(random_state):
         if not isinstance(backbone, str):
             network = _from_factory(backbone)
         else:
@@ -66,11 +67,12 @@ def build_network(backbone, weights="pretrained", random_state=0):
 
 
 @contextmanager
-def _local_seed(seed):
+def local_seed(seed, device=None):
     """Let torch draw from a seed of our own, and leave its global state as it was."""
     import torch
 
-    with torch.random.fork_rng(devices=[]):
+    cuda = device is not None and device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if cuda else []):
         torch.manual_seed(seed)
         yield
 

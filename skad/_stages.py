@@ -74,12 +74,20 @@ def _stage_names(network, classifier):
 
 
 def _parts(module, path, classifier):
-    """Names of the children that hold parameters of more than the classifier."""
+    """Names of the children that hold parameters of more than the classifier.
+
+    Lists of modules are taken apart, as no image passes through a list.
+    """
+    import torch
+
     found = []
     for name, child in module.named_children():
         owners = [f"{path}{name}.{p}".rpartition(".")[0] for p, _ in child.named_parameters()]
         if any(not any(_inside(owner, head) for head in classifier) for owner in owners):
-            found.append(f"{path}{name}")
+            if type(child) in (torch.nn.ModuleList, torch.nn.ModuleDict):
+                found += _parts(child, f"{path}{name}.", classifier)
+            else:
+                found.append(f"{path}{name}")
     return found
 
 
@@ -181,13 +189,15 @@ class CutNetwork:
 
         containers = (torch.nn.ModuleList, torch.nn.ModuleDict)  # which are not called themselves
         frozen = [n for n, p in self.network.named_parameters() if not p.requires_grad]
+        if next(iter(self.network.named_parameters()))[1].requires_grad:
+            return None  # nothing lies before it
         parts = self.names[0].split(".")[:-1]
         for length in range(1, len(parts) + 1):
             name = ".".join(parts[:length])
             if any(parameter.startswith(name + ".") for parameter in frozen):
                 continue
             if type(self.network.get_submodule(name)) not in containers:
-                return name if frozen else None
+                return name
         return None
 
     def _goes_on_from_the_cut(self):

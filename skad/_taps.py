@@ -41,11 +41,7 @@ def layer_outputs(network, images, layers):
     modules = dict(network.named_modules())
     for name in layers:
         if name not in modules or not name:
-            near = difflib.get_close_matches(name, modules, n=4) or list(modules)[1:9]
-            raise ValueError(
-                f"layers: {type(network).__name__} has no layer {name!r}; "
-                f"there are {', '.join(map(repr, near))}, ..."
-            )
+            raise unknown_layer(name, [n for n in modules if n], type(network).__name__)
     with captured({name: modules[name] for name in layers}) as found:
         network(images)
     missed = [name for name in layers if name not in found]
@@ -54,10 +50,24 @@ def layer_outputs(network, images, layers):
     return [_channels_first(found[name], network, modules[name]) for name in layers]
 
 
+def unknown_layer(name, known, network, owner="layers"):
+    """Error that lists layers of similar names, or some."""
+    near = difflib.get_close_matches(name, known, n=4) or list(known)[:8]
+    return ValueError(
+        f"{owner}: {network} has no layer {name!r}; there are {', '.join(map(repr, near))}, ..."
+    )
+
+
+def _author(network):
+    """The network that says how outputs of layers are laid out: itself, or what it wraps."""
+    return getattr(network, "taps_like", network)
+
+
 def _channels_first(output, network, module=None):
     """Maps of networks that keep channels last (Swin), as (n, channels, height, width)."""
     import torch
 
+    network = _author(network)
     if output.ndim != 4 or isinstance(module, (torch.nn.Conv2d, torch.nn.BatchNorm2d)):
         return output
     swin = type(network).__module__ == "torchvision.models.swin_transformer"
@@ -89,6 +99,8 @@ def captured(modules, of_input=False):
             )
         if len(found) == len(modules):
             raise _Reached(found)
+        if not of_input:  # the network goes on, and may overwrite what it gave here
+            found[name] = output.clone()
 
     handles = []
     for name, module in modules.items():
@@ -122,7 +134,7 @@ def to_map(output, network):
     if output.ndim == 4:
         return output
     if output.ndim == 3:
-        tokens = output[:, getattr(network, "num_prefix_tokens", 0) :]
+        tokens = output[:, getattr(_author(network), "num_prefix_tokens", 0) :]
         side = round(tokens.shape[1] ** 0.5)
         if side * side == tokens.shape[1]:
             return tokens.transpose(1, 2).unflatten(2, (side, side))

@@ -74,6 +74,11 @@ def _check_finite(what, value, step, n_steps, owner):
         )
 
 
+def n_batches(n_images, batch_size, fewest=1):
+    """Number of batches of an epoch."""
+    return max(1, min(-(-n_images // batch_size), n_images // fewest))
+
+
 class BatchSampler:
     """Which images make up the batch of a step: epochs of shuffled images, in even batches.
 
@@ -87,11 +92,13 @@ class BatchSampler:
     batch_size : int
         Largest number of images in a batch.
     seed : int
+    fewest : int, default=1
+        Least number of images in a batch, where there are as many; one batch may be larger for it.
     """
 
-    def __init__(self, n_images, batch_size, seed):
+    def __init__(self, n_images, batch_size, seed, fewest=1):
         self.n_images, self.seed = n_images, seed
-        self.n_batches = -(-n_images // batch_size)  # in an epoch
+        self.n_batches = n_batches(n_images, batch_size, fewest)  # in an epoch
         self._epoch = None
 
     def __call__(self, step):

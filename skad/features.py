@@ -2,6 +2,7 @@
 
 import copy
 import os
+from dataclasses import replace
 from numbers import Integral, Real
 
 import joblib
@@ -10,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._batches import iterate_batches, preprocess
+from ._batches import contrast_range, iterate_batches, preprocess
 from ._cache import FeatureCache, network_fingerprint
 from ._compat import HasMethods, Interval, StrOptions, check_feature_names_in, fit_context
 from ._fitting import unchanged_on_error
@@ -36,6 +37,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     layers : list of str, optional
         Names of layers whose outputs, averaged over places, are joined. By default the pooled
         output before the classifier.
+    flattened_layers : list of str, optional
+        Names of layers whose outputs are joined to those as they are, place by place, not averaged.
     image_size : int, optional
         Side in pixels that the network sees. By default the backbone's (64 for "tiny").
     resize : {"crop", "whole"}, optional
@@ -52,6 +55,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     mean, std : float or tuple of float, optional
         Subtracted from and divided into each channel, for pixels in [0, 1]. By default those that
         the backbone was trained with.
+    contrast_normalization : bool, default=False
+        In the place of `mean` and `std`: subtract each image's mean, divide by its mean absolute
+        value, and scale so that the training images lie in [0, 1] (global contrast normalisation,
+        as DeepSVDD's code does).
     image_shape : tuple of int, optional
         Shape of the image in flat rows: (height, width), (height, width, channels) or (channels,
         height, width). By default squares, or strips one pixel high.
@@ -71,9 +78,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     network_ : torch.nn.Module
         The network, in evaluation mode.
     preprocessing_ : Preprocessing
-        `image_size`, `resize`, `mean`, `std` and `n_channels` as resolved.
+        `image_size`, `resize`, `mean`, `std` and `n_channels` as resolved, and `contrast_range`.
     tap_widths_ : list of int
-        Number of features of each of `layers`, in order.
+        Number of features of each of `layers` and `flattened_layers`, in order.
+    map_taps_ : list of int
+        Places of `flattened_layers` among them, for :class:`~skad.EnsembleScorer`.
     pixel_range_ : tuple of float or None
         Values of flat rows that become black and white; None for pixels of fixed range.
     n_features_in_ : int
@@ -103,6 +112,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         "backbone": [str, callable],
         "weights": [str, os.PathLike, None],
         "layers": ["array-like", None],
+        "flattened_layers": ["array-like", None],
+        "contrast_normalization": ["boolean"],
         "image_size": [Interval(Integral, 1, None, closed="left"), None],
         "resize": [StrOptions({"crop", "whole"}), None],
         "precision": [StrOptions({"float32", "bfloat16"})],
@@ -123,6 +134,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         *,
         weights="pretrained",
         layers=None,
+        flattened_layers=None,
         image_size=None,
         resize=None,
         precision="float32",
@@ -130,6 +142,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         device="auto",
         mean=None,
         std=None,
+        contrast_normalization=False,
         image_shape=None,
         memory=None,
         n_jobs=None,
@@ -139,6 +152,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self.backbone = backbone
         self.weights = weights
         self.layers = layers
+        self.flattened_layers = flattened_layers
         self.image_size = image_size
         self.resize = resize
         self.precision = precision
@@ -146,6 +160,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self.device = device
         self.mean = mean
         self.std = std
+        self.contrast_normalization = contrast_normalization
         self.image_shape = image_shape
         self.memory = memory
         self.n_jobs = n_jobs
@@ -176,7 +191,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         with unchanged_on_error(self):
             # Labelled anomalies must not set the range of flat rows; a target of another kind is
             # none of an extractor's business.
-            check_images(self, X, y if has_anomaly_labels(y) else None, reset=True)
+            labels = y if has_anomaly_labels(y) else None
+            source = check_images(self, X, labels, reset=True)
             seed = check_random_state(self.random_state).randint(2**31)
             network = build_network(self.backbone, self.weights, seed)
             preprocessing = resolve_preprocessing(
@@ -186,6 +202,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 mean=self.mean,
                 std=self.std,
             )
+            if self.contrast_normalization:
+                found = contrast_range(self._batches(source), preprocessing)
+                preprocessing = replace(preprocessing, contrast_range=found)
             self._set_network(network, preprocessing)
         return self
 
@@ -199,11 +218,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self._dtype = getattr(torch, self.precision)
         network = network.to(self._device, memory_format=torch.channels_last)
         self.network_ = network.to(self._dtype)
-        if self.layers is not None and not len(self.layers):
-            raise ValueError("layers is empty; name at least one, or give None.")
+        for name in ("layers", "flattened_layers"):
+            if getattr(self, name) is not None and not len(getattr(self, name)):
+                raise ValueError(f"{name} is empty; name at least one, or give None.")
         size = preprocessing.image_size
         trial = torch.zeros((1, preprocessing.n_channels, size, size), device=self._device)
         self.tap_widths_ = [output.shape[1] for output in self._forward(trial)]
+        _, flat = self._layer_names()
+        n_taps = len(self.tap_widths_)
+        self.map_taps_ = list(range(n_taps - len(flat), n_taps))
 
     def _forward(self, images, as_map=False):
         """Outputs of the taps for preprocessed images, one float32 tensor a tap."""
@@ -216,8 +239,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     def _tap(self, images, as_map=False):
         """Outputs of the taps, in whatever mode torch is."""
         reshape = to_map if as_map else to_vector
-        if self.layers is not None:
-            outputs = layer_outputs(self.network_, images, list(self.layers))
+        pooled, flat = self._layer_names()
+        names = list(dict.fromkeys(pooled + flat))
+        if names:
+            found = dict(zip(names, layer_outputs(self.network_, images, names)))
+            if not as_map:
+                vectors = [to_vector(found[name], self.network_) for name in pooled]
+                vectors += [found[name].flatten(1) for name in flat]
+                return [vector.float() for vector in vectors]
+            outputs = list(found.values())
         elif as_map and hasattr(self.network_, "forward_features"):
             outputs = [last_map(self.network_, images)]
         else:
@@ -288,7 +318,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         """All that decides the features of an image, for the cache."""
         if self._fingerprint is None:
             self._fingerprint = network_fingerprint(self.network_, self.backbone)
-        recipe = (self._fingerprint, self.preprocessing_, self.layers, self.precision)
+        layers = (self.layers, self.flattened_layers)
+        recipe = (self._fingerprint, self.preprocessing_, *layers, self.precision)
         # The trained part of a network computes in float32 even where the rest does not.
         dtypes = [str(parameter.dtype) for parameter in self.network_.parameters()]
         return repr(recipe if len(set(dtypes)) < 2 else (*recipe, dtypes))
@@ -304,22 +335,30 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         Returns
         -------
         maps : dict of str to ndarray of float32, shape (n_images, channels, height, width)
-            One entry for each of `layers`; without `layers` one, named "features", that holds the
-            last map.
+            One entry for each of `layers` and `flattened_layers`; without those one, named
+            "features", that holds the last map.
         """
         check_is_fitted(self)
         source = check_images(self, X)
         maps = {}
         for start, batch in self._batches(source):
             images = preprocess(batch, self.preprocessing_, self._device)
-            for name, output in zip(self._tap_names(), self._forward(images, as_map=True)):
+            pooled, flat = self._layer_names()
+            names = list(dict.fromkeys(pooled + flat)) or ["features"]
+            for name, output in zip(names, self._forward(images, as_map=True)):
                 if name not in maps:
                     maps[name] = np.empty((len(source), *output.shape[1:]), dtype=np.float32)
                 maps[name][start : start + len(batch)] = output.cpu().numpy()
         return maps
 
+    def _layer_names(self):
+        """Names of `layers` and of `flattened_layers`, as lists."""
+        given = (self.layers, self.flattened_layers)
+        return ([] if names is None else [str(name) for name in names] for names in given)
+
     def _tap_names(self):
-        return ["features"] if self.layers is None else list(self.layers)
+        pooled, flat = self._layer_names()
+        return [*pooled, *(f"{name}_flat" for name in flat)] or ["features"]
 
     def get_feature_names_out(self, input_features=None):
         """Names of the features: the layer and a number.

@@ -1,5 +1,7 @@
 """Every public estimator with small settings, and what scikit-learn may not expect of it."""
 
+from functools import partial
+
 import numpy as np
 from sklearn.covariance import EllipticEnvelope
 from sklearn.ensemble import IsolationForest
@@ -10,12 +12,16 @@ from sklearn.svm import OneClassSVM
 from skad import (
     DN2,
     MSC,
+    NSA,
     PANDA,
     PANDAOE,
+    AutoencoderAdapter,
     CentroidScorer,
     CompactnessAdapter,
     ConfidenceScorer,
     ConformalDetector,
+    DeepSVDD,
+    DeepSVDDAdapter,
     EnsembleScorer,
     FeatureExtractor,
     GaussianScorer,
@@ -26,13 +32,20 @@ from skad import (
     LogitScorer,
     MeanShiftedContrastive,
     OutlierExposureAdapter,
+    RotationAdapter,
+    RotationPrediction,
     SampleWiseScorer,
+    SelfSupervisedAdapter,
     SklearnScorer,
     Whitening,
 )
+from skad.backbones import small_cnn, svdd_mnist
 
 # A network small enough to be trained in every one of scikit-learn's checks.
 SMALL = {"backbone": "test_resnet", "weights": None, "image_size": 32}
+SMALLEST = {"backbone": partial(small_cnn, width=4, image_size=8), "weights": None}
+CODER = {"backbone": partial(svdd_mnist, n_channels=3, image_size=8), "weights": None}
+HEADS = {"projector_widths": [8, 8], "predictor_widths": [4]}
 
 
 def other_rows(X):
@@ -128,6 +141,13 @@ INSTANCES = [
     MeanShiftedContrastive(FeatureExtractor(**SMALL), n_steps=2),
     CheckedOutlierExposureAdapter(FeatureExtractor(**SMALL), n_steps=2),
     CheckedJointOptimizationAdapter(FeatureExtractor(**SMALL), n_steps=2, source_head="new"),
+    SelfSupervisedAdapter(FeatureExtractor(**SMALLEST), n_steps=2, **HEADS),
+    AutoencoderAdapter(FeatureExtractor(**CODER), n_steps=2),
+    DeepSVDDAdapter(FeatureExtractor(**CODER), n_steps=2, objective="soft_boundary"),
+    RotationAdapter(FeatureExtractor(**SMALLEST), n_steps=2),
+    NSA(**SMALLEST, n_steps=2, **HEADS),
+    DeepSVDD(**CODER, n_pretraining_epochs=1, n_epochs=1),
+    RotationPrediction(**SMALLEST, n_steps=2),
     PANDA(**SMALL, n_steps=2, metric="cosine"),
     MSC(**SMALL, n_steps=2),
     CheckedPANDAOE(**SMALL, n_steps=2),

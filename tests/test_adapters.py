@@ -301,7 +301,8 @@ def test_the_curve_holds_means_between_looks(fewest, every, normal, monkeypatch)
     expected = [np.mean(losses[i : i + every]) for i in range(0, 45, every)]
     np.testing.assert_allclose(curve["loss"][1:], expected, rtol=1e-6)
     assert set(curve) == {
-        *("step", "loss", "center_distance", "spread", "concentration", "effective_rank")
+        *("step", "loss", "center_distance", "spread", "concentration", "effective_rank"),
+        "mmd",
     }
     assert {len(values) for values in curve.values()} == {len(expected) + 1}
     assert np.isnan(curve["loss"][0])
@@ -645,7 +646,8 @@ def test_parameters_survive_and_reach_the_parts(name):
     for part in parts:
         given = part.get_params(deep=False)
         # What a detector leaves out: one has its own parameter for it, the others do not matter.
-        assert given.keys() - own.keys() <= {"extractor", "output"}
+        left = {"extractor", "output", "flattened_layers", "contrast_normalization"}
+        assert given.keys() - own.keys() <= left
         for parameter in given.keys() & own.keys() - {"metric"}:
             assert given[parameter] is own[parameter], parameter
 

@@ -127,7 +127,9 @@ def test_parameters_reach_the_parts(tiles):
 
 def test_every_parameter_of_the_parts_is_a_parameter():
     of_parts = {**FeatureExtractor().get_params(), **KNNScorer().get_params()}
-    assert DN2().get_params() == of_parts
+    # Those serve networks that are trained from scratch.
+    left = {"flattened_layers", "contrast_normalization"}
+    assert DN2().get_params() == {k: v for k, v in of_parts.items() if k not in left}
 
 
 @pytest.mark.parametrize("library", ["pickle", "joblib"])

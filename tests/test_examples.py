@@ -16,6 +16,7 @@ EXPECTED = {
     "plot_displays.py": r"AUROC 0\.9\d+, 95 % interval 0\.8\d+ to 0\.9\d+",
     "plot_diagnostics.py": r"(?s)frozen +0\.9\d+ .*mean-shifted +0\.9\d+ .*compactness +0\.9\d+ ",
     "plot_adaptation.py": r"(?s)MSC +20 steps, AUROC 0\.9.*too far +40 .*CollapseWarning\nstopped",
+    "plot_from_scratch.py": r"(?s)NSA +AUROC 0\.[89].*DeepSVDD +AUROC 0\.9.*OC-SVM, pixels ",
     "plot_quickstart.py": r"AUROC 0\.9\d+",
     "plot_grid_search.py": r"fitted on 174 of \d+ images",
     "plot_isolation_forest.py": r"DN2\(image_size=32\): mean AUROC 0\.9[78]\d+",

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._compat import HasMethods, Interval, fit_context
 from .._fitting import unchanged_on_error
 from .._images import check_images
+from ..features import FeatureExtractor
 from ._run import Run
 
 POSITIVE = Interval(Integral, 1, None, closed="left")
@@ -41,6 +42,9 @@ class BaseAdapter(TransformerMixin, BaseEstimator, ABC):
     # False where features may draw together without harm.
     _warns_of_collapse = True
 
+    # True where the whole network is trained, in training mode: BatchNorm learns its statistics.
+    _from_scratch = False
+
     @abstractmethod
     def _prepare(self, run, **auxiliary):
         """Get ready for a training: what the loss needs goes onto `run`."""
@@ -53,9 +57,29 @@ class BaseAdapter(TransformerMixin, BaseEstimator, ABC):
     def _count_steps(self, n_images):
         """Number of steps of the optimiser."""
 
+    def _default_extractor(self):
+        """What gives the features where nothing is said."""
+        return FeatureExtractor()
+
     def _snapshot_steps(self, n_steps):
         """Steps whose networks are all kept."""
         return ()
+
+    def _rate(self, step, n_steps):
+        """Learning rate of a step."""
+        return self.learning_rate
+
+    @property
+    def _images_in_step(self):
+        """Largest number of images in a step."""
+        return self.batch_size
+
+    def _measure(self, run):
+        """Further measures for `training_curve_`, a dict of str to float."""
+        return {}
+
+    def _after_step(self, run, step):
+        """What is to be done when the optimiser has taken a step, their number being `step`."""
 
     def _learned(self, run):
         """Set what the subclass has learned."""
@@ -111,7 +135,16 @@ class BaseAdapter(TransformerMixin, BaseEstimator, ABC):
             self.training_curve_ = run.watch.as_arrays
             self.stopped_at_, self.collapsed_at_ = run.stopped_at, run.watch.collapsed_at
             self._learned(run)
+            self._checkpoints = run.checkpoints
+            if not vars(self).get("_within", False):
+                self._forget()
         return self
+
+    def _forget(self):
+        """Remove the files of trainings, as what they are kept for is over."""
+        for checkpoint in self._checkpoints:
+            checkpoint.remove()
+        del self._checkpoints
 
     def transform(self, X):
         """Compute the features of images by the trained network.

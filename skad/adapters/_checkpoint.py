@@ -2,8 +2,19 @@
 
 import hashlib
 import os
+import pickle
 import tempfile
 from pathlib import Path
+
+
+def stable(value):
+    """What stands for a parameter in a recipe, in every process: callables may show an address."""
+    if not callable(value):
+        return value
+    try:
+        return hashlib.blake2b(pickle.dumps(value), digest_size=16).hexdigest()
+    except Exception:  # what cannot be pickled has a name at best
+        return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
 
 
 class Checkpoint:

@@ -105,7 +105,8 @@ class CompactnessAdapter(BaseAdapter):
     training_curve_ : dict of str to ndarray of shape (n_looks,)
         Of at most 256 training images, before training and about twenty times during it: "step",
         "loss" (mean since the last look), "center_distance", "spread" (1 minus the mean pairwise
-        cosine), "concentration" (of a von Mises-Fisher distribution) and "effective_rank".
+        cosine), "concentration" (of a von Mises-Fisher distribution), "effective_rank" and "mmd"
+        (discrepancy from the uniform distribution on the sphere).
     stopped_at_ : int
         Steps that the network was trained.
     collapsed_at_ : int or None

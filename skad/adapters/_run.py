@@ -1,6 +1,7 @@
 """One training of one adapter: from a fitted extractor to the features that it ends with."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from sklearn.base import clone
@@ -8,16 +9,26 @@ from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from .._cache import network_fingerprint
+from .._networks import local_seed
 from .._stages import CutNetwork
 from .._training import TrainingError, train
 from ..features import FeatureExtractor
-from ._checkpoint import Checkpoint
+from ._checkpoint import Checkpoint, stable
 from ._training_images import TrainingImages
 from ._watch import FEWEST_STEPS, N_LOOKS, N_WATCHED, CollapseWatch
 
 # Parameters that do not decide what a training ends with, or that the digests stand for.
 _UNDECISIVE = {
-    *("checkpoint", "verbose", "device", "n_jobs", "memory", "memory_limit", "random_state"),
+    *(
+        "checkpoint",
+        "verbose",
+        "monitor",
+        "device",
+        "n_jobs",
+        "memory",
+        "memory_limit",
+        "random_state",
+    ),
     *("extractor", "backbone", "weights", "fisher"),
 }
 
@@ -34,6 +45,10 @@ class Run:
         Those before training.
     parameters : dict of str to torch.nn.Parameter
         All that is trained; hooks may add some of their own.
+    buffers : dict of str to tensor
+        What changes along with them without being trained: statistics of BatchNorm, averages.
+    modules : list of torch.nn.Module
+        Those that are in training mode for a step, if the adapter trains from scratch.
     seed : int
     device : torch.device
     decisive : list
@@ -45,19 +60,26 @@ class Run:
         self._opened, self.decisive = [], []
         self._reader = ThreadPoolExecutor(1)
         self.seed = int(check_random_state(adapter.random_state).randint(2**31))
-        given = FeatureExtractor() if adapter.extractor is None else adapter.extractor
+        given = adapter.extractor
+        given = adapter._default_extractor() if given is None else given
         if not isinstance(given, FeatureExtractor) and not hasattr(given, "_adapt"):
             raise TypeError(
                 f"{self.owner}: extractor must be a FeatureExtractor or an adapter; got a "
                 f"{type(given).__name__}."
             )
-        fitted = clone(given).fit(source)
+        fitted = clone(given)
+        fitted._within = True  # its training is kept until this one is over
+        fitted.fit(source)
+        self.checkpoints = vars(fitted).get("_checkpoints", [])
         self.extractor = getattr(fitted, "extractor_", fitted)
         self.device = self.extractor._device
         self.cut = CutNetwork(self.extractor, adapter.trainable, self.owner)
-        self.parameters = self.cut.parameters
+        self.parameters, self.buffers, self.modules = self.cut.parameters, {}, []
+        if adapter._from_scratch:
+            self.modules.append(self.extractor.network_)
+            self.buffers |= dict(self.extractor.network_.named_buffers())
         self._weights = network_fingerprint(self.extractor.network_, None)
-        self.images = self.read(source, adapter.batch_size, self.seed)
+        self.images = self.read(source, adapter._images_in_step, self.seed)
         self.first_features = self.images.first_features(keep=not adapter._augments)
 
     def read(self, source, batch_size, seed):
@@ -70,6 +92,7 @@ class Run:
             seed=seed,
             memory_limit=max(left, 0),
             reader=self._reader,
+            fewest=2 if self.adapter._from_scratch else 1,
         )
         self._opened.append(images)
         return images
@@ -79,37 +102,59 @@ class Run:
         images = self.read(source, batch_size, self.seed + 1)
         return images, images.first_features()
 
+    def features(self, images):
+        """Features (n, n_features) of images ready for the network, with gradients."""
+        return self.cut.trained_part(self.cut.frozen_part(images))
+
+    def add(self, name, module, *, trained=True):
+        """Take a module into the training, beside the network; `trained` by the optimiser or not.
+
+        It is in training mode whenever the network is.
+        """
+        import torch
+
+        module = module.to(self.device, memory_format=torch.channels_last)
+        self.modules.append(module)
+        # The colon keeps them apart from modules of the network's own.
+        own = {f"skad:{name}.{key}": value for key, value in module.named_parameters()}
+        self.buffers |= {f"skad:{name}.{key}": value for key, value in module.named_buffers()}
+        if trained:
+            self.parameters |= own
+        else:
+            module.requires_grad_(False)
+            self.buffers |= own
+        return module
+
     def close(self):
         """End what reads ahead, and let nothing be trained by accident."""
         self._reader.shutdown(cancel_futures=True)
-        self.extractor.network_.zero_grad(set_to_none=True)
-        self.extractor.network_.requires_grad_(False)
+        for module in (self.extractor.network_, *self.modules):
+            module.eval()
+            module.zero_grad(set_to_none=True)
+            module.requires_grad_(False)
         self.extractor._fingerprint = None
 
     def train(self, loss_of, n_steps):
         """Train; set `watch`, `stopped_at` and `snapshots`."""
-        adapter = self.adapter
+        adapter, self.n_steps = self.adapter, n_steps
         parameters = list(self.parameters.values())
         self.optimizer = adapter._make_optimizer(parameters)
-        self.watch = CollapseWatch(
-            self._watched_features(),
-            self.first_features.mean(0).double().cpu().numpy(),
-            spread_limit=adapter.collapse_limit,
-            every=max(FEWEST_STEPS, n_steps // N_LOOKS),
-            owner=self.owner,
-        )
+        self.watch = self._make_watch()
         self._wanted = adapter._snapshot_steps(n_steps)
-        self.snapshots, self._good = {}, None
+        self.snapshots, self._good, self.stopped_at = {}, None, None
         folder = adapter.checkpoint
         self.checkpoint = Checkpoint(folder, self._recipe(n_steps)) if folder else None
         first = self._resume()
+        if self.stopped_at is not None:  # what was broken off came after this training
+            self.checkpoints.append(self.checkpoint)
+            return
         self._progress = tqdm(
             total=n_steps, initial=first, desc=self.owner, unit="step", disable=not adapter.verbose
         )
         try:
             with self._progress:
                 done = train(
-                    loss_of,
+                    partial(self._loss_in_training, loss_of),
                     parameters,
                     optimizer=self.optimizer,
                     n_steps=n_steps,
@@ -128,6 +173,34 @@ class Run:
                 self.checkpoint.note(error)
             raise
 
+    def _make_watch(self):
+        return CollapseWatch(
+            self._watched_features(),
+            self.first_features.mean(0).double().cpu().numpy(),
+            spread_limit=self.adapter.collapse_limit,
+            from_widest=self.adapter._from_scratch,
+            every=max(FEWEST_STEPS, self.n_steps // N_LOOKS),
+            monitor=partial(self.adapter._measure, self),
+            owner=self.owner,
+        )
+
+    def _loss_in_training(self, loss_of, step):
+        """Loss of a step, in the mode and at the rate that belong to it."""
+        import torch
+
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.adapter._rate(step, self.n_steps)
+        if not self.adapter._from_scratch:
+            return loss_of(step)
+        for module in self.modules:
+            module.train()
+        seed = int(np.random.SeedSequence([self.seed, 1, step]).generate_state(1)[0])
+        half = self.extractor.precision == "bfloat16"
+        kind = self.device.type
+        # What a network draws, in dropout say, follows from the step as all else does.
+        with local_seed(seed, self.device), torch.autocast(kind, torch.bfloat16, enabled=half):
+            return loss_of(step)
+
     def _watched_features(self):
         """Features of the images that are watched, as the network stands."""
         import torch
@@ -136,6 +209,7 @@ class Run:
         hidden = self.images.hidden(np.sort(places))
 
         def features_of():
+            self.extractor.network_.eval()
             with torch.no_grad():
                 size = self.extractor.batch_size
                 # Copies, as the first layer of the trained part may work in place.
@@ -147,6 +221,7 @@ class Run:
     def _after_step(self, step, loss):
         """Watch, take snapshots, keep the state; True to stop."""
         self._progress.update()
+        self.adapter._after_step(self, step)
         if step in self._wanted:
             self.snapshots[step] = self._copy()
         self.watch.losses.append(loss)
@@ -162,16 +237,17 @@ class Run:
         return False
 
     def _copy(self):
-        """The trained parameters as they are."""
-        return {name: p.detach().clone() for name, p in self.parameters.items()}
+        """The trained parameters, and what changes along with them, as they are."""
+        both = self.parameters | self.buffers
+        return {name: tensor.detach().clone() for name, tensor in both.items()}
 
     def load(self, values):
-        """Give the trained parameters other values."""
+        """Give them other values."""
         import torch
 
         with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(values[name])
+            for name, tensor in (self.parameters | self.buffers).items():
+                tensor.copy_(values[name])
 
     def _state(self, step):
         return {
@@ -197,12 +273,13 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.watch.curve, self.watch.collapsed_at = state["curve"], state["collapsed_at"]
         self.snapshots, self._good = state["snapshots"], state["good"]
+        self.stopped_at = state.get("stopped_at")
         return state["step"]
 
     def _recipe(self, n_steps):
         """All that decides what the training ends with."""
         decisive = {
-            name: value
+            name: stable(value)
             for name, value in self.adapter.get_params().items()
             if name.rpartition("__")[2] not in _UNDECISIVE
         }
@@ -224,4 +301,5 @@ class Run:
             if step not in self.snapshots or step > self.stopped_at:
                 self.snapshots[step] = self._copy()
         if self.checkpoint is not None:
-            self.checkpoint.remove()
+            self.checkpoint.save(self._state(done) | {"stopped_at": self.stopped_at})
+            self.checkpoints.append(self.checkpoint)

@@ -27,12 +27,14 @@ class TrainingImages:
         Most MiB for what is kept.
     reader : concurrent.futures.Executor
         The one thread that reads images, as data sets may hold state that two would share.
+    fewest : int
+        Least number of images in a batch.
     """
 
-    def __init__(self, cut, source, *, batch_size, seed, memory_limit, reader):
+    def __init__(self, cut, source, *, batch_size, seed, memory_limit, reader, fewest=1):
         self.cut, self.source, self.seed = cut, source, seed
         self.extractor = cut.extractor
-        self.sampler = BatchSampler(len(source), batch_size, seed)
+        self.sampler = BatchSampler(len(source), batch_size, seed, fewest)
         self.memory_limit = memory_limit
         n_jobs = self.extractor.n_jobs
         self.n_threads = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
@@ -85,14 +87,18 @@ class TrainingImages:
 
     def batch(self, step):
         """Features of the images of a step, with gradients."""
+        return self.cut.trained_part(self.hidden_batch(step))
+
+    def hidden_batch(self, step):
+        """What enters the trained part for the images of a step: the images, if all is trained."""
         import torch
 
         places = self.order(step)
         kept = self._kept[places[places < len(self._kept)]]
         if len(kept) == len(places):
-            return self.cut.trained_part(kept)
+            return kept
         new = self._frozen_part(self._read_ahead(step, self._not_kept))
-        return self.cut.trained_part(torch.cat([kept, new]))
+        return torch.cat([kept, new])
 
     def order(self, step):
         """Places of the images of a step in the order of `batch`, tensor of int: those kept first.
@@ -122,19 +128,31 @@ class TrainingImages:
 
     def views(self, step, augmentation):
         """Features of two random views of each image of a step, with gradients."""
+        images = self.view_images(step, augmentation)
+        return self.cut.trained_part(self.cut.frozen_part(images)).chunk(2)
+
+    def view_images(self, step, augmentation, n_turns=1):
+        """Two random views of each image of a step, ready for the network, (2 n, ...).
+
+        With `n_turns` of four, each image also stands in the batch turned by 90, 180 and 270
+        degrees, as an image of its own with views of its own.
+        """
         import torch
 
         seed = np.random.SeedSequence([self.seed, step]).generate_state(1)[0]
         generator = torch.Generator().manual_seed(int(seed))
         batch = self._read_ahead(step, self.sampler)
         device = self.extractor._device
+        if n_turns > 1 and not isinstance(batch, list) and batch.shape[-1] != batch.shape[-2]:
+            batch = list(batch)  # turned, they have another shape
         if isinstance(batch, list):
             colors = max(len(image) for image in batch)
-            batch = [image.to(device).expand(colors, -1, -1) for image in batch] * 2
+            batch = [image.to(device).expand(colors, -1, -1) for image in batch]
+            batch = [image.rot90(k, (1, 2)) for k in range(n_turns) for image in batch] * 2
         else:
-            batch = torch.cat([batch.to(device, non_blocking=True)] * 2)
-        images = normalize(augmentation(batch, generator), self.extractor.preprocessing_)
-        return self.cut.trained_part(self.cut.frozen_part(images)).chunk(2)
+            batch = batch.to(device, non_blocking=True)
+            batch = torch.cat([batch.rot90(k, (2, 3)) for k in range(n_turns)] * 2)
+        return normalize(augmentation(batch, generator), self.extractor.preprocessing_)
 
     def _read_ahead(self, step, places_of):
         """Images of a step, while those of the next one are read in the background."""

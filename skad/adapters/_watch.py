@@ -6,7 +6,12 @@ import numpy as np
 
 from .._rows import unit_rows
 from .._training import TrainingError
-from ..diagnostics import effective_rank, mean_pairwise_cosine, vmf_concentration
+from ..diagnostics import (
+    effective_rank,
+    mean_pairwise_cosine,
+    uniformity_mmd,
+    vmf_concentration,
+)
 
 # Images that are watched; the measures settle with a few hundred.
 N_WATCHED = 256
@@ -34,15 +39,19 @@ class CollapseWatch:
         Mean of the features before training.
     spread_limit : float
         The share.
+    from_widest : bool
+        The share is of the widest spread since training began, not of that before.
     every : int
         Steps between two looks.
+    monitor : callable
+        Gives further measures, a dict of str to float.
     owner : str
         Named in errors.
     """
 
-    def __init__(self, features_of, center, *, spread_limit, every, owner):
-        self.owner = owner
-        self.features_of, self.center = features_of, center
+    def __init__(self, features_of, center, *, spread_limit, from_widest, every, monitor, owner):
+        self.owner, self.from_widest = owner, from_widest
+        self.features_of, self.center, self.monitor = features_of, center, monitor
         self.spread_limit, self.every = spread_limit, every
         self.curve, self.losses = [], []
         self.collapsed_at = None
@@ -57,10 +66,17 @@ class CollapseWatch:
                 f"{self.owner}: the features are not finite at step {step}; nothing was "
                 "fitted. Try a smaller learning_rate."
             )
-        self.curve.append(record | measures(features, self.center))
-        spread = self.curve[-1]["spread"]
-        if self.collapsed_at is None and spread < self.spread_limit * self.curve[0]["spread"]:
+        self.curve.append(record | measures(features, self.center) | self.monitor())
+        if self.collapsed_at is None and self._share_left < self.spread_limit:
             self.collapsed_at = step
+
+    @property
+    def _share_left(self):
+        """Share of its spread that the last look found."""
+        spreads = [record["spread"] for record in self.curve]
+        # The first look is at random weights where training begins with those.
+        full = max(spreads[1:], default=0) if self.from_widest else spreads[0]
+        return spreads[-1] / full if full > 0 else 1.0
 
     @property
     def as_arrays(self):
@@ -69,13 +85,17 @@ class CollapseWatch:
 
     def warn(self):
         """Say that training went on into collapse, and what to change."""
-        spread = self.curve[-1]["spread"] / self.curve[0]["spread"]
+        advice = (
+            "a smaller learning_rate, or a larger batch_size"
+            if self.from_widest
+            else "a smaller learning_rate, fewer stages (trainable='last'), or a penalty, as "
+            "PANDA's stopping='elastic'"
+        )
         warnings.warn(
             f"{self.owner}: the features of normal images collapsed: at step {self.collapsed_at} "
             f"their angular spread fell below {self.spread_limit:.0%} of what it was, at the end "
-            f"it is {spread:.0%}. Anomalies may have collapsed with them. Set "
-            "stop_at_collapse=True, or take fewer steps (n_steps), a smaller learning_rate, fewer "
-            "stages (trainable='last'), or a penalty, as PANDA's stopping='elastic'.",
+            f"it is {self._share_left:.0%}. Anomalies may have collapsed with them. Set "
+            f"stop_at_collapse=True, or take fewer steps (n_steps), {advice}.",
             CollapseWarning,
             stacklevel=2,
         )
@@ -89,10 +109,12 @@ def measures(features, center):
     rows = features[features.any(axis=1)]
     found = {"center_distance": float(np.sqrt(distances).mean())}
     if len(rows) < 2 or rows.shape[1] < 2:
-        return found | {"spread": 0.0, "concentration": np.inf, "effective_rank": 1.0}
+        nothing = {"spread": 0.0, "concentration": np.inf, "effective_rank": 1.0, "mmd": np.nan}
+        return found | nothing
     units = unit_rows(rows)
     return found | {
         "spread": 1 - mean_pairwise_cosine(units),
         "concentration": vmf_concentration(units),
         "effective_rank": effective_rank(units),
+        "mmd": uniformity_mmd(units),
     }

@@ -1,9 +1,21 @@
 """Detectors: the papers' methods, each a composition of extractor, adapter and scorer."""
 
+from ._deep_svdd import DeepSVDD
 from ._dn2 import DN2
 from ._joint_optimization import JointOptimization
 from ._msc import MSC
+from ._nsa import NSA
 from ._panda import PANDA
 from ._panda_oe import PANDAOE
+from ._rotation_prediction import RotationPrediction
 
-__all__ = ["DN2", "MSC", "PANDA", "PANDAOE", "JointOptimization"]
+__all__ = [
+    "DN2",
+    "MSC",
+    "NSA",
+    "PANDA",
+    "PANDAOE",
+    "DeepSVDD",
+    "JointOptimization",
+    "RotationPrediction",
+]

@@ -25,6 +25,9 @@ class BaseImageDetector(DecisionMixin, BaseEstimator, ABC):
     def _make_steps(self):
         """Named steps of the pipeline, unfitted: the extractor (or adapter), then the scorer."""
 
+    def _join(self, first, scorer):
+        """Tell the scorer what the first step has learned of its features."""
+
     def _make(self, part, **others):
         """An unfitted part of the detector, with those of its parameters that the part has."""
         own = self.get_params(deep=False) | others
@@ -59,7 +62,13 @@ class BaseImageDetector(DecisionMixin, BaseEstimator, ABC):
             source = check_images(self, X, y, reset=True)
             steps = self._make_steps()
             first, scorer = (step for _, step in steps)
-            scorer.fit(first.fit(source, **auxiliary).transform(source))
+            first._within = True  # its training is kept until the scorer is fitted as well
+            first.fit(source, **auxiliary)
+            self._join(first, scorer)
+            scorer.fit(first.transform(source))
+            del first._within
+            if hasattr(first, "_forget"):
+                first._forget()
             self.pipeline_ = Pipeline(steps)
             self.offset_ = scorer.offset_
             for name in TOLD_BY_ADAPTERS:

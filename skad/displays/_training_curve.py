@@ -17,6 +17,8 @@ _LABELS = {
     "mean_cosine": "mean cosine\n(-1 to 1)",
     "concentration": "concentration\n(0 = uniform)",
     "effective_rank": "effective rank\n(1 or more)",
+    "mmd": "discrepancy (MMD)\nfrom uniform",
+    "auroc": "AUROC",
 }
 
 # Values of these that span more than so many decades are drawn on a logarithmic axis.

@@ -1,0 +1,305 @@
+"""Rotation prediction: a network that tells how an image was turned and moved."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.utils.validation import check_is_fitted
+
+from .._batches import preprocess
+from .._compat import Interval, StrOptions
+from .._images import check_images
+from .._networks import local_seed
+from ..backbones import wide_resnet
+from ..features import FeatureExtractor
+from ._scratch import SCRATCH_CONSTRAINTS, ScratchAdapter, cosine_decay
+
+# What the heads tell apart: quarter turns, moves up and down, moves left and right.
+N_CLASSES = (4, 3, 3)
+N_TRANSFORMS = 36
+
+# Moves are by this share of the image: 8 of 32 pixels, 56 of 224 (code).
+MOVE = 1 / 4
+
+# Share that a training image is moved by at most before: 4 of 32 pixels (code).
+JITTER = 1 / 8
+
+# Pixels of the smallest image that moves by whole pixels tell apart.
+SMALLEST = 8
+
+
+class RotationAdapter(ScratchAdapter):
+    r"""Train a network to tell which of 36 ways an image was turned and moved (multi-head RotNet).
+
+    Images are turned by 0, 90, 180 or 270 degrees and moved by a quarter of their side up, down or
+    not, left, right or not; a linear head for each of the three has its cross-entropy, whose mean
+    is minimised. Normal images are recognised with more confidence: `transform` gives
+
+    .. math:: -\sum_{t=1}^{36} \sum_{h=1}^3 \operatorname{softmax}_{t_h}(W_h \psi(t(x)) + b_h)
+
+    for :class:`~skad.LogitScorer`, high for anomalies.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor or adapter, optional
+        What gives the features; a copy is fitted and trained whole. By default
+        ``FeatureExtractor(skad.backbones.wide_resnet, weights=None)``, a WRN-16-4 (code).
+    output : {"score", "features"}, default="score"
+        What `transform` gives: the score above, or the features of images as they are.
+    n_epochs : int, default=180
+        Passes over the images, each in one of the 36 ways; ours: the code's default for larger
+        images, 5 epochs of all 36.
+    n_steps : int, optional
+        Steps of the optimiser instead.
+    batch_size : int, default=128
+        Images in a step.
+    learning_rate : float, default=0.1
+        Of stochastic gradient descent with Nesterov's momentum 0.9, falling to 0 along half a
+        cosine (code: to 1e-6).
+    weight_decay : float, default=5e-4
+        (Code.)
+    collapse_limit : float in [0, 1), default=0.0
+        Collapse is an angular spread of the features below this share of the widest one so far; by
+        default it is not looked for, as features of normal images may look alike to the heads.
+    stop_at_collapse : bool, default=False
+        Stop there, and keep the network of the last look before it.
+    memory_limit : float, default=2048
+        Most MiB for prepared images; those beyond are prepared anew in each epoch.
+    checkpoint : path, optional
+        Folder that keeps the state of the training while it lasts. A fit that was broken off goes
+        on from there, if parameters and images are the same and `random_state` is an integer.
+    random_state : int, RandomState instance or None, default=0
+        Decides the heads' first weights, the order of the images and how they are turned.
+    verbose : bool, default=False
+        Show a progress bar.
+
+    Attributes
+    ----------
+    extractor_ : FeatureExtractor
+        Fitted, with the trained network.
+    network_ : torch.nn.Module
+        The trained network, in evaluation mode.
+    coef_ : ndarray of shape (10, n_features)
+        Weights of the heads, of the four turns first.
+    intercept_ : ndarray of shape (10,)
+        Their biases.
+    training_curve_ : dict of str to ndarray of shape (n_looks,)
+        Label-free measures along training; see :class:`~skad.CompactnessAdapter`.
+    stopped_at_ : int
+        Steps that the network was trained.
+    collapsed_at_ : int or None
+        Step at which collapse was seen.
+    pixel_range_ : tuple of float or None
+        Values of flat rows that become black and white; None for pixels of fixed range.
+    n_features_in_ : int
+        Length of flat rows, only where `fit` saw those.
+
+    See Also
+    --------
+    skad.RotationPrediction : Detector by this score.
+
+    References
+    ----------
+    Hendrycks, Mazeika, Kadavath, Song, "Using Self-Supervised Learning Can Improve Model Robustness
+    and Uncertainty", NeurIPS 2019.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> from sklearn.datasets import load_digits
+    >>> from skad import FeatureExtractor, RotationAdapter
+    >>> from skad.backbones import small_cnn
+    >>> digits, labels = load_digits(return_X_y=True)
+    >>> network = partial(small_cnn, width=8, image_size=8)
+    >>> adapter = RotationAdapter(FeatureExtractor(network, weights=None), n_steps=3)
+    >>> adapter.fit(digits[labels == 0]).transform(digits[:5]).shape
+    (5, 1)
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        **SCRATCH_CONSTRAINTS,
+        "output": [StrOptions({"score", "features"})],
+        "n_epochs": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(
+        self,
+        extractor=None,
+        *,
+        output="score",
+        n_epochs=180,
+        n_steps=None,
+        batch_size=128,
+        learning_rate=0.1,
+        weight_decay=5e-4,
+        collapse_limit=0.0,
+        stop_at_collapse=False,
+        memory_limit=2048,
+        checkpoint=None,
+        random_state=0,
+        verbose=False,
+    ):
+        self.extractor = extractor
+        self.output = output
+        self.n_epochs = n_epochs
+        self.n_steps = n_steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.collapse_limit = collapse_limit
+        self.stop_at_collapse = stop_at_collapse
+        self.memory_limit = memory_limit
+        self.checkpoint = checkpoint
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _default_extractor(self):
+        return FeatureExtractor(wide_resnet, weights=None)
+
+    def _make_optimizer(self, parameters):
+        import torch
+
+        return torch.optim.SGD(
+            parameters,
+            lr=self.learning_rate,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=self.weight_decay,
+        )
+
+    def _rate(self, step, n_steps):
+        return cosine_decay(self.learning_rate, step, n_steps)
+
+    def _prepare(self, run):
+        import torch
+
+        size = run.extractor.preprocessing_.image_size
+        if size < SMALLEST:
+            raise ValueError(
+                f"{run.owner}: images must have at least {SMALLEST} pixels a side to be moved; got "
+                f"image_size={size}. Give a larger one; images are resized to it."
+            )
+        with local_seed(run.seed):
+            head = torch.nn.Linear(run.first_features.shape[1], sum(N_CLASSES))
+        run.head = run.add("heads", head)
+
+    def _loss(self, run, step):
+        import torch
+
+        seed = np.random.SeedSequence([run.seed, 2, step]).generate_state(1)[0]
+        draw = np.random.RandomState(seed)
+        images = run.images.hidden_batch(step)
+        images = jittered(images, draw)
+        classes = [draw.randint(n, size=len(images)) for n in N_CLASSES]
+        logits = run.head(run.cut.trained_part(transformed(images, *classes))).float()
+        losses = [
+            torch.nn.functional.cross_entropy(part, torch.from_numpy(true).to(run.device))
+            for part, true in zip(logits.split(N_CLASSES, dim=1), classes)
+        ]
+        return sum(losses) / len(losses)
+
+    def _learned(self, run):
+        self.coef_ = run.head.weight.detach().cpu().numpy()
+        self.intercept_ = run.head.bias.detach().cpu().numpy()
+
+    def transform(self, X):
+        """Compute the score of images, or their features.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+
+        Returns
+        -------
+        outputs : ndarray of float32, shape (n_images, 1) or (n_images, n_features)
+            Scores, high = anomaly; features for ``output="features"``.
+        """
+        check_is_fitted(self)
+        if self.output == "features":
+            return super().transform(X)
+        source, extractor = check_images(self, X), self.extractor_
+        scores = np.zeros((len(source), 1), dtype=np.float32)
+        for start, batch in extractor._batches(source):
+            images = preprocess(batch, extractor.preprocessing_, extractor._device)
+            for way in range(N_TRANSFORMS):
+                scores[start : start + len(batch), 0] -= self._recognised(images, way)
+        return scores
+
+    def _recognised(self, images, way):
+        """Probability of the true class, summed over the heads, for images in one of 36 ways."""
+        classes = np.unravel_index(way, N_CLASSES)
+        turned = transformed(images, *(np.full(len(images), value) for value in classes))
+        features = np.hstack([part.cpu().numpy() for part in self.extractor_._forward(turned)])
+        logits = features @ self.coef_.T + self.intercept_
+        parts = np.split(logits, np.cumsum(N_CLASSES)[:-1], axis=1)
+        return sum(softmax(part, axis=1)[:, true] for part, true in zip(parts, classes))
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the outputs: "score", or the layer and a number.
+
+        Parameters
+        ----------
+        input_features : array-like of str, optional
+            Only checked against the flat rows seen in `fit`.
+
+        Returns
+        -------
+        names : ndarray of object, shape (n_outputs,)
+        """
+        names = super().get_feature_names_out(input_features)
+        return names if self.output == "features" else np.array(["score"], dtype=object)
+
+
+def transformed(images, turns, rows, columns):
+    """Images turned by so many quarters, then moved: 0 not, 1 by minus, 2 by plus a quarter.
+
+    What comes in from beyond the edge is the mirror image.
+
+    Parameters
+    ----------
+    images : tensor of shape (n, channels, side, side)
+    turns, rows, columns : ndarray of int, shape (n,)
+    """
+    import torch
+
+    turned = torch.empty_like(images)
+    for k in range(4):
+        places = torch.from_numpy(np.flatnonzero(turns == k)).to(images.device)
+        turned[places] = images[places].rot90(k, (2, 3))
+    move = max(1, round(images.shape[-1] * MOVE))
+    signs = np.array([0, -1, 1])
+    return moved(turned, signs[rows] * move, signs[columns] * move)
+
+
+def jittered(images, draw):
+    """Images moved by a few pixels, half of them mirrored."""
+    import torch
+
+    n = len(images)
+    flips = torch.from_numpy(draw.rand(n) < 0.5).to(images.device)
+    images = torch.where(flips[:, None, None, None], images.flip(3), images)
+    most = round(images.shape[-1] * JITTER)
+    return moved(images, *draw.randint(-most, most + 1, size=(2, n)))
+
+
+def moved(images, rows, columns):
+    """Images moved down and right by whole pixels, mirrored at the edges."""
+    import torch
+
+    side = images.shape[-1]
+    first = torch.arange(len(images), device=images.device)[:, None, None]
+    down, right = (
+        torch.from_numpy(mirrored(np.arange(side) - shifts[:, None], side)).to(images.device)
+        for shifts in (rows, columns)
+    )
+    # Indices beside a slice: the channels come last, and go back to their place.
+    return images[first, :, down[:, :, None], right[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def mirrored(places, side):
+    """Places beyond the edge, mirrored back without repeating the edge itself."""
+    period = 2 * (side - 1)
+    places = np.abs(places) % period
+    return np.where(places < side, places, period - places)

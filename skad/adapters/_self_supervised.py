@@ -1,0 +1,389 @@
+"""NSA's features: a network trained from random weights on views of normal images alone."""
+
+import copy
+import math
+from numbers import Integral, Real
+
+import numpy as np
+
+from .._compat import Interval, StrOptions
+from .._networks import local_seed
+from .._stages import network_stages
+from ..augment import ContrastiveAugmentation
+from ..features import FeatureExtractor
+from ..losses import byol_loss, nt_xent_loss, simsiam_loss
+from ._base import unit
+from ._projection import ProjectedNetwork, mlp
+from ._scratch import SCRATCH_CONSTRAINTS, ScratchAdapter, cosine_decay
+
+N_EPOCHS = {"simclr": 500, "simsiam": 4000, "byol": 4000}
+
+# Outputs of the layers of each head. NSA gives the number of layers alone.
+PROJECTOR_WIDTHS = {
+    "simclr": (512, 128),
+    "simsiam": (2048, 2048, 2048),
+    "byol": (4096, 4096, 256),
+}
+PREDICTOR_WIDTHS = {"simsiam": (512, 512), "byol": (4096, 4096)}  # and back to the projection
+
+
+class SelfSupervisedAdapter(ScratchAdapter):
+    r"""NSA's training: agree on two views of each normal image, no shifted image being needed.
+
+    With features y of an image, a projector g and, but for SimCLR, a predictor h,
+
+    .. math:: z = \frac{g(y / \lVert y \rVert)}{\lVert g(y / \lVert y \rVert) \rVert}, \qquad
+        p = h(z)
+
+    Those two divisions are NSA's change (`normalize`), the first alone for SimCLR. On views 1 and 2
+    of each image, with stopped gradients sg and, for BYOL, projections z' of a network whose
+    weights are the moving average of those trained,
+
+    .. math::
+        L_{\text{SimSiam}} &= -\tfrac12 [\cos(p_1, \operatorname{sg} z_2)
+            + \cos(p_2, \operatorname{sg} z_1)] \\
+        L_{\text{BYOL}} &= 4 - 2 \cos(p_1, z'_2) - 2 \cos(p_2, z'_1) \\
+        L_{\text{SimCLR}} &= \text{NT-Xent}(z_1, z_2)
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor or adapter, optional
+        What gives the features y; a copy is fitted and trained whole. By default
+        ``FeatureExtractor(skad.backbones.cifar_resnet18, weights=None)`` (paper).
+    objective : {"simsiam", "simclr", "byol"}, default="simsiam"
+        What is minimised. The paper's best without negatives is SimSiam.
+    normalize : bool, default=True
+        NSA's normalisations; False is the plain objective, "SS", "SC" or "BYOL" in the paper.
+    negatives : "rotation" or None, default=None
+        For SimCLR: each image also stands in the batch turned by 90, 180 and 270 degrees, as three
+        other images (paper: "SC(n-)").
+    layers : "ensemble", "stages" or list of str, optional
+        What `transform` gives: the features y (default); the averaged outputs of layers by name,
+        those of the projector being "projector.0", "projector.1" and so on; "stages", each stage of
+        the network averaged over places, and each but the first as it is; or "ensemble", those and
+        the layers of the projector, as in the paper's ensemble.
+    flattened_layers : list of str, optional
+        Layers whose outputs come as they are, after those of `layers`.
+    projector_widths : list of int, optional
+        Outputs of the projector's layers. By default 2048, 2048, 2048 for SimSiam (three layers:
+        paper; widths: SimSiam's), 512, 128 for SimCLR (two layers: paper; widths: ours), 4096,
+        4096, 256 for BYOL (widths: BYOL's).
+    predictor_widths : list of int, optional
+        Outputs of the predictor's layers but for the last, which is as wide as the projection. By
+        default 512, 512 for SimSiam (three layers: paper; the bottleneck is SimSiam's) and 4096,
+        4096 for BYOL.
+    temperature : float, default=0.5
+        Of SimCLR's loss (CSI's; not in the paper).
+    target_momentum : float in [0, 1), default=0.996
+        Of BYOL's moving average; it rises to 1 along half a cosine (BYOL's; not in the paper).
+    augmentation : callable, optional
+        Maps a batch and a ``torch.Generator`` to views. By default crops of 20 % of the image and
+        more, mirrored, with changed colours, without blur:
+        ``ContrastiveAugmentation(image_size, blur_probability=0)`` (not in the paper).
+    n_epochs : int, optional
+        Passes over the images. By default 500 for SimCLR and 4000 for the others (paper).
+    n_steps : int, optional
+        Steps of the optimiser instead.
+    batch_size : int, default=512
+        Images in a step, with two views each; those that are turned count as well (paper).
+    learning_rate : float, default=1e-4
+        Of Adam, falling to 0 along half a cosine (paper).
+    weight_decay : float, default=0
+        Not in the paper.
+    collapse_limit : float in [0, 1), default=0.25
+        Collapse is an angular spread of the features below this share of the widest one so far.
+    stop_at_collapse : bool, default=False
+        Stop there, and keep the network of the last look before it.
+    monitor : callable, optional
+        Called as ``monitor(extractor)`` at each look along the training with a fitted extractor; it
+        returns a dict of numbers that join `training_curve_`. The training does not depend on them.
+    checkpoint : path, optional
+        Folder that keeps the state of the training while it lasts. A fit that was broken off goes
+        on from there, if parameters and images are the same and `random_state` is an integer.
+    random_state : int, RandomState instance or None, default=0
+        Decides the heads' first weights, the order of the images and their augmentation; those of
+        the network are drawn by the extractor's.
+    verbose : bool, default=False
+        Show a progress bar.
+
+    Attributes
+    ----------
+    extractor_ : FeatureExtractor
+        Fitted, with the trained network.
+    network_ : torch.nn.Module
+        The trained network, in evaluation mode; with its projector where `layers` is given.
+    tap_widths_ : list of int
+        Number of features of each layer.
+    map_taps_ : list of int
+        Places of `flattened_layers` among them; both are for :class:`~skad.EnsembleScorer`.
+    training_curve_ : dict of str to ndarray of shape (n_looks,)
+        Label-free measures along training; see :class:`~skad.CompactnessAdapter`.
+    stopped_at_ : int
+        Steps that the network was trained.
+    collapsed_at_ : int or None
+        Step at which collapse was seen.
+    pixel_range_ : tuple of float or None
+        Values of flat rows that become black and white; None for pixels of fixed range.
+    n_features_in_ : int
+        Length of flat rows, only where `fit` saw those.
+
+    Warns
+    -----
+    CollapseWarning
+        If the features collapse and `stop_at_collapse` is False.
+
+    See Also
+    --------
+    skad.NSA : Detector on these features.
+    skad.backbones : Networks for small images.
+
+    Notes
+    -----
+    The views of a batch pass through the network together for SimCLR, and one view after the other
+    for SimSiam and BYOL, as in their official codes; BatchNorm so takes its statistics of both or
+    of one. A ``precision="bfloat16"`` of the extractor holds for training alone (mixed precision).
+
+    References
+    ----------
+    Yousef, Ackermann, Kurup, Bishop, "No Shifted Augmentations (NSA)". Chen, He, "Exploring Simple
+    Siamese Representation Learning", CVPR 2021. Chen, Kornblith, Norouzi, Hinton, "A Simple
+    Framework for Contrastive Learning of Visual Representations", ICML 2020. Grill et al.,
+    "Bootstrap Your Own Latent", NeurIPS 2020.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> from sklearn.datasets import load_digits
+    >>> from skad import FeatureExtractor, SelfSupervisedAdapter
+    >>> from skad.backbones import small_cnn
+    >>> digits, labels = load_digits(return_X_y=True)
+    >>> network = partial(small_cnn, width=8, image_size=8)
+    >>> adapter = SelfSupervisedAdapter(FeatureExtractor(network, weights=None), n_steps=3)
+    >>> adapter.fit(digits[labels == 0]).transform(digits[:5]).shape
+    (5, 64)
+    """
+
+    _augments = True
+
+    _parameter_constraints = {  # noqa: RUF012
+        **{k: v for k, v in SCRATCH_CONSTRAINTS.items() if k != "memory_limit"},
+        "n_epochs": [Interval(Integral, 1, None, closed="left"), None],
+        "objective": [StrOptions({"simsiam", "simclr", "byol"})],
+        "normalize": ["boolean"],
+        "negatives": [StrOptions({"rotation"}), None],
+        "layers": [StrOptions({"ensemble", "stages"}), "array-like", None],
+        "flattened_layers": ["array-like", None],
+        "projector_widths": ["array-like", None],
+        "predictor_widths": ["array-like", None],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "target_momentum": [Interval(Real, 0, 1, closed="left")],
+        "augmentation": [callable, None],
+        "monitor": [callable, None],
+    }
+
+    memory_limit = 0  # nothing is kept of images that look otherwise each time
+
+    def __init__(
+        self,
+        extractor=None,
+        *,
+        objective="simsiam",
+        normalize=True,
+        negatives=None,
+        layers=None,
+        flattened_layers=None,
+        projector_widths=None,
+        predictor_widths=None,
+        temperature=0.5,
+        target_momentum=0.996,
+        augmentation=None,
+        n_epochs=None,
+        n_steps=None,
+        batch_size=512,
+        learning_rate=1e-4,
+        weight_decay=0.0,
+        collapse_limit=0.25,
+        stop_at_collapse=False,
+        monitor=None,
+        checkpoint=None,
+        random_state=0,
+        verbose=False,
+    ):
+        self.extractor = extractor
+        self.objective = objective
+        self.normalize = normalize
+        self.negatives = negatives
+        self.layers = layers
+        self.flattened_layers = flattened_layers
+        self.projector_widths = projector_widths
+        self.predictor_widths = predictor_widths
+        self.temperature = temperature
+        self.target_momentum = target_momentum
+        self.augmentation = augmentation
+        self.n_epochs = n_epochs
+        self.n_steps = n_steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.collapse_limit = collapse_limit
+        self.stop_at_collapse = stop_at_collapse
+        self.monitor = monitor
+        self.checkpoint = checkpoint
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @property
+    def _n_turns(self):
+        return 4 if self.negatives == "rotation" else 1
+
+    @property
+    def _images_in_step(self):
+        return max(2, self.batch_size // self._n_turns)
+
+    def _epochs(self):
+        return self.n_epochs or N_EPOCHS[self.objective]
+
+    def _rate(self, step, n_steps):
+        return cosine_decay(self.learning_rate, step, n_steps)
+
+    def _measure(self, run):
+        if self.monitor is None:
+            return {}
+        run.extractor._fingerprint = None  # features kept on disk are those of another network
+        return {name: float(value) for name, value in self.monitor(run.extractor).items()}
+
+    def _prepare(self, run):
+        if self.negatives is not None and self.objective != "simclr":
+            raise ValueError(
+                f"{run.owner}: negatives={self.negatives!r} needs an objective with negatives, "
+                f"objective='simclr'; got {self.objective!r}."
+            )
+        size = run.extractor.preprocessing_.image_size
+        run.augmentation = self.augmentation or ContrastiveAugmentation(size, blur_probability=0)
+        projector, predictor = self._widths(run.owner)
+        n_features = run.first_features.shape[1]
+        with local_seed(run.seed):
+            ends = {"simsiam": "fixed_batch_norm"}.get(self.objective, "plain")
+            run.projector = run.add("projector", mlp(n_features, projector, affine_end=ends))
+            if self.objective != "simclr":
+                widths = [*predictor, projector[-1]]
+                run.predictor = run.add("predictor", mlp(projector[-1], widths, affine_end="plain"))
+        if self.objective == "byol":
+            self._prepare_target(run)
+        # Before training, so that a name that does not exist is told now.
+        run.tapping = self._tapping_extractor(run)
+
+    def _widths(self, owner):
+        """Outputs of the layers of projector and predictor."""
+        projector, predictor = (
+            given if given is not None else default.get(self.objective, ())
+            for given, default in (
+                (self.projector_widths, PROJECTOR_WIDTHS),
+                (self.predictor_widths, PREDICTOR_WIDTHS),
+            )
+        )
+        projector, predictor = list(projector), list(predictor)
+        if not projector or not all(
+            isinstance(w, Integral) and w > 0 for w in [*projector, *predictor]
+        ):
+            raise ValueError(
+                f"{owner}: projector_widths and predictor_widths must be lists of positive whole "
+                f"numbers, the first not empty; got {projector} and {predictor}."
+            )
+        return projector, predictor
+
+    def _prepare_target(self, run):
+        """BYOL's other network: the same at first, then an average over the steps."""
+        from torch import nn
+
+        run.target = copy.deepcopy(run.extractor)
+        run.target_projector = copy.deepcopy(run.projector)
+        both = nn.ModuleDict({"network": run.target.network_, "projector": run.target_projector})
+        run.add("target", both, trained=False)
+        online = {f"network.{name}": value for name, value in run.cut.parameters.items()}
+        online |= {f"projector.{n}": value for n, value in run.projector.named_parameters()}
+        target = dict(both.named_parameters())
+        run.averages = [(target[name], value) for name, value in online.items()]
+
+    def _loss(self, run, step):
+        images = run.images.view_images(step, run.augmentation, self._n_turns)
+        if self.objective == "simclr":
+            return nt_xent_loss(*self._project(run, images).chunk(2), self.temperature)
+        views = images.chunk(2)
+        projections = [self._project(run, view) for view in views]
+        predictions = [run.predictor(z).float() for z in projections]
+        if self.objective == "simsiam":
+            return simsiam_loss(*predictions, *projections)
+        return byol_loss(*predictions, *(self._project_target(run, view) for view in views))
+
+    def _project(self, run, images):
+        return self._head(run.features(images), run.projector)
+
+    def _project_target(self, run, images):
+        import torch
+
+        with torch.no_grad():
+            return self._head(run.target._outputs(images), run.target_projector)
+
+    def _head(self, features, projector):
+        """Projections of features, with NSA's normalisations."""
+        features = unit(features) if self.normalize else features
+        projections = projector(features).float()
+        second = self.normalize and self.objective != "simclr"
+        return unit(projections) if second else projections
+
+    def _after_step(self, run, step):
+        if self.objective != "byol":
+            return
+        import torch
+
+        rest = (1 - self.target_momentum) * (1 + math.cos(math.pi * step / run.n_steps)) / 2
+        with torch.no_grad():
+            for target, online in run.averages:
+                target.lerp_(online, rest)
+
+    def _tapping_extractor(self, run):
+        """An extractor of the layers asked for, of the network in training and its head."""
+        if self.layers is None and self.flattened_layers is None:
+            return None
+        if run.extractor.layers is not None or run.extractor.flattened_layers is not None:
+            raise ValueError(
+                f"{run.owner}: layers are named twice, by the adapter and by its extractor; leave "
+                "out those of the extractor."
+            )
+        network = ProjectedNetwork(run.extractor.network_, run.projector, self.normalize)
+        layers, flattened = self.layers, self.flattened_layers
+        if isinstance(layers, str):
+            stages = list(network_stages(run.extractor.network_))
+            head = [f"projector.{i}" for i in range(len(run.projector))]
+            flattened = stages[1:] if flattened is None else flattened
+            layers = [*stages, *head] if layers == "ensemble" else stages
+        extractor = FeatureExtractor(**run.extractor.get_params())
+        extractor.set_params(
+            layers=network.names_of(layers, run.owner),
+            flattened_layers=network.names_of(flattened, run.owner),
+            precision="float32",  # that of trained networks
+        )
+        state = {name: v for name, v in vars(run.extractor).items() if name.endswith("_")}
+        vars(extractor).update(state)
+        extractor._set_network(network.eval(), run.extractor.preprocessing_)
+        return extractor
+
+    def _learned(self, run):
+        self.extractor_ = run.tapping or run.extractor
+        self.tap_widths_, self.map_taps_ = self.extractor_.tap_widths_, self.extractor_.map_taps_
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the features: the layer and a number.
+
+        Parameters
+        ----------
+        input_features : array-like of str, optional
+            Only checked against the flat rows seen in `fit`.
+
+        Returns
+        -------
+        names : ndarray of object, shape (n_features,)
+        """
+        names = super().get_feature_names_out(input_features)
+        return np.array([name.removeprefix("encoder.") for name in names], dtype=object)
