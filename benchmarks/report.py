@@ -43,12 +43,22 @@ def read(name):
 
 
 def _latest(lines):
-    """The last line of each kind."""
+    """The last line of each kind, but for those that another goes beyond in seeds and classes."""
     wanted = ("detector", "params", "scorer", "network", "data", "protocol", "groups", "pollution")
-    wanted += ("n_train", "n_test", "auxiliary", "seeds")
-    usual = {"seeds": [0]}
-    keys = [json.dumps([line.get(k, usual.get(k)) for k in wanted]) for line in lines]
-    return list(dict(zip(keys, lines)).values())
+    wanted += ("n_train", "n_test", "auxiliary")
+    kinds = {}
+    for line in lines:
+        seeds, classes = frozenset(line.get("seeds", [0])), frozenset(line["auroc"])
+        kind = kinds.setdefault(json.dumps([line.get(name) for name in wanted]), {})
+        kind[seeds, classes] = line
+    return [
+        line
+        for kind in kinds.values()
+        for (seeds, classes), line in kind.items()
+        if not any(
+            key != (seeds, classes) and seeds <= key[0] and classes <= key[1] for key in kind
+        )
+    ]
 
 
 def table(header, rows):
