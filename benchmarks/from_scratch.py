@@ -50,6 +50,7 @@ SCORERS = {
 # What decides a training; lines of the same are of the same training.
 KEY = ("data", "class", "objective", "normalize", "negatives", "network", "n_epochs", "batch_size")
 KEY += ("learning_rate", "pollution", "seed", "n_train", "n_test")
+KEY += ("projector_widths", "predictor_widths")
 
 
 def ensembles(adapter):
@@ -158,6 +159,8 @@ def main():
     parser.add_argument("--shared", type=Path, default=SHARED, help="folder of images and weights")
     parser.add_argument("--out", type=Path, default=TARGET)
     arguments = parser.parse_args()
+    if arguments.objective == "oc_svm":  # nothing is trained: one line for each class and pollution
+        arguments.normalize, arguments.batch_size = [None], [None]
     images = load_images(
         arguments.shared / "data", arguments.data, arguments.n_train, arguments.n_test
     )
@@ -174,7 +177,6 @@ def main():
             | found
             | {
                 "seconds": round(time.perf_counter() - start, 1),
-                "heads": [arguments.projector_widths, arguments.predictor_widths],
                 "date": datetime.date.today().isoformat(),
                 "versions": versions(),
                 "machine": f"{platform.machine()}, {os.cpu_count()} cores",

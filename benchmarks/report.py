@@ -131,7 +131,7 @@ def from_scratch(lines):
     for line in lines:
         kind = (line["data"], line["n_train"], line["n_test"], line["pollution"], line["network"])
         training = (line["objective"], line["normalize"], line["negatives"], line["n_epochs"])
-        training += (line["batch_size"],)
+        training += (line["batch_size"], line["learning_rate"])
         rows = tables.setdefault(kind, {}).setdefault(training, {})
         rows.setdefault(line["class"], {})[line["seed"]] = line["auroc"]
     for (data, n_train, n_test, pollution, network), trainings in sorted(
@@ -142,23 +142,32 @@ def from_scratch(lines):
         text += [title, "-" * len(title), ""]
         names = sorted({name for rows in trainings.values() for name in rows})
         text += [f"First {n_train} / {n_test}; normal in turn: {', '.join(names)}.", ""]
-        scores = list(next(iter(next(iter(next(iter(trainings.values())).values())).values())))
+        every = (
+            found
+            for rows in trainings.values()
+            for by_seed in rows.values()
+            for found in by_seed.values()
+        )
+        scores = list(dict.fromkeys(score for found in every for score in found))
         rows = [_scratch_row(key, rows, scores) for key, rows in sorted(trainings.items(), key=str)]
         text += [table(["training", "classes x seeds", *scores], rows)]
     return "\n".join(text)
 
 
 def _scratch_row(training, rows, scores):
-    objective, normalize, negatives, n_epochs, batch_size = training
+    objective, normalize, negatives, n_epochs, batch_size, learning_rate = training
     marks = ("n" if normalize else "") + ("-" if negatives else "")
     name = f"{objective}({marks})" if marks else objective
     seeds = sorted({len(found) for found in rows.values()})
     figures = []
     for score in scores:
-        found = [value[score] for by_seed in rows.values() for value in by_seed.values()]
-        figures.append(f"{sum(found) / len(found):.1f}")
+        every = (value for by_seed in rows.values() for value in by_seed.values())
+        found = [value[score] for value in every if score in value]
+        figures.append(f"{sum(found) / len(found):.1f}" if found else "")
     counts = f"{len(rows)} x {'-'.join(map(str, seeds))}"
-    return [f"{name}, {n_epochs} epochs of {batch_size}", counts, *figures]
+    if objective == "oc_svm":
+        return ["OC-SVM, no training", counts, *figures]
+    return [f"{name}, {n_epochs} epochs of {batch_size}, rate {learning_rate:g}", counts, *figures]
 
 
 def _percent(pair):

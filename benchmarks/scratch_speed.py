@@ -11,6 +11,7 @@ import time
 from functools import partial
 
 import numpy as np
+import torch
 
 from skad import FeatureExtractor, SelfSupervisedAdapter
 from skad.adapters import _run
@@ -41,6 +42,8 @@ class Timed(SelfSupervisedAdapter):
             run.optimizer.zero_grad(set_to_none=True)
             run._loss_in_training(partial(self._loss, run), step).backward()
             run.optimizer.step()
+            if run.device.type == "cuda":  # steps of training wait for the loss
+                torch.cuda.synchronize()
             self._bare.append(time.perf_counter() - start)
 
 

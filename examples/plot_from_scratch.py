@@ -56,7 +56,7 @@ test, y_test = digits[1000:], np.where(is_normal[1000:], 1, -1)
 network = partial(small_cnn, width=8, image_size=16)
 views = ContrastiveAugmentation(16, area=(0.4, 1.0), flip_probability=0, blur_probability=0)
 heads = {"projector_widths": [64, 64, 64], "predictor_widths": [16, 16]}
-training = {"augmentation": views, "n_epochs": 60, "batch_size": 32, "learning_rate": 1e-3, **heads}
+training = {"augmentation": views, "n_epochs": 30, "batch_size": 32, "learning_rate": 1e-3, **heads}
 extractor = FeatureExtractor(network, weights=None)
 detectors = {
     "NSA": NSA(network, **training),

@@ -73,7 +73,11 @@ def local_seed(seed, device=None):
 
     cuda = device is not None and device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if cuda else []):
-        torch.manual_seed(seed)
+        # torch.manual_seed would seed every GPU as well, whose state nobody gives back.
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
 
 

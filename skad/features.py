@@ -247,12 +247,18 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 vectors = [to_vector(found[name], self.network_) for name in pooled]
                 vectors += [found[name].flatten(1) for name in flat]
                 return [vector.float() for vector in vectors]
-            outputs = list(found.values())
+            return [self._map_of(name, output) for name, output in found.items()]
         elif as_map and hasattr(self.network_, "forward_features"):
             outputs = [last_map(self.network_, images)]
         else:
             outputs = [pooled_output(self.network_, images)]
         return [reshape(output, self.network_).float() for output in outputs]
+
+    def _map_of(self, name, output):
+        try:
+            return to_map(output, self.network_).float()
+        except ValueError as error:
+            raise ValueError(f"layers: {name!r}: {error}") from error
 
     def _outputs(self, images):
         """Features (n, n_features) of preprocessed images, for adapters: with gradients."""

@@ -98,7 +98,6 @@ class CheckedJointOptimizationAdapter(WithSource, JointOptimizationAdapter):
 
 
 INSTANCES = [
-    FeatureExtractor(),
     FeatureExtractor(**SMALL, layers=["layer1", "layer4"], resize="crop"),
     KNNScorer(),
     KNNScorer(n_neighbors=1, metric="euclidean", aggregation="mean"),

@@ -41,6 +41,7 @@ from skad.adapters._base import BaseAdapter
 from skad.adapters._deep_svdd import away_from_zero
 from skad.adapters._rotation import N_TRANSFORMS, transformed
 from skad.adapters._scratch import cosine_decay, step_decay
+from skad.adapters._training_images import TrainingImages
 from skad.adapters._watch import CollapseWatch
 from skad.augment import ContrastiveAugmentation
 from skad.backbones import small_cnn, svdd_mnist, wide_resnet
@@ -489,12 +490,9 @@ def test_less_memory_gives_the_same(kind, zeros, others):
     image = 4 * (64 if kind != "rotation" else 3 * 64)
     for limit in (0, 7.5 * image / 2**20):
         less = KINDS[kind](memory_limit=limit).fit(zeros)
-        if kind == "rotation" and limit:  # places in a batch decide how images are turned
-            assert less.stopped_at_ == 4
-        else:
-            np.testing.assert_allclose(
-                less.transform(others), whole, rtol=1e-3, atol=1e-3 * np.abs(whole).max()
-            )
+        np.testing.assert_allclose(
+            less.transform(others), whole, rtol=1e-3, atol=1e-3 * np.abs(whole).max()
+        )
 
 
 # Rotations as negatives
@@ -938,16 +936,20 @@ class Linear(nn.Module):
         return self.linear(images.flatten(1))
 
 
-def test_other_decoders_draw_what_the_network_sees(zeros):
+class DrawnInRange(Drawn):
+    decoder_range = "unit"
+
+
+def test_a_decoder_says_what_it_draws(zeros):
     first = {}
-    for backbone in (CODER, Linear):
-        made = extractor(backbone, mean=0.25, std=0.5)
-        adapter = autoencoder(extractor=made, decoder=Drawn, batch_size=20).fit(zeros)
-        first[backbone] = adapter.training_curve_["loss"][1]
-    plain = (zeros**2).sum((1, 2)).mean()  # the encoder's say: pixels in [0, 1]
+    for decoder in (Drawn, DrawnInRange):
+        made = extractor(CODER, mean=0.25, std=0.5)
+        adapter = autoencoder(extractor=made, decoder=decoder, batch_size=20).fit(zeros)
+        first[decoder] = adapter.training_curve_["loss"][1]
+    plain = (zeros**2).sum((1, 2)).mean()  # pixels in [0, 1]
     seen = (((zeros - 0.25) / 0.5) ** 2).sum((1, 2)).mean()
-    assert first[CODER] == pytest.approx(plain, rel=1e-5)
-    assert first[Linear] == pytest.approx(seen, rel=1e-5)
+    assert first[DrawnInRange] == pytest.approx(plain, rel=1e-5)
+    assert first[Drawn] == pytest.approx(seen, rel=1e-5)
 
 
 def test_decoders_that_do_not_fit(zeros):
@@ -1604,7 +1606,8 @@ def test_names_of_layers_come_in_arrays(zeros):
 def test_layers_of_tokens_are_tapped_behind_a_head():
     backbone = partial(timm.create_model, "test_vit")
     images = np.random.RandomState(0).rand(2, 160, 160, 3)
-    adapter = siamese(extractor=extractor(backbone), layers=["blocks.0"], n_steps=1).fit(images)
+    settings = {"layers": ["blocks.0"], "n_steps": 1, "collapse_limit": 0}
+    adapter = siamese(extractor=extractor(backbone), **settings).fit(images)
     assert adapter.transform(images).shape == (2, 64)
 
 
@@ -1679,3 +1682,133 @@ def test_stages_are_modules_that_images_pass(zeros):
     """The largest part is the code here, so the list of convolutions stays one stage."""
     made = extractor(partial(svdd_mnist, image_size=8, code_dim=128))
     assert siamese(extractor=made, layers="stages").fit(zeros).stopped_at_ == 4
+
+
+def broken_at(step, adapter, images, watched):
+    """Steps of the fit after one that was broken off."""
+    steps = watched(type(adapter), break_at=step)
+    with pytest.raises(KeyboardInterrupt):
+        adapter.fit(images)
+    steps.clear()
+    return steps
+
+
+def test_what_a_factory_says_of_images_decides_a_training(zeros, watched, tmp_path):
+    """The weights are the same whatever the size; a state of smaller images must not go on."""
+    smaller, larger = (extractor(partial(small_cnn, width=4, image_size=s)) for s in (8, 12))
+    adapter = siamese(extractor=smaller, checkpoint=tmp_path)
+    steps = broken_at(3, adapter, zeros, watched)
+    adapter.set_params(extractor=larger).fit(zeros)
+    assert steps == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_monitor_may_come_or_go_before_a_fit_goes_on(first, zeros, watched, tmp_path):
+    def monitor(_):
+        return {"one": 1.0}
+
+    adapter = siamese(monitor=monitor if first else None, checkpoint=tmp_path)
+    steps = broken_at(3, adapter, zeros, watched)
+    adapter.set_params(monitor=None if first else monitor).fit(zeros)
+    assert steps == [3, 4] or steps == [4]
+    found = adapter.training_curve_["one"]
+    assert np.isnan(found[-1]) == first
+    assert np.isnan(found[0]) != first
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"spread": 1.0}, ValueError, "monitor gives measures .* 'spread'; choose others"),
+        (None, TypeError, "monitor must return a dict of numbers by name; got None"),
+    ],
+)
+def test_what_a_monitor_gives_is_checked(given, error, message, zeros):
+    with pytest.raises(error, match=message):
+        siamese(monitor=lambda _: given).fit(zeros)
+
+
+def test_collapse_before_the_second_look_is_seen():
+    spreads = iter([0.1, 0.0])
+    axes = np.eye(4)
+
+    def features_of():
+        spread = next(spreads)
+        return axes[0] + np.sqrt(spread) * axes[1:3]
+
+    watch = CollapseWatch(
+        features_of,
+        axes[0],
+        spread_limit=0.25,
+        from_widest=True,
+        every=10,
+        monitor=dict,
+        owner="test",
+    )
+    watch.look(0)
+    watch.look(10)
+    assert watch.collapsed_at == 10
+
+
+class Spread:
+    """Views in a range or of a size that are not theirs."""
+
+    def __init__(self, factor, size):
+        self.factor, self.size = factor, size
+
+    def __call__(self, batch, generator):
+        images = torch.nn.functional.interpolate(batch.float(), (self.size, self.size))
+        return images.div(images.max()).mul(self.factor)
+
+
+@pytest.mark.parametrize(("factor", "size"), [(255, 8), (1, 7)])
+def test_views_are_checked(factor, size, zeros):
+    with pytest.raises(
+        ValueError, match=r"augmentation must give one view .* 8, 8\), .* in \[0, 1"
+    ):
+        siamese(augmentation=Spread(factor, size)).fit(zeros)
+
+
+def test_views_are_not_rounded_in_mixed_precision(zeros, monkeypatch):
+    seen = []
+    plain = TrainingImages.view_images
+
+    def view_images(self, *arguments):
+        images = plain(self, *arguments)
+        seen.append(images.clone())
+        return images
+
+    monkeypatch.setattr(TrainingImages, "view_images", view_images)
+    for precision in ("float32", "bfloat16"):
+        siamese(extractor=extractor(precision=precision), n_steps=1).fit(zeros)
+    assert torch.equal(*seen)
+
+
+def test_nothing_of_a_training_stays_behind(zeros, tmp_path):
+    adapter = siamese(extractor=siamese(), checkpoint=tmp_path).fit(zeros)
+    for part in (adapter, adapter.extractor_):
+        assert not {"_within", "_checkpoints"} & vars(part).keys()
+
+
+def test_a_failed_scorer_tells_of_the_training_that_is_kept(zeros, tmp_path, monkeypatch):
+    detector = NSA(NET, n_steps=2, checkpoint=tmp_path, **HEADS)
+
+    def fail(self, X, y=None):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KNNScorer, "fit", fail)
+        with pytest.raises(MemoryError) as caught:
+            detector.fit(zeros)
+    assert str(tmp_path) in caught.value.__notes__[0]
+    detector.fit(zeros)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_stem_is_no_block(zeros):
+    made = extractor("test_resnet", image_size=32)
+    adapter = siamese(extractor=made, layers="stages", n_steps=1).fit(zeros[:4])
+    names = [name.rpartition("_")[0] for name in adapter.get_feature_names_out()]
+    layers = [f"layer{i}" for i in range(1, 5)]
+    assert list(dict.fromkeys(names)) == [*layers, *(f"{name}_flat" for name in layers[1:])]
+    assert list(siamese(layers=["layer1"]).fit(zeros).feature_maps(zeros)) == ["layer1"]

@@ -80,9 +80,9 @@ class AutoencoderAdapter(ScratchAdapter):
 
     Notes
     -----
-    A decoder that ends with a sigmoid (its encoder has ``decoder_range = "unit"``) draws images in
-    [0, 1]: as they are after contrast normalisation, else before `mean` and `std` of the extractor.
-    Other decoders draw what the network sees.
+    A decoder that ends with a sigmoid should say so by an attribute, ``decoder_range = "unit"``: it
+    is to draw images in [0, 1], as they are after contrast normalisation, else before `mean` and
+    `std` of the extractor. Other decoders are to draw what the network sees.
 
     References
     ----------
@@ -157,7 +157,7 @@ class AutoencoderAdapter(ScratchAdapter):
             )
         with local_seed(run.seed):
             run.decoder = run.add("decoder", factory())
-        run.unit_range = getattr(network, "decoder_range", "any") == "unit"
+        run.unit_range = getattr(run.decoder, "decoder_range", "any") == "unit"
 
     def _loss(self, run, step):
         images = run.images.hidden_batch(step)

@@ -34,8 +34,8 @@ class DeepSVDDAdapter(ScratchAdapter):
     nu : float in (0, 1], default=0.1
         :math:`\nu`, the share of images left outside of the radius R (code).
     warm_up_epochs : int, default=10
-        Epochs before R leaves zero; then it is the :math:`1 - \nu` quantile of the distances in
-        the batch (code).
+        Epochs before R leaves zero, for "soft_boundary"; then it is the :math:`1 - \nu` quantile
+        of the distances in the batch (code). A training that is no longer ends with R = 0.
     n_epochs : int, default=150
         Passes over the images (code).
     n_steps : int, optional

@@ -3,6 +3,7 @@
 from torch import nn
 
 from .._taps import pooled_output, to_vector, unknown_layer
+from ..losses._rows import unit
 
 
 def mlp(n_in, widths, *, affine_end):
@@ -66,5 +67,5 @@ class ProjectedNetwork(nn.Module):
     def forward(self, images):
         features = to_vector(pooled_output(self.encoder, images), self.encoder)
         if self.normalize:
-            features = nn.functional.normalize(features, dim=1)
+            features = unit(features)
         return self.projector(features)

@@ -1,13 +1,11 @@
 """Rotation prediction: a network that tells how an image was turned and moved."""
 
-from numbers import Integral, Real
-
 import numpy as np
 from scipy.special import softmax
 from sklearn.utils.validation import check_is_fitted
 
 from .._batches import preprocess
-from .._compat import Interval, StrOptions
+from .._compat import StrOptions
 from .._images import check_images
 from .._networks import local_seed
 from ..backbones import wide_resnet
@@ -119,8 +117,6 @@ class RotationAdapter(ScratchAdapter):
     _parameter_constraints = {  # noqa: RUF012
         **SCRATCH_CONSTRAINTS,
         "output": [StrOptions({"score", "features"})],
-        "n_epochs": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
     }
 
     def __init__(

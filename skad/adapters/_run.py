@@ -70,6 +70,7 @@ class Run:
         fitted = clone(given)
         fitted._within = True  # its training is kept until this one is over
         fitted.fit(source)
+        del fitted._within
         self.checkpoints = vars(fitted).get("_checkpoints", [])
         self.extractor = getattr(fitted, "extractor_", fitted)
         self.device = self.extractor._device
@@ -105,6 +106,12 @@ class Run:
     def features(self, images):
         """Features (n, n_features) of images ready for the network, with gradients."""
         return self.cut.trained_part(self.cut.frozen_part(images))
+
+    def in_full_precision(self):
+        """Context without mixed precision, for what is no network: views, products of a loss."""
+        import torch
+
+        return torch.autocast(self.device.type, enabled=False)
 
     def add(self, name, module, *, trained=True):
         """Take a module into the training, beside the network; `trained` by the optimiser or not.
@@ -147,6 +154,7 @@ class Run:
         first = self._resume()
         if self.stopped_at is not None:  # what was broken off came after this training
             self.checkpoints.append(self.checkpoint)
+            self._warn()
             return
         self._progress = tqdm(
             total=n_steps, initial=first, desc=self.owner, unit="step", disable=not adapter.verbose
@@ -262,7 +270,7 @@ class Run:
 
     def _resume(self):
         """Take the state of a run that was broken off; give the number of its steps."""
-        state = None if self.checkpoint is None else self.checkpoint.load(self.device)
+        state = None if self.checkpoint is None else self.checkpoint.load("cpu")
         if state is None:
             self.watch.look(0)
             self._good = (0, self._copy())
@@ -284,6 +292,9 @@ class Run:
             if name.rpartition("__")[2] not in _UNDECISIVE
         }
         recipe = [self.owner, sorted(decisive.items()), self.seed, n_steps, self._weights]
+        # What a factory says of images shows in no parameter, nor does what a decoder's makes.
+        recipe += [self.extractor.preprocessing_]
+        recipe += [network_fingerprint(module, None) for module in self.modules]
         return repr([*recipe, self.decisive, *(images.keys for images in self._opened)]).encode()
 
     def _finish(self, done):
@@ -291,15 +302,20 @@ class Run:
         if self.watch.curve[-1]["step"] != done:
             self.watch.look(done)
         self.stopped_at = done
-        if self.watch.collapsed_at is not None:
-            if self.adapter.stop_at_collapse:
-                self.stopped_at, values = self._good
-                self.load(values)
-            elif self.adapter._warns_of_collapse:
-                self.watch.warn()
+        if self.watch.collapsed_at is not None and self.adapter.stop_at_collapse:
+            self.stopped_at, values = self._good
+            self.load(values)
+        self._warn()
         for step in self._wanted:
             if step not in self.snapshots or step > self.stopped_at:
                 self.snapshots[step] = self._copy()
         if self.checkpoint is not None:
             self.checkpoint.save(self._state(done) | {"stopped_at": self.stopped_at})
             self.checkpoints.append(self.checkpoint)
+
+    def _warn(self):
+        """Tell of a collapse that the network went into."""
+        adapter = self.adapter
+        told = adapter._warns_of_collapse and not adapter.stop_at_collapse
+        if told and self.watch.collapsed_at is not None:
+            self.watch.warn()

@@ -10,9 +10,8 @@ from .._compat import Interval, StrOptions
 from .._networks import local_seed
 from .._stages import network_stages
 from ..augment import ContrastiveAugmentation
-from ..features import FeatureExtractor
 from ..losses import byol_loss, nt_xent_loss, simsiam_loss
-from ._base import unit
+from ..losses._rows import unit
 from ._projection import ProjectedNetwork, mlp
 from ._scratch import SCRATCH_CONSTRAINTS, ScratchAdapter, cosine_decay
 
@@ -56,7 +55,8 @@ class SelfSupervisedAdapter(ScratchAdapter):
         NSA's normalisations; False is the plain objective, "SS", "SC" or "BYOL" in the paper.
     negatives : "rotation" or None, default=None
         For SimCLR: each image also stands in the batch turned by 90, 180 and 270 degrees, as three
-        other images (paper: "SC(n-)").
+        other images (the paper's "SC(n-)"; all turns in each batch are CSI's, the paper draws some
+        at random).
     layers : "ensemble", "stages" or list of str, optional
         What `transform` gives: the features y (default); the averaged outputs of layers by name,
         those of the projector being "projector.0", "projector.1" and so on; "stages", each stage of
@@ -91,7 +91,8 @@ class SelfSupervisedAdapter(ScratchAdapter):
     weight_decay : float, default=0
         Not in the paper.
     collapse_limit : float in [0, 1), default=0.25
-        Collapse is an angular spread of the features below this share of the widest one so far.
+        Collapse is an angular spread of the features below this share of the widest one so far (or
+        of a tenth of that of random weights).
     stop_at_collapse : bool, default=False
         Stop there, and keep the network of the last look before it.
     monitor : callable, optional
@@ -250,7 +251,12 @@ class SelfSupervisedAdapter(ScratchAdapter):
         if self.monitor is None:
             return {}
         run.extractor._fingerprint = None  # features kept on disk are those of another network
-        return {name: float(value) for name, value in self.monitor(run.extractor).items()}
+        found = self.monitor(run.extractor)
+        if not isinstance(found, dict):
+            raise TypeError(
+                f"{run.owner}: monitor must return a dict of numbers by name; got {found!r}."
+            )
+        return {name: float(value) for name, value in found.items()}
 
     def _prepare(self, run):
         if self.negatives is not None and self.objective != "simclr":
@@ -306,9 +312,12 @@ class SelfSupervisedAdapter(ScratchAdapter):
         run.averages = [(target[name], value) for name, value in online.items()]
 
     def _loss(self, run, step):
-        images = run.images.view_images(step, run.augmentation, self._n_turns)
+        with run.in_full_precision():
+            images = run.images.view_images(step, run.augmentation, self._n_turns)
         if self.objective == "simclr":
-            return nt_xent_loss(*self._project(run, images).chunk(2), self.temperature)
+            projections = self._project(run, images).chunk(2)
+            with run.in_full_precision():
+                return nt_xent_loss(*projections, self.temperature)
         views = images.chunk(2)
         projections = [self._project(run, view) for view in views]
         predictions = [run.predictor(z).float() for z in projections]
@@ -354,11 +363,13 @@ class SelfSupervisedAdapter(ScratchAdapter):
         network = ProjectedNetwork(run.extractor.network_, run.projector, self.normalize)
         layers, flattened = self.layers, self.flattened_layers
         if isinstance(layers, str):
-            stages = list(network_stages(run.extractor.network_))
+            # A stem that ends with an activation is no block.
+            modules = dict(run.extractor.network_.named_modules())
+            stages = [n for n in network_stages(modules[""]) if list(modules[n].parameters())]
             head = [f"projector.{i}" for i in range(len(run.projector))]
             flattened = stages[1:] if flattened is None else flattened
             layers = [*stages, *head] if layers == "ensemble" else stages
-        extractor = FeatureExtractor(**run.extractor.get_params())
+        extractor = type(run.extractor)(**run.extractor.get_params())
         extractor.set_params(
             layers=network.names_of(layers, run.owner),
             flattened_layers=network.names_of(flattened, run.owner),
@@ -372,6 +383,27 @@ class SelfSupervisedAdapter(ScratchAdapter):
     def _learned(self, run):
         self.extractor_ = run.tapping or run.extractor
         self.tap_widths_, self.map_taps_ = self.extractor_.tap_widths_, self.extractor_.map_taps_
+
+    def feature_maps(self, X):
+        """Compute the maps of the layers by the trained network.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+
+        Returns
+        -------
+        maps : dict of str to ndarray of float32, shape (n_images, channels, height, width)
+            See :meth:`skad.FeatureExtractor.feature_maps`.
+
+        Raises
+        ------
+        ValueError
+            If `layers` holds layers of the projector, which have no maps.
+        """
+        maps = super().feature_maps(X)
+        return {name.removeprefix("encoder."): values for name, values in maps.items()}
 
     def get_feature_names_out(self, input_features=None):
         """Names of the features: the layer and a number.

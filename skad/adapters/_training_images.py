@@ -91,25 +91,23 @@ class TrainingImages:
 
     def hidden_batch(self, step):
         """What enters the trained part for the images of a step: the images, if all is trained."""
-        import torch
 
         places = self.order(step)
-        kept = self._kept[places[places < len(self._kept)]]
+        is_kept = places < len(self._kept)
+        kept = self._kept[places[is_kept]]
         if len(kept) == len(places):
             return kept
         new = self._frozen_part(self._read_ahead(step, self._not_kept))
-        return torch.cat([kept, new])
+        # In the order of the step: labels and dropout go by places in the batch.
+        batch = new.new_empty((len(places), *new.shape[1:]))
+        batch[is_kept], batch[~is_kept] = kept, new
+        return batch
 
     def order(self, step):
-        """Places of the images of a step in the order of `batch`, tensor of int: those kept first.
-
-        The order within a batch does not matter, but to whom has labels for them.
-        """
+        """Places of the images of a step in the order of `batch`, tensor of int."""
         import torch
 
-        places = self.sampler(step)
-        places = places[np.argsort(places >= len(self._kept), kind="stable")]
-        return torch.from_numpy(places).to(self._kept.device)
+        return torch.from_numpy(self.sampler(step)).to(self._kept.device)
 
     def hidden(self, places):
         """What enters the trained part for the images at these places."""
@@ -152,7 +150,21 @@ class TrainingImages:
         else:
             batch = batch.to(device, non_blocking=True)
             batch = torch.cat([batch.rot90(k, (2, 3)) for k in range(n_turns)] * 2)
-        return normalize(augmentation(batch, generator), self.extractor.preprocessing_)
+        views = augmentation(batch, generator)
+        self._check_views(views, len(batch))
+        return normalize(views, self.extractor.preprocessing_)
+
+    def _check_views(self, views, n_images):
+        size = self.extractor.preprocessing_.image_size
+        shape = tuple(getattr(views, "shape", ()))
+        fits = len(shape) == 4 and shape[0] == n_images and shape[2:] == (size, size)
+        if not fits or views.min() < -1e-3 or views.max() > 1 + 1e-3:
+            span = f" from {float(views.min()):g} to {float(views.max()):g}" if fits else ""
+            raise ValueError(
+                f"augmentation must give one view of each of {n_images} images, ({n_images}, "
+                f"channels, {size}, {size}), with values in [0, 1]; got {type(views).__name__} of "
+                f"shape {shape}{span}."
+            )
 
     def _read_ahead(self, step, places_of):
         """Images of a step, while those of the next one are read in the background."""

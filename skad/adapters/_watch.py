@@ -66,7 +66,14 @@ class CollapseWatch:
                 f"{self.owner}: the features are not finite at step {step}; nothing was "
                 "fitted. Try a smaller learning_rate."
             )
-        self.curve.append(record | measures(features, self.center) | self.monitor())
+        record |= measures(features, self.center)
+        further = self.monitor()
+        if taken := sorted(further.keys() & record.keys()):
+            raise ValueError(
+                f"{self.owner}: monitor gives measures under names that the curve has itself, "
+                f"{', '.join(map(repr, taken))}; choose others."
+            )
+        self.curve.append(record | further)
         if self.collapsed_at is None and self._share_left < self.spread_limit:
             self.collapsed_at = step
 
@@ -74,14 +81,19 @@ class CollapseWatch:
     def _share_left(self):
         """Share of its spread that the last look found."""
         spreads = [record["spread"] for record in self.curve]
-        # The first look is at random weights where training begins with those.
-        full = max(spreads[1:], default=0) if self.from_widest else spreads[0]
+        full = spreads[0]
+        if self.from_widest:
+            # The first look is at random weights where training begins with those: it says little,
+            # but what ends far below even that has collapsed before the second look.
+            full = max(spreads[0] / 10, *spreads[1:]) if len(spreads) > 1 else 0
         return spreads[-1] / full if full > 0 else 1.0
 
     @property
     def as_arrays(self):
         """The curve as one array for each measure."""
-        return {name: np.array([r[name] for r in self.curve]) for name in self.curve[0]}
+        # A run that was broken off may go on with another monitor.
+        names = dict.fromkeys(name for record in self.curve for name in record)
+        return {n: np.array([record.get(n, np.nan) for record in self.curve]) for n in names}
 
     def warn(self):
         """Say that training went on into collapse, and what to change."""

@@ -33,8 +33,6 @@ class CLADNetwork(nn.Module):
     image_size : int
     """
 
-    decoder_range = "any"  # the decoder draws what the network sees
-
     def __init__(self, n_channels, widths, pools, norm, code_dim, image_size):
         super().__init__()
         self.made = (n_channels, tuple(widths), tuple(pools), norm, code_dim, image_size)
@@ -66,6 +64,8 @@ class CLADNetwork(nn.Module):
 
 class CLADDecoder(nn.Module):
     """The encoder in reverse, with nearest upsampling in the place of pooling."""
+
+    decoder_range = "any"  # it draws what the network sees
 
     def __init__(self, n_channels, widths, pools, norm, code_dim, image_size):
         super().__init__()

@@ -17,12 +17,12 @@ def check_size(owner, image_size, least=8):
         raise ValueError(f"{owner}: image_size must be at least {least}; got {image_size}.")
 
 
-def with_metadata(network, n_channels, image_size):
-    """A network that says what images it takes; nearly those of CIFAR-10 in mean and deviation."""
+def with_metadata(network, n_channels, image_size, std=0.25):
+    """A network that says what images it takes; by default nearly CIFAR-10's mean and deviation."""
     network.pretrained_cfg = {
         "input_size": (n_channels, image_size, image_size),
         "mean": (0.5,) * n_channels,
-        "std": (0.25,) * n_channels,
+        "std": (std,) * n_channels,
         "crop_pct": 1.0,  # the whole image
     }
     return network

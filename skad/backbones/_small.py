@@ -166,7 +166,7 @@ def wide_resnet(n_channels=3, depth=16, widening=4, dropout=0.3, image_size=32):
     if not isinstance(dropout, Real) or not 0 <= dropout < 1:
         raise ValueError(f"wide_resnet: dropout must be in [0, 1); got {dropout!r}.")
     network = _WideResNet(n_channels, (depth - 4) // 6, widening, dropout)
-    return with_metadata(network, n_channels, image_size)
+    return with_metadata(network, n_channels, image_size, std=0.5)  # pixels in [-1, 1] (MHRot)
 
 
 class _WideResNet(nn.Module):

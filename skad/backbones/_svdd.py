@@ -32,8 +32,6 @@ class SVDDNetwork(nn.Module):
         The decoder begins with BatchNorm.
     """
 
-    decoder_range = "unit"  # the decoder draws images in [0, 1]
-
     def __init__(self, n_channels, widths, code_dim, image_size, bottleneck_norm):
         super().__init__()
         self.made = (n_channels, tuple(widths), code_dim, image_size, bottleneck_norm)
@@ -65,6 +63,8 @@ class SVDDNetwork(nn.Module):
 
 class SVDDDecoder(nn.Module):
     """The encoder in reverse, with transposed convolutions and nearest upsampling."""
+
+    decoder_range = "unit"  # it draws images in [0, 1]
 
     def __init__(self, n_channels, widths, code_dim, image_size, bottleneck_norm):
         super().__init__()

@@ -64,8 +64,13 @@ class BaseImageDetector(DecisionMixin, BaseEstimator, ABC):
             first, scorer = (step for _, step in steps)
             first._within = True  # its training is kept until the scorer is fitted as well
             first.fit(source, **auxiliary)
-            self._join(first, scorer)
-            scorer.fit(first.transform(source))
+            try:
+                self._join(first, scorer)
+                scorer.fit(first.transform(source))
+            except BaseException as error:
+                for checkpoint in vars(first).get("_checkpoints", ()):
+                    checkpoint.note(error)
+                raise
             del first._within
             if hasattr(first, "_forget"):
                 first._forget()
