@@ -33,6 +33,9 @@ CIFAR-10 (MSC); PANDA-Early 96.2 and 95.4, PANDA-SES 95.9 and 95.5, PANDA-EWC 96
 with the angular loss 96.8 on CIFAR-10, PANDA-OE 98.9 and 91.8, JO 93.2 and 94.9; MSC 97.2 on
 CIFAR-10, with the angular loss 97.5; one class left out of CIFAR-10: DN2 80.4, MSC 85.3. Networks,
 pictures and training sets here are far smaller.
+
+DeepSVDD on MNIST, digit by digit (mean of ten seeds): 98.0 99.7 91.7 91.9 94.9 88.5 98.3 94.6 93.9
+96.5, 94.8 in the mean; the network, images and schedule here are the same.
 """
 
 
