@@ -58,7 +58,6 @@ def ensembles(adapter):
     taps = {"tap_widths": adapter.tap_widths_, "map_taps": adapter.map_taps_}
     return {
         "Ens.": EnsembleScorer(**taps),
-        "Ens., quantiles": EnsembleScorer(**taps, scaling="quantile"),
         "sum": EnsembleScorer("sum", **taps),
     }
 

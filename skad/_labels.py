@@ -101,3 +101,13 @@ def normal_rows(X, y, *, owner):
     if mask.all():
         raise ValueError(f"{owner}: all {n_samples} samples are labelled anomalies; none to fit.")
     return np.flatnonzero(~mask)
+
+
+def classes_of_normal(class_labels, y, *, owner):
+    """Classes of the images that ``y`` does not call anomalies; None without classes."""
+    if class_labels is None:
+        return None
+    class_labels = np.asarray(class_labels)
+    if not has_anomaly_labels(y) or class_labels.shape != (num_samples(y),):
+        return class_labels  # none to leave out, or an error that is found later
+    return class_labels[normal_rows(class_labels, y, owner=owner)]

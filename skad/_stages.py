@@ -4,6 +4,9 @@ from numbers import Integral
 
 from ._taps import captured, passed_on
 
+# In the place of stages: none is trained, but the head behind them.
+HEAD = "head"
+
 TRAINABLE = {"last": 1, "last_two": 2, "last_three": 3}
 
 # A network of fewer parts than this, without metadata, has its largest part taken apart.
@@ -270,6 +273,34 @@ class CutNetwork:
         entry = self.network.get_submodule(self.entry)
         with passed_on(entry, hidden):
             return self.extractor._outputs(self._trial[:1].to(self.extractor._dtype))
+
+
+class FrozenNetwork:
+    """A fitted extractor's network, cut behind all of it: nothing is trained but a head.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        Fitted.
+    """
+
+    parameters = {}  # noqa: RUF012
+
+    def __init__(self, extractor):
+        self.extractor = extractor
+        extractor.network_.requires_grad_(False)
+
+    def frozen_part(self, images):
+        """Features (n, n_features) of images."""
+        import torch
+
+        images = images.to(self.extractor._dtype, memory_format=torch.channels_last)
+        with torch.no_grad():
+            return self.extractor._outputs(images)
+
+    def trained_part(self, hidden):
+        """The features themselves."""
+        return hidden
 
 
 def to_float32(module, inputs):

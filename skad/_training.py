@@ -23,7 +23,7 @@ def train(
     Parameters
     ----------
     loss_of : callable
-        Maps the number of a step, from 0, to its loss, a scalar tensor.
+        Maps the number of a step, from 0, to its loss, a scalar tensor, or None to leave it out.
     parameters : list of torch.nn.Parameter
         What the optimiser holds.
     optimizer : torch.optim.Optimizer
@@ -34,7 +34,8 @@ def train(
     clip_norm : float, optional
         Largest norm of the gradient of all parameters together; longer ones are shortened.
     after_step : callable
-        Called with the number of steps done and the loss; training ends when it returns True.
+        Called with the number of steps done and the loss, or None; training ends when it returns
+        True.
     owner : str
         Named in errors.
 
@@ -52,15 +53,16 @@ def train(
 
     for step in range(first_step, n_steps):
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_of(step)
-        value = float(loss.detach())
-        _check_finite("loss", value, step, n_steps, owner)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(
-            parameters, float("inf") if clip_norm is None else clip_norm
-        )
-        _check_finite("gradient", float(norm), step, n_steps, owner)
-        optimizer.step()
+        loss, value = loss_of(step), None
+        if loss is not None:
+            value = float(loss.detach())
+            _check_finite("loss", value, step, n_steps, owner)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(
+                parameters, float("inf") if clip_norm is None else clip_norm
+            )
+            _check_finite("gradient", float(norm), step, n_steps, owner)
+            optimizer.step()
         if after_step(step + 1, value):
             return step + 1
     return n_steps

@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+from sklearn.cluster import KMeans
 from sklearn.covariance import EllipticEnvelope
 from sklearn.ensemble import IsolationForest
 from sklearn.mixture import GaussianMixture
@@ -10,16 +11,20 @@ from sklearn.neighbors import LocalOutlierFactor
 from sklearn.svm import OneClassSVM
 
 from skad import (
+    CLAD,
+    DEC,
     DN2,
     MSC,
     NSA,
     PANDA,
     PANDAOE,
+    SCAN,
     AutoencoderAdapter,
     CentroidScorer,
     CompactnessAdapter,
     ConfidenceScorer,
     ConformalDetector,
+    DeepClustering,
     DeepSVDD,
     DeepSVDDAdapter,
     EnsembleScorer,
@@ -32,19 +37,23 @@ from skad import (
     LogitScorer,
     MeanShiftedContrastive,
     OutlierExposureAdapter,
+    PseudoLabelAdapter,
     RotationAdapter,
     RotationPrediction,
     SampleWiseScorer,
+    SCANFeatures,
     SelfSupervisedAdapter,
     SklearnScorer,
     Whitening,
 )
-from skad.backbones import small_cnn, svdd_mnist
+from skad.backbones import clad_small, small_cnn, svdd_mnist
 
 # A network small enough to be trained in every one of scikit-learn's checks.
 SMALL = {"backbone": "test_resnet", "weights": None, "image_size": 32}
 SMALLEST = {"backbone": partial(small_cnn, width=4, image_size=8), "weights": None}
 CODER = {"backbone": partial(svdd_mnist, n_channels=3, image_size=8), "weights": None}
+CODER_WITH_POOLS = partial(clad_small, n_channels=3, image_size=8, code_dim=2)
+TWO = KMeans(2, n_init=1, random_state=0)
 HEADS = {"projector_widths": [8, 8], "predictor_widths": [4]}
 
 
@@ -97,6 +106,20 @@ class CheckedJointOptimizationAdapter(WithSource, JointOptimizationAdapter):
     pass
 
 
+class CheckedCLAD(CLAD):
+    """The checks ask for one cluster where images are few; a classifier needs two."""
+
+    _parameter_constraints = {  # noqa: RUF012
+        **CLAD._parameter_constraints,
+        "n_clusters": DEC._parameter_constraints["n_clusters"],
+    }
+
+    def _make_steps(self):
+        steps = super()._make_steps()
+        steps[0][1].set_params(clusterer__n_clusters=2)
+        return steps
+
+
 INSTANCES = [
     FeatureExtractor(**SMALL, layers=["layer1", "layer4"], resize="crop"),
     KNNScorer(),
@@ -144,6 +167,44 @@ INSTANCES = [
     AutoencoderAdapter(FeatureExtractor(**CODER), n_steps=2),
     DeepSVDDAdapter(FeatureExtractor(**CODER), n_steps=2, objective="soft_boundary"),
     RotationAdapter(FeatureExtractor(**SMALLEST), n_steps=2),
+    DEC(
+        AutoencoderAdapter(FeatureExtractor(CODER_WITH_POOLS, weights=None), n_steps=2),
+        n_clusters=2,
+        n_steps=2,
+    ),
+    SCAN(
+        FeatureExtractor(partial(small_cnn, width=8, image_size=8), weights=None),
+        n_clusters=2,
+        trainable="head",
+        augmentation=None,
+        learning_rate=0.3,
+        n_epochs=30,
+        threshold=0.1,
+        n_self_labelling_epochs=1,
+    ),
+    PseudoLabelAdapter(FeatureExtractor(**SMALL), TWO, n_epochs=1),
+    PseudoLabelAdapter(
+        FeatureExtractor(**SMALLEST), TWO, n_epochs=1, batch_norm="train", output="odin"
+    ),
+    DeepClustering(**SMALL, clusterer=TWO, n_epochs=1, augmentation=None),
+    DeepClustering(**SMALLEST, clusterer=TWO, n_epochs=1, augmentation=None, scorer="mahalanobis"),
+    CheckedCLAD(
+        SMALLEST["backbone"],
+        CODER_WITH_POOLS,
+        n_clusters=2,
+        n_autoencoder_epochs=1,
+        n_clustering_epochs=1,
+        n_epochs=1,
+    ),
+    SCANFeatures(
+        **SMALLEST,
+        n_representation_epochs=1,
+        n_clusters=2,
+        n_epochs=3,
+        learning_rate=0.1,
+        n_self_labelling_epochs=0,
+        projector_widths=[8, 8],
+    ),
     NSA(**SMALLEST, n_steps=2, **HEADS),
     DeepSVDD(**CODER, n_pretraining_epochs=1, n_epochs=1),
     RotationPrediction(**SMALLEST, n_steps=2),

@@ -6,8 +6,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from .instances import EXPECTED_FAILURES, INSTANCES
 
 
-# The checks pass classes and numbers as y, which skad says it ignores.
+# The checks pass classes and numbers as y, which skad says it ignores, and noise to be clustered.
 @pytest.mark.filterwarnings("ignore:.*so y is ignored:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*images ended in one of:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*clusters have no images:UserWarning")
 @parametrize_with_checks(
     INSTANCES, expected_failed_checks=lambda e: EXPECTED_FAILURES.get(type(e).__name__, {})
 )

@@ -18,7 +18,8 @@ ALLOWED = {
     "features": {"leaves"},
     "displays": {"leaves"},
     "adapters": {"leaves", "features"},
-    "detectors": {"leaves", "scorers", "features", "adapters"},
+    "clusterers": {"leaves", "features", "adapters"},
+    "detectors": {"leaves", "scorers", "features", "adapters", "clusterers"},
 }
 # The leaves that scorers see: no image, no network.
 FOR_SCORERS = {"_compat", "_decision", "_fitting", "_labels", "_rows"}

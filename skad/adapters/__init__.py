@@ -7,6 +7,7 @@ from ._fisher import FisherDiagonal
 from ._joint import JointOptimizationAdapter
 from ._mean_shifted import MeanShiftedContrastive
 from ._outlier_exposure import OutlierExposureAdapter
+from ._pseudo_labels import PseudoLabelAdapter
 from ._rotation import RotationAdapter
 from ._self_supervised import SelfSupervisedAdapter
 from ._watch import CollapseWarning
@@ -20,6 +21,7 @@ __all__ = [
     "JointOptimizationAdapter",
     "MeanShiftedContrastive",
     "OutlierExposureAdapter",
+    "PseudoLabelAdapter",
     "RotationAdapter",
     "SelfSupervisedAdapter",
 ]

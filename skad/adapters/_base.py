@@ -51,15 +51,25 @@ class BaseAdapter(TransformerMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def _loss(self, run, step):
-        """Loss of a step, a scalar tensor."""
+        """Loss of a step, a scalar tensor; None for a step that there is nothing to learn in."""
 
     @abstractmethod
     def _count_steps(self, n_images):
         """Number of steps of the optimiser."""
 
+    # True where `trainable` may be "head": no stage of the network is trained.
+    _may_train_head_alone = False
+
+    # Measure of `training_curve_` whose lowest value says which network is kept; None: the last.
+    _selected_by = None
+
     def _default_extractor(self):
         """What gives the features where nothing is said."""
         return FeatureExtractor()
+
+    def _inner(self):
+        """What this training begins with, unfitted."""
+        return self._default_extractor() if self.extractor is None else self.extractor
 
     def _snapshot_steps(self, n_steps):
         """Steps whose networks are all kept."""
@@ -79,7 +89,10 @@ class BaseAdapter(TransformerMixin, BaseEstimator, ABC):
         return {}
 
     def _after_step(self, run, step):
-        """What is to be done when the optimiser has taken a step, their number being `step`."""
+        """What is to be done when the optimiser has taken a step, their number being `step`.
+
+        Training ends if this gives True.
+        """
 
     def _learned(self, run):
         """Set what the subclass has learned."""

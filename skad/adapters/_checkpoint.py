@@ -6,6 +6,14 @@ import pickle
 import tempfile
 from pathlib import Path
 
+from .._cache import network_fingerprint
+
+# Parameters that do not decide what a training ends with, or that the digests stand for.
+_UNDECISIVE = {
+    *("checkpoint", "verbose", "monitor", "device", "n_jobs", "memory", "memory_limit"),
+    *("random_state", "extractor", "backbone", "weights", "fisher"),
+}
+
 
 def stable(value):
     """What stands for a parameter in a recipe, in every process: callables may show an address."""
@@ -15,6 +23,20 @@ def stable(value):
         return hashlib.blake2b(pickle.dumps(value), digest_size=16).hexdigest()
     except Exception:  # what cannot be pickled has a name at best
         return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+
+
+def recipe_of(run, n_steps):
+    """All that decides what a training ends with."""
+    decisive = {
+        name: stable(value)
+        for name, value in run.adapter.get_params().items()
+        if name.rpartition("__")[2] not in _UNDECISIVE and name.partition("__")[0] != "clusterer"
+    }
+    recipe = [run.owner, sorted(decisive.items()), run.seed, n_steps, run.first_weights]
+    # What a factory says of images shows in no parameter, nor does what a decoder's makes.
+    recipe += [run.extractor.preprocessing_]
+    recipe += [network_fingerprint(module, None) for module in run.modules]
+    return repr([*recipe, run.decisive, *(images.keys for images in run.opened)]).encode()
 
 
 class Checkpoint:

@@ -4,6 +4,8 @@ from functools import partial
 
 import numpy as np
 
+from .._networks import local_seed
+
 # A classifier that gets fewer right than this has learned other classes.
 _FEWEST_RIGHT = 0.1
 
@@ -114,3 +116,35 @@ def _empty_layer(n_in, n_out, device):
     import torch
 
     return torch.nn.utils.skip_init(torch.nn.Linear, n_in, n_out, device=device)
+
+
+def random_head(run, n_classes):
+    """A linear classifier with random weights, taken into the training."""
+    import torch
+
+    with local_seed(run.seed):
+        head = torch.nn.Linear(run.first_features.shape[1], n_classes)
+    return run.add("head", head)
+
+
+def linear_head(coef, intercept):
+    """A linear classifier of known values, on the CPU."""
+    import torch
+
+    head = _empty_layer(coef.shape[1], len(coef), "cpu")
+    with torch.no_grad():
+        head.weight.copy_(torch.from_numpy(coef))
+        head.bias.copy_(torch.from_numpy(intercept))
+    return head
+
+
+class LinearHead:
+    """What estimators share that end with a linear classifier of features."""
+
+    def _keep_head(self, head):
+        """Set the values of a head that was trained."""
+        self.coef_ = head.weight.detach().cpu().numpy().copy()
+        self.intercept_ = head.bias.detach().cpu().numpy().copy()
+
+    def _logits(self, features):
+        return features @ self.coef_.T + self.intercept_

@@ -10,27 +10,12 @@ from tqdm import tqdm
 
 from .._cache import network_fingerprint
 from .._networks import local_seed
-from .._stages import CutNetwork
+from .._stages import HEAD, CutNetwork, FrozenNetwork
 from .._training import TrainingError, train
 from ..features import FeatureExtractor
-from ._checkpoint import Checkpoint, stable
+from ._checkpoint import Checkpoint, recipe_of
 from ._training_images import TrainingImages
 from ._watch import FEWEST_STEPS, N_LOOKS, N_WATCHED, CollapseWatch
-
-# Parameters that do not decide what a training ends with, or that the digests stand for.
-_UNDECISIVE = {
-    *(
-        "checkpoint",
-        "verbose",
-        "monitor",
-        "device",
-        "n_jobs",
-        "memory",
-        "memory_limit",
-        "random_state",
-    ),
-    *("extractor", "backbone", "weights", "fisher"),
-}
 
 
 class Run:
@@ -38,6 +23,8 @@ class Run:
 
     Attributes
     ----------
+    inner : FeatureExtractor or adapter
+        What the training begins with, fitted.
     extractor : FeatureExtractor
         With the network in training.
     images : TrainingImages
@@ -57,35 +44,43 @@ class Run:
 
     def __init__(self, adapter, source):
         self.adapter, self.owner = adapter, type(adapter).__name__
-        self._opened, self.decisive = [], []
+        self.opened, self.decisive = [], []
         self._reader = ThreadPoolExecutor(1)
         self.seed = int(check_random_state(adapter.random_state).randint(2**31))
-        given = adapter.extractor
-        given = adapter._default_extractor() if given is None else given
+        given, self.checkpoints = adapter._inner(), []
         if not isinstance(given, FeatureExtractor) and not hasattr(given, "_adapt"):
             raise TypeError(
                 f"{self.owner}: extractor must be a FeatureExtractor or an adapter; got a "
                 f"{type(given).__name__}."
             )
-        fitted = clone(given)
-        fitted._within = True  # its training is kept until this one is over
-        fitted.fit(source)
-        del fitted._within
-        self.checkpoints = vars(fitted).get("_checkpoints", [])
-        self.extractor = getattr(fitted, "extractor_", fitted)
+        self.inner = self.fitted(given, source)
+        self.extractor = getattr(self.inner, "extractor_", self.inner)
         self.device = self.extractor._device
-        self.cut = CutNetwork(self.extractor, adapter.trainable, self.owner)
+        alone = adapter._may_train_head_alone and isinstance(adapter.trainable, str)
+        if alone and adapter.trainable == HEAD:
+            self.cut = FrozenNetwork(self.extractor)
+        else:
+            self.cut = CutNetwork(self.extractor, adapter.trainable, self.owner)
         self.parameters, self.buffers, self.modules = self.cut.parameters, {}, []
         if adapter._from_scratch:
             self.modules.append(self.extractor.network_)
             self.buffers |= dict(self.extractor.network_.named_buffers())
-        self._weights = network_fingerprint(self.extractor.network_, None)
+        self.first_weights = network_fingerprint(self.extractor.network_, None)
         self.images = self.read(source, adapter._images_in_step, self.seed)
         self.first_features = self.images.first_features(keep=not adapter._augments)
 
+    def fitted(self, estimator, X):
+        """A clone, fitted; its training, if it has one, is kept until this one is over."""
+        estimator = clone(estimator)
+        estimator._within = True
+        estimator.fit(X)
+        del estimator._within
+        self.checkpoints += vars(estimator).get("_checkpoints", [])
+        return estimator
+
     def read(self, source, batch_size, seed):
         """Images to train with; what is kept for all of them shares the memory limit."""
-        left = self.adapter.memory_limit - sum(images.kept_memory for images in self._opened)
+        left = self.adapter.memory_limit - sum(images.kept_memory for images in self.opened)
         images = TrainingImages(
             self.cut,
             source,
@@ -95,7 +90,7 @@ class Run:
             reader=self._reader,
             fewest=2 if self.adapter._from_scratch else 1,
         )
-        self._opened.append(images)
+        self.opened.append(images)
         return images
 
     def auxiliary(self, source, batch_size):
@@ -148,9 +143,9 @@ class Run:
         self.optimizer = adapter._make_optimizer(parameters)
         self.watch = self._make_watch()
         self._wanted = adapter._snapshot_steps(n_steps)
-        self.snapshots, self._good, self.stopped_at = {}, None, None
+        self.snapshots, self._good, self._best, self.stopped_at = {}, None, None, None
         folder = adapter.checkpoint
-        self.checkpoint = Checkpoint(folder, self._recipe(n_steps)) if folder else None
+        self.checkpoint = Checkpoint(folder, recipe_of(self, n_steps)) if folder else None
         first = self._resume()
         if self.stopped_at is not None:  # what was broken off came after this training
             self.checkpoints.append(self.checkpoint)
@@ -229,20 +224,31 @@ class Run:
     def _after_step(self, step, loss):
         """Watch, take snapshots, keep the state; True to stop."""
         self._progress.update()
-        self.adapter._after_step(self, step)
+        ends = self.adapter._after_step(self, step)
         if step in self._wanted:
             self.snapshots[step] = self._copy()
-        self.watch.losses.append(loss)
+        if loss is not None:
+            self.watch.losses.append(loss)
         if step % self.watch.every:
-            return False
+            return bool(ends)
         self.watch.look(step)
+        self._keep_best(step)
         if self.watch.collapsed_at is not None and self.adapter.stop_at_collapse:
             return True
         if self.adapter.stop_at_collapse:
             self._good = (step, self._copy())
         if self.checkpoint is not None:
             self.checkpoint.save(self._state(step))
-        return False
+        return bool(ends)
+
+    def _keep_best(self, step):
+        """Keep the network of the last look if none was better."""
+        name = self.adapter._selected_by
+        if name is None:
+            return
+        values = [record[name] for record in self.watch.curve if record["step"]]
+        if values and values[-1] <= min(values):
+            self._best = (step, self._copy())
 
     def _copy(self):
         """The trained parameters, and what changes along with them, as they are."""
@@ -266,6 +272,7 @@ class Run:
             "collapsed_at": self.watch.collapsed_at,
             "snapshots": self.snapshots,
             "good": self._good,
+            "best": self._best,
         }
 
     def _resume(self):
@@ -281,27 +288,19 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.watch.curve, self.watch.collapsed_at = state["curve"], state["collapsed_at"]
         self.snapshots, self._good = state["snapshots"], state["good"]
+        self._best = state["best"]
         self.stopped_at = state.get("stopped_at")
         return state["step"]
-
-    def _recipe(self, n_steps):
-        """All that decides what the training ends with."""
-        decisive = {
-            name: stable(value)
-            for name, value in self.adapter.get_params().items()
-            if name.rpartition("__")[2] not in _UNDECISIVE
-        }
-        recipe = [self.owner, sorted(decisive.items()), self.seed, n_steps, self._weights]
-        # What a factory says of images shows in no parameter, nor does what a decoder's makes.
-        recipe += [self.extractor.preprocessing_]
-        recipe += [network_fingerprint(module, None) for module in self.modules]
-        return repr([*recipe, self.decisive, *(images.keys for images in self._opened)]).encode()
 
     def _finish(self, done):
         """Take the last look, and go back before a collapse where that was asked for."""
         if self.watch.curve[-1]["step"] != done:
             self.watch.look(done)
+            self._keep_best(done)
         self.stopped_at = done
+        if self._best is not None:
+            self.stopped_at, values = self._best
+            self.load(values)
         if self.watch.collapsed_at is not None and self.adapter.stop_at_collapse:
             self.stopped_at, values = self._good
             self.load(values)

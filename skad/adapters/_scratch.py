@@ -51,9 +51,9 @@ class ScratchAdapter(BaseAdapter):
         return self.n_steps or steps
 
 
-def cosine_decay(rate, step, n_steps):
-    """From `rate` to 0 along half a cosine."""
-    return rate * (1 + math.cos(math.pi * step / n_steps)) / 2
+def cosine_decay(rate, step, n_steps, last=0.0):
+    """From `rate` to `last` along half a cosine."""
+    return last + (rate - last) * (1 + math.cos(math.pi * step / n_steps)) / 2
 
 
 def step_decay(rate, step, n_steps, milestone):

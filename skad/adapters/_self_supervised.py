@@ -113,6 +113,8 @@ class SelfSupervisedAdapter(ScratchAdapter):
         Fitted, with the trained network.
     network_ : torch.nn.Module
         The trained network, in evaluation mode; with its projector where `layers` is given.
+    projector_ : torch.nn.Module
+        The trained projector, on the CPU, which :class:`~skad.SCAN` looks for neighbours with.
     tap_widths_ : list of int
         Number of features of each layer.
     map_taps_ : list of int
@@ -382,6 +384,7 @@ class SelfSupervisedAdapter(ScratchAdapter):
 
     def _learned(self, run):
         self.extractor_ = run.tapping or run.extractor
+        self.projector_ = copy.deepcopy(run.projector).cpu()
         self.tap_widths_, self.map_taps_ = self.extractor_.tap_widths_, self.extractor_.map_taps_
 
     def feature_maps(self, X):

@@ -135,21 +135,50 @@ class TrainingImages:
         With `n_turns` of four, each image also stands in the batch turned by 90, 180 and 270
         degrees, as an image of its own with views of its own.
         """
+        return self._views(self._read_ahead(step, self.sampler), step, augmentation, n_turns, 2)
+
+    def view_of_each(self, step, augmentation):
+        """One random view of each image of a step, ready for the network."""
+        return self._views(self._read_ahead(step, self.sampler), step, augmentation)
+
+    def image_and_view(self, step, augmentation):
+        """The images of a step as they are, and a random view of each, ready for the network."""
+        batch = self._read_ahead(step, self.sampler)
+        made, device = self.extractor.preprocessing_, self.extractor._device
+        return preprocess(batch, made, device), self._views(batch, step, augmentation)
+
+    def paired_views(self, step, augmentation, partners):
+        """A random view of each image of a step and one of its partner's, (2 n, ...).
+
+        `partners` maps a step and the places of its images to the places of their partners.
+        """
+        batch = self._read_ahead(step, lambda number: self._with_partners(number, partners))
+        return self._views(batch, step, augmentation)
+
+    def paired_hidden(self, step, partners):
+        """What enters the trained part for the images of a step and their partners, (2 n, ...)."""
+        return self.hidden(self._with_partners(step, partners))
+
+    def _with_partners(self, step, partners):
+        places = self.sampler(step)
+        return np.concatenate([places, partners(step, places)])
+
+    def _views(self, batch, step, augmentation, n_turns=1, n_views=1):
         import torch
 
         seed = np.random.SeedSequence([self.seed, step]).generate_state(1)[0]
         generator = torch.Generator().manual_seed(int(seed))
-        batch = self._read_ahead(step, self.sampler)
         device = self.extractor._device
         if n_turns > 1 and not isinstance(batch, list) and batch.shape[-1] != batch.shape[-2]:
             batch = list(batch)  # turned, they have another shape
         if isinstance(batch, list):
             colors = max(len(image) for image in batch)
             batch = [image.to(device).expand(colors, -1, -1) for image in batch]
-            batch = [image.rot90(k, (1, 2)) for k in range(n_turns) for image in batch] * 2
+            batch = [image.rot90(k, (1, 2)) for k in range(n_turns) for image in batch]
+            batch *= n_views
         else:
             batch = batch.to(device, non_blocking=True)
-            batch = torch.cat([batch.rot90(k, (2, 3)) for k in range(n_turns)] * 2)
+            batch = torch.cat([batch.rot90(k, (2, 3)) for k in range(n_turns)] * n_views)
         views = augmentation(batch, generator)
         self._check_views(views, len(batch))
         return normalize(views, self.extractor.preprocessing_)

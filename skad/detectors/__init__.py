@@ -1,5 +1,7 @@
 """Detectors: the papers' methods, each a composition of extractor, adapter and scorer."""
 
+from ._clad import CLAD
+from ._deep_clustering import DeepClustering
 from ._deep_svdd import DeepSVDD
 from ._dn2 import DN2
 from ._joint_optimization import JointOptimization
@@ -8,14 +10,18 @@ from ._nsa import NSA
 from ._panda import PANDA
 from ._panda_oe import PANDAOE
 from ._rotation_prediction import RotationPrediction
+from ._scan_features import SCANFeatures
 
 __all__ = [
+    "CLAD",
     "DN2",
     "MSC",
     "NSA",
     "PANDA",
     "PANDAOE",
+    "DeepClustering",
     "DeepSVDD",
     "JointOptimization",
     "RotationPrediction",
+    "SCANFeatures",
 ]

@@ -12,7 +12,7 @@ from .._fitting import unchanged_on_error
 from .._images import check_images
 
 # What an adapter learns about its training, and a detector passes on.
-TOLD_BY_ADAPTERS = ("training_curve_", "stopped_at_", "collapsed_at_")
+TOLD_BY_ADAPTERS = ("training_curve_", "stopped_at_", "collapsed_at_", "labels_")
 
 
 class BaseImageDetector(DecisionMixin, BaseEstimator, ABC):
@@ -26,7 +26,10 @@ class BaseImageDetector(DecisionMixin, BaseEstimator, ABC):
         """Named steps of the pipeline, unfitted: the extractor (or adapter), then the scorer."""
 
     def _join(self, first, scorer):
-        """Tell the scorer what the first step has learned of its features."""
+        """Tell the scorer what the first step has learned of its features.
+
+        What is returned, if anything, is a dict of keywords for its `fit`.
+        """
 
     def _make(self, part, **others):
         """An unfitted part of the detector, with those of its parameters that the part has."""
@@ -65,8 +68,8 @@ class BaseImageDetector(DecisionMixin, BaseEstimator, ABC):
             first._within = True  # its training is kept until the scorer is fitted as well
             first.fit(source, **auxiliary)
             try:
-                self._join(first, scorer)
-                scorer.fit(first.transform(source))
+                told = self._join(first, scorer) or {}
+                scorer.fit(first.transform(source), **told)
             except BaseException as error:
                 for checkpoint in vars(first).get("_checkpoints", ()):
                     checkpoint.note(error)

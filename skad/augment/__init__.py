@@ -1,0 +1,42 @@
+"""Augmentation of a batch of images at once, with one draw per image.
+
+The transforms of torchvision draw once for a whole batch. Contrastive learning compares the views
+of each image with those of the others: it needs a crop and colours of its own for every view.
+"""
+
+from ._colors import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+    adjust_sharpness,
+    autocontrast,
+    equalize,
+    posterize,
+    solarize,
+    to_gray,
+)
+from ._contrastive import ContrastiveAugmentation, Draws
+from ._geometry import affine, flip, gaussian_blur, resized_crop
+from ._strong import StrongAugmentation, StrongDraws
+
+__all__ = [
+    "ContrastiveAugmentation",
+    "Draws",
+    "StrongAugmentation",
+    "StrongDraws",
+    "adjust_brightness",
+    "adjust_contrast",
+    "adjust_hue",
+    "adjust_saturation",
+    "adjust_sharpness",
+    "affine",
+    "autocontrast",
+    "equalize",
+    "flip",
+    "gaussian_blur",
+    "posterize",
+    "resized_crop",
+    "solarize",
+    "to_gray",
+]

@@ -1,0 +1,241 @@
+"""Views for contrastive learning: MoCo's recipe."""
+
+from dataclasses import dataclass
+from itertools import product
+from numbers import Integral
+from typing import NamedTuple
+
+from ._batch import are_numbers, check_batch, replace
+from ._colors import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, gray
+from ._geometry import cut_out, gaussian_blur
+
+# How often a crop is drawn until it fits into the image.
+_N_TRIES = 10
+
+# What is done to some images only, each with a probability.
+_DECISIONS = ("flip", "jitter", "gray", "blur")
+
+
+class Draws(NamedTuple):
+    """What is done to each image of a batch: tensors on the CPU, one entry per image.
+
+    Parameters
+    ----------
+    tops, lefts, heights, widths : tensor of int64, shape (n,)
+        The box that is cut out, in pixels of the image.
+    flips, jitters, grays, blurs : tensor of bool, shape (n,)
+        Which images are mirrored, change colours, become grey, become blurred.
+    factors : tensor of float32, shape (n, 4)
+        Brightness, contrast, saturation, hue.
+    orders : tensor of int64, shape (n, 4)
+        Column of `factors` that is applied first, second, third and last.
+    sigmas : tensor of float32, shape (n,)
+    """
+
+    tops: object
+    lefts: object
+    heights: object
+    widths: object
+    flips: object
+    jitters: object
+    factors: object
+    orders: object
+    grays: object
+    blurs: object
+    sigmas: object
+
+
+@dataclass(frozen=True)
+class ContrastiveAugmentation:
+    """Random view of each image of a batch, by the recipe of MoCo v2.
+
+    In this order: a crop of random size, resized; colours; grey; blur; and a mirror image.
+
+    Parameters
+    ----------
+    image_size : int
+        Side of the result, in pixels.
+    area : tuple of two floats, default=(0.2, 1.0)
+        Least and greatest share of the image that a crop covers.
+    ratio : tuple of two floats, default=(3/4, 4/3)
+        Least and greatest width of a crop over its height; uniform in the logarithm.
+    jitter : tuple of four floats, default=(0.4, 0.4, 0.4, 0.1)
+        Greatest change of brightness, contrast, saturation and hue; 0 leaves one out. The first
+        three are multiplied by up to 1 plus and minus that, hue is a share of the circle.
+    jitter_probability : float, default=0.8
+    gray_probability : float, default=0.2
+    blur_sigma : tuple of two floats, default=(0.1, 2.0)
+        Least and greatest standard deviation of the blur, in pixels of the result.
+    blur_probability : float, default=0.5
+    flip_probability : float, default=0.5
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range.
+
+    Notes
+    -----
+    All numbers are drawn before an image is touched, as many for every image, by the generator
+    alone. A generator on the CPU draws the same whatever the device and the content of the images.
+
+    References
+    ----------
+    Chen, Fan, Girshick, He, "Improved Baselines with Momentum Contrastive Learning", 2020. The crop
+    is drawn as torchvision's RandomResizedCrop draws it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skad.augment import ContrastiveAugmentation
+    >>> augmentation = ContrastiveAugmentation(image_size=16)
+    >>> images = torch.zeros((4, 3, 32, 32), dtype=torch.uint8)
+    >>> augmentation(images, torch.Generator().manual_seed(0)).shape
+    torch.Size([4, 3, 16, 16])
+    """
+
+    image_size: int
+    area: tuple = (0.2, 1.0)
+    ratio: tuple = (3 / 4, 4 / 3)
+    jitter: tuple = (0.4, 0.4, 0.4, 0.1)
+    jitter_probability: float = 0.8
+    gray_probability: float = 0.2
+    blur_sigma: tuple = (0.1, 2.0)
+    blur_probability: float = 0.5
+    flip_probability: float = 0.5
+
+    def __post_init__(self):
+        size = self.image_size
+        if not (isinstance(size, Integral) and not isinstance(size, bool) and size > 0):
+            raise ValueError(f"image_size must be a positive integer; got {size!r}.")
+        for name, limit in (("area", 1), ("ratio", None), ("blur_sigma", None)):
+            self._check_range(name, limit)
+        jitter = self.jitter
+        if not (are_numbers(jitter, 4) and min(jitter) >= 0 and jitter[3] <= 0.5):
+            raise ValueError(
+                "jitter must be four numbers of at least 0 (brightness, contrast, saturation, "
+                f"hue), the last of at most 0.5; got {jitter!r}."
+            )
+        for name in _DECISIONS:
+            probability = getattr(self, f"{name}_probability")
+            if not (are_numbers([probability], 1) and 0 <= probability <= 1):
+                raise ValueError(
+                    f"{name}_probability must be a number in [0, 1]; got {probability!r}."
+                )
+
+    def _check_range(self, name, limit):
+        values = getattr(self, name)
+        in_order = are_numbers(values, 2) and 0 < values[0] <= values[1]
+        if not in_order or (limit is not None and values[1] > limit):
+            allowed = "0 < low <= high" + ("" if limit is None else f" <= {limit}")
+            raise ValueError(
+                f"{name} must be two numbers (low, high) with {allowed}; got {values!r}."
+            )
+
+    def __call__(self, batch, generator):
+        """One random view of each image.
+
+        Parameters
+        ----------
+        batch : tensor of shape (n, channels, height, width) or list of (channels, height, width)
+            uint8, or float32 in [0, 1]; one channel or three.
+        generator : torch.Generator
+            Of any device; the same seed of the same kind of generator gives the same views.
+
+        Returns
+        -------
+        images : tensor of float32, shape (n, channels, image_size, image_size)
+            In [0, 1], on the device of `batch`.
+        """
+        check_batch(batch)
+        return self.apply(batch, self.draw([image.shape[-2:] for image in batch], generator))
+
+    def draw(self, sizes, generator):
+        """Draw what is done to each image.
+
+        Parameters
+        ----------
+        sizes : sequence of (int, int)
+            Height and width of each image.
+        generator : torch.Generator
+
+        Returns
+        -------
+        draws : Draws
+        """
+        import torch
+
+        # Every image takes as many numbers, used or not, so its draws depend on its place alone.
+        n_numbers = (_N_TRIES, _N_TRIES, 2, 4, 4, 4, 1)
+        shape = (len(sizes), sum(n_numbers))
+        table = torch.rand(shape, generator=generator, device=generator.device).cpu().double()
+        areas, ratios, corners, decisions, factors, keys, sigmas = table.split(n_numbers, dim=1)
+        probabilities = [getattr(self, f"{name}_probability") for name in _DECISIONS]
+        decisions = decisions < torch.tensor(probabilities, dtype=torch.float64)
+        flips, jitters, grays, blurs = decisions.unbind(1)
+        # Factors of 1 and a turn of 0 change nothing.
+        neutral = torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=torch.float64)
+        strength = torch.tensor(self.jitter, dtype=torch.float64)
+        low = neutral - strength
+        low[:3].clamp_(min=0)
+        low_sigma, high_sigma = self.blur_sigma
+        return Draws(
+            *self._boxes(sizes, areas, ratios, corners),
+            flips=flips,
+            jitters=jitters,
+            factors=torch.lerp(low, neutral + strength, factors).float(),
+            orders=keys.argsort(dim=1, stable=True),
+            grays=grays,
+            blurs=blurs,
+            sigmas=(low_sigma + (high_sigma - low_sigma) * sigmas[:, 0]).float(),
+        )
+
+    def _boxes(self, sizes, areas, ratios, corners):
+        """Of ten boxes the first that fits into the image, else the largest central one."""
+        import torch
+
+        sides = torch.tensor([tuple(size) for size in sizes], dtype=torch.float64)
+        height, width = sides[:, :1], sides[:, 1:]
+        low, high = torch.tensor(self.ratio, dtype=torch.float64)
+        ratios = torch.exp(torch.lerp(low.log(), high.log(), ratios))
+        areas = height * width * (self.area[0] + (self.area[1] - self.area[0]) * areas)
+        heights, widths = (areas / ratios).sqrt().round(), (areas * ratios).sqrt().round()
+        fits = (heights > 0) & (heights <= height) & (widths > 0) & (widths <= width)
+        first = fits.int().argmax(dim=1, keepdim=True)
+        central = ~fits.any(dim=1, keepdim=True)
+        largest_height = torch.minimum(height, (width / low).round().clamp(min=1))
+        largest_width = torch.minimum(width, (height * high).round().clamp(min=1))
+        heights = torch.where(central, largest_height, heights.gather(1, first))
+        widths = torch.where(central, largest_width, widths.gather(1, first))
+        rest = sides - torch.cat([heights, widths], dim=1)
+        corners = torch.where(central, rest / 2, corners * (rest + 1)).floor()
+        return torch.cat([corners, heights, widths], dim=1).long().unbind(1)
+
+    def apply(self, batch, draws):
+        """Do to each image what was drawn.
+
+        Parameters
+        ----------
+        batch : tensor or list of tensors
+            As for a call.
+        draws : Draws
+
+        Returns
+        -------
+        images : tensor of float32, shape (n, channels, image_size, image_size)
+        """
+        check_batch(batch)
+        boxes = (draws.tops, draws.lefts, draws.heights, draws.widths)
+        images = cut_out(batch, *boxes, self.image_size, draws.flips)
+        is_gray = images.shape[1] == 1
+        adjusts = ((adjust_brightness, 0), (adjust_contrast, 1))
+        if not is_gray:
+            adjusts += ((adjust_saturation, 2), (adjust_hue, 3))
+        for step, (adjust, column) in product(range(4), adjusts):
+            if self.jitter[column]:
+                chosen = draws.jitters & (draws.orders[:, step] == column)
+                replace(images, chosen, adjust, draws.factors[:, column])
+        if not is_gray:
+            replace(images, draws.grays, gray)
+        replace(images, draws.blurs, gaussian_blur, draws.sigmas)
+        return images.clamp_(0, 1)

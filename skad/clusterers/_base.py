@@ -1,0 +1,113 @@
+"""What the clusterers of images share: labels, probabilities, and words on empty clusters."""
+
+import warnings
+from abc import ABC, abstractmethod
+
+import numpy as np
+from sklearn.base import ClusterMixin
+from sklearn.utils.validation import check_is_fitted
+
+from .._compat import fit_context
+from .._fitting import unchanged_on_error
+from .._images import check_images
+from ..adapters import CollapseWarning
+
+
+class ClusterWarning(UserWarning):
+    """A clustering has fewer clusters than it was asked for."""
+
+
+class ImageClusterMixin(ClusterMixin, ABC):
+    """An adapter whose network tells clusters; it has `n_clusters`, and gives `_probabilities`."""
+
+    @abstractmethod
+    def _probabilities(self, features):
+        """Probability of each cluster, (n_images, n_clusters), of images with these features."""
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Find clusters.
+
+        Parameters
+        ----------
+        X : images
+            At least as many as clusters, in any container, see :ref:`containers`.
+        y : Ignored
+            Not used.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            If images are missing, broken or too few; if a parameter does not fit.
+        ArithmeticError
+            If the loss or the gradient is not finite; the message says at which step.
+
+        Warns
+        -----
+        CollapseWarning
+            If all images end in one cluster.
+        ClusterWarning
+            If some clusters end without images.
+        """
+        with unchanged_on_error(self):
+            source = check_images(self, X, reset=True)
+            if len(source) < self.n_clusters:
+                raise ValueError(
+                    f"{type(self).__name__}: n_clusters={self.n_clusters}, but there are only "
+                    f"{len(source)} images. Give more images, or ask for fewer clusters."
+                )
+            return self._adapt(source, None)
+
+    def _label(self, run):
+        """Set `labels_` by the trained network, and warn of clusters without images."""
+        features = self.extractor_.transform(run.images.source)
+        self.labels_ = self._probabilities(features).argmax(axis=1)
+        sizes = np.bincount(self.labels_, minlength=self.n_clusters)
+        n_found = np.count_nonzero(sizes)
+        if n_found == 1 < self.n_clusters:
+            warnings.warn(
+                f"{run.owner}: all {len(self.labels_)} images ended in one of {self.n_clusters} "
+                f"clusters. {self._if_collapsed}",
+                CollapseWarning,
+                stacklevel=2,
+            )
+        elif n_found < self.n_clusters:
+            warnings.warn(
+                f"{run.owner}: {self.n_clusters - n_found} of {self.n_clusters} clusters have no "
+                f"images. Set n_clusters={n_found}, or train for longer (n_epochs).",
+                ClusterWarning,
+                stacklevel=2,
+            )
+
+    def predict_proba(self, X):
+        """Probability of each cluster.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+
+        Returns
+        -------
+        probabilities : ndarray of float64, shape (n_images, n_clusters)
+        """
+        check_is_fitted(self)
+        return self._probabilities(self.extractor_.transform(check_images(self, X)))
+
+    def predict(self, X):
+        """The likeliest cluster of each image.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+
+        Returns
+        -------
+        labels : ndarray of int, shape (n_images,)
+        """
+        return self.predict_proba(X).argmax(axis=1)
