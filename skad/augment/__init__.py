@@ -4,23 +4,15 @@ The transforms of torchvision draw once for a whole batch. Contrastive learning 
 of each image with those of the others: it needs a crop and colours of its own for every view.
 """
 
-from ._colors import (
-    adjust_brightness,
-    adjust_contrast,
-    adjust_hue,
-    adjust_saturation,
-    adjust_sharpness,
-    autocontrast,
-    equalize,
-    posterize,
-    solarize,
-    to_gray,
-)
+from ._blur import adjust_sharpness, gaussian_blur
+from ._colors import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, to_gray
 from ._contrastive import ContrastiveAugmentation, Draws
-from ._geometry import affine, flip, gaussian_blur, resized_crop
-from ._strong import StrongAugmentation, StrongDraws
+from ._geometry import affine, cut_out, flip, resized_crop
+from ._strong import OPERATIONS, StrongAugmentation, StrongDraws
+from ._tones import autocontrast, equalize, posterize, solarize
 
 __all__ = [
+    "OPERATIONS",
     "ContrastiveAugmentation",
     "Draws",
     "StrongAugmentation",
@@ -32,6 +24,7 @@ __all__ = [
     "adjust_sharpness",
     "affine",
     "autocontrast",
+    "cut_out",
     "equalize",
     "flip",
     "gaussian_blur",

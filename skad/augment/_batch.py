@@ -1,9 +1,11 @@
-"""Batches of images: what is one, and how a part of one is changed."""
+"""Checks of parameters and batches; what is done to some of the images of a batch."""
 
-from numbers import Real
+from numbers import Integral, Real
+
+from .._batches import _same_shape
 
 
-def are_numbers(values, n):
+def _are_numbers(values, n):
     return (
         isinstance(values, (tuple, list))
         and len(values) == n
@@ -11,7 +13,18 @@ def are_numbers(values, n):
     )
 
 
-def check_batch(batch):
+def _check_integer(name, value, least):
+    if not (isinstance(value, Integral) and not isinstance(value, bool) and value >= least):
+        kind = {0: "an integer of at least 0", 1: "a positive integer"}[least]
+        raise ValueError(f"{name} must be {kind}; got {value!r}.")
+
+
+def _check_share(name, value):
+    if not (_are_numbers([value], 1) and 0 <= value <= 1):
+        raise ValueError(f"{name} must be a number in [0, 1]; got {value!r}.")
+
+
+def _check_batch(batch):
     import torch
 
     images = batch
@@ -30,7 +43,48 @@ def check_batch(batch):
     )
 
 
-def replace(images, chosen, function, *parameters):
+def _uniform_numbers(n, n_numbers, generator):
+    """Numbers in [0, 1) for each of n images, on the CPU: a table of n rows for each purpose."""
+    import torch
+
+    # Every image takes as many numbers, used or not, so its draws depend on its place alone.
+    shape = (n, sum(n_numbers))
+    table = torch.rand(shape, generator=generator, device=generator.device).cpu().double()
+    return table.split(n_numbers, dim=1)
+
+
+def _by_shape(batch, image_size, function, *parameters):
+    """What a function makes of the images of each shape, in one tensor.
+
+    Parameters
+    ----------
+    batch : tensor or list of tensors
+    image_size : int
+        Side of the images that the function returns.
+    function : callable
+        Takes a tensor (n, channels, height, width) and the parameters of these images.
+    *parameters : tensors of shape (n, ...)
+    """
+    import torch
+
+    if not isinstance(batch, list):
+        return function(batch, *parameters)
+    shape = (len(batch), batch[0].shape[0], image_size, image_size)
+    images = torch.empty(shape, device=batch[0].device)
+    for places in _same_shape(batch):
+        group = torch.stack([batch[i] for i in places])
+        images[places] = function(group, *(values[places] for values in parameters))
+    return images
+
+
+def _as_floats(images):
+    """Bytes scaled to [0, 1]; numbers as they are."""
+    import torch
+
+    return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
+
+
+def _replace(images, chosen, function, *parameters):
     """Put the results of a function in the place of some of the images."""
     import torch
 
@@ -41,6 +95,6 @@ def replace(images, chosen, function, *parameters):
         images[places] = function(images.index_select(0, places), *parameters)
 
 
-def per_sample(values, images):
+def _per_sample(values, images):
     """Numbers that broadcast over the pixels of their images."""
     return values.to(images.device, images.dtype)[:, None, None, None]

@@ -1,13 +1,21 @@
-"""Views for contrastive learning: MoCo's recipe."""
+"""Views for contrastive learning: a crop and colours of its own for each."""
 
 from dataclasses import dataclass
 from itertools import product
-from numbers import Integral
 from typing import NamedTuple
 
-from ._batch import are_numbers, check_batch, replace
-from ._colors import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, gray
-from ._geometry import cut_out, gaussian_blur
+from ._batch import (
+    _are_numbers,
+    _by_shape,
+    _check_batch,
+    _check_integer,
+    _check_share,
+    _replace,
+    _uniform_numbers,
+)
+from ._blur import gaussian_blur
+from ._colors import _gray, adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
+from ._geometry import resized_crop
 
 # How often a crop is drawn until it fits into the image.
 _N_TRIES = 10
@@ -105,27 +113,22 @@ class ContrastiveAugmentation:
     flip_probability: float = 0.5
 
     def __post_init__(self):
-        size = self.image_size
-        if not (isinstance(size, Integral) and not isinstance(size, bool) and size > 0):
-            raise ValueError(f"image_size must be a positive integer; got {size!r}.")
+        _check_integer("image_size", self.image_size, 1)
         for name, limit in (("area", 1), ("ratio", None), ("blur_sigma", None)):
             self._check_range(name, limit)
         jitter = self.jitter
-        if not (are_numbers(jitter, 4) and min(jitter) >= 0 and jitter[3] <= 0.5):
+        if not (_are_numbers(jitter, 4) and min(jitter) >= 0 and jitter[3] <= 0.5):
             raise ValueError(
                 "jitter must be four numbers of at least 0 (brightness, contrast, saturation, "
                 f"hue), the last of at most 0.5; got {jitter!r}."
             )
         for name in _DECISIONS:
-            probability = getattr(self, f"{name}_probability")
-            if not (are_numbers([probability], 1) and 0 <= probability <= 1):
-                raise ValueError(
-                    f"{name}_probability must be a number in [0, 1]; got {probability!r}."
-                )
+            name = f"{name}_probability"
+            _check_share(name, getattr(self, name))
 
     def _check_range(self, name, limit):
         values = getattr(self, name)
-        in_order = are_numbers(values, 2) and 0 < values[0] <= values[1]
+        in_order = _are_numbers(values, 2) and 0 < values[0] <= values[1]
         if not in_order or (limit is not None and values[1] > limit):
             allowed = "0 < low <= high" + ("" if limit is None else f" <= {limit}")
             raise ValueError(
@@ -147,7 +150,7 @@ class ContrastiveAugmentation:
         images : tensor of float32, shape (n, channels, image_size, image_size)
             In [0, 1], on the device of `batch`.
         """
-        check_batch(batch)
+        _check_batch(batch)
         return self.apply(batch, self.draw([image.shape[-2:] for image in batch], generator))
 
     def draw(self, sizes, generator):
@@ -165,11 +168,9 @@ class ContrastiveAugmentation:
         """
         import torch
 
-        # Every image takes as many numbers, used or not, so its draws depend on its place alone.
         n_numbers = (_N_TRIES, _N_TRIES, 2, 4, 4, 4, 1)
-        shape = (len(sizes), sum(n_numbers))
-        table = torch.rand(shape, generator=generator, device=generator.device).cpu().double()
-        areas, ratios, corners, decisions, factors, keys, sigmas = table.split(n_numbers, dim=1)
+        numbers = _uniform_numbers(len(sizes), n_numbers, generator)
+        areas, ratios, corners, decisions, factors, keys, sigmas = numbers
         probabilities = [getattr(self, f"{name}_probability") for name in _DECISIONS]
         decisions = decisions < torch.tensor(probabilities, dtype=torch.float64)
         flips, jitters, grays, blurs = decisions.unbind(1)
@@ -224,9 +225,9 @@ class ContrastiveAugmentation:
         -------
         images : tensor of float32, shape (n, channels, image_size, image_size)
         """
-        check_batch(batch)
+        _check_batch(batch)
         boxes = (draws.tops, draws.lefts, draws.heights, draws.widths)
-        images = cut_out(batch, *boxes, self.image_size, draws.flips)
+        images = _by_shape(batch, self.image_size, self._crop, draws.flips, *boxes)
         is_gray = images.shape[1] == 1
         adjusts = ((adjust_brightness, 0), (adjust_contrast, 1))
         if not is_gray:
@@ -234,8 +235,11 @@ class ContrastiveAugmentation:
         for step, (adjust, column) in product(range(4), adjusts):
             if self.jitter[column]:
                 chosen = draws.jitters & (draws.orders[:, step] == column)
-                replace(images, chosen, adjust, draws.factors[:, column])
+                _replace(images, chosen, adjust, draws.factors[:, column])
         if not is_gray:
-            replace(images, draws.grays, gray)
-        replace(images, draws.blurs, gaussian_blur, draws.sigmas)
+            _replace(images, draws.grays, _gray)
+        _replace(images, draws.blurs, gaussian_blur, draws.sigmas)
         return images.clamp_(0, 1)
+
+    def _crop(self, images, flips, *boxes):
+        return resized_crop(images, *boxes, self.image_size, flips)

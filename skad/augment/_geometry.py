@@ -1,9 +1,6 @@
-"""Where pixels come from: crops, mirror images, blur."""
+"""Where the pixels of a batch go: crops, mirror images, affine maps, holes."""
 
-from .._batches import _same_shape
-
-# Radius of the blur, in standard deviations.
-_N_SIGMA = 3
+from ._batch import _as_floats
 
 
 def resized_crop(images, tops, lefts, heights, widths, image_size, flips=None):
@@ -29,8 +26,6 @@ def resized_crop(images, tops, lefts, heights, widths, image_size, flips=None):
     Interpolation is linear in rows and in columns, so a box is a matrix on either side of its
     image: two products of batches of matrices for all boxes, in place of one call for each.
     """
-    import torch
-
     top, left = int(tops.min()), int(lefts.min())
     bottom, right = int((tops + heights).max()), int((lefts + widths).max())
     inside = min(top, left) >= 0 and bottom <= images.shape[-2] and right <= images.shape[-1]
@@ -41,29 +36,11 @@ def resized_crop(images, tops, lefts, heights, widths, image_size, flips=None):
             f"{right}, heights from {int(heights.min())}, widths from {int(widths.min())}."
         )
     # What no box reaches need not be converted nor multiplied.
-    images = images[..., top:bottom, left:right]
-    is_integer = images.dtype == torch.uint8
-    images = images.float().div_(255) if is_integer else images.float()
+    images = _as_floats(images[..., top:bottom, left:right])
     rows = _interpolation(tops - top, heights, images.shape[-2], image_size, images.device)
     columns = _interpolation(lefts - left, widths, images.shape[-1], image_size, images.device)
     columns = columns.transpose(1, 2)
     return _multiply(rows, images, columns if flips is None else flip(columns, flips))
-
-
-def cut_out(batch, tops, lefts, heights, widths, image_size, flips):
-    """`resized_crop` of a batch that may be a list of images: those of one shape in one tensor."""
-    import torch
-
-    boxes = (tops, lefts, heights, widths)
-    if not isinstance(batch, list):
-        return resized_crop(batch, *boxes, image_size, flips)
-    shape = (len(batch), batch[0].shape[0], image_size, image_size)
-    images = torch.empty(shape, device=batch[0].device)
-    for places in _same_shape(batch):
-        group = torch.stack([batch[i] for i in places])
-        own = (values[places] for values in boxes)
-        images[places] = resized_crop(group, *own, image_size, flips[places])
-    return images
 
 
 def _interpolation(starts, lengths, length, size, device):
@@ -108,68 +85,66 @@ def flip(images, mask):
     return images
 
 
-def gaussian_blur(images, sigmas):
-    """Blur each image by a Gaussian of its own width, mirrored at the edges.
+def affine(images, matrices, fill=0.0):
+    """Move the pixels of each image by its affine map, to the nearest pixel.
 
     Parameters
     ----------
     images : tensor of float32, shape (n, channels, height, width)
-    sigmas : tensor of float32, shape (n,)
-        Standard deviations in pixels, positive. The kernel ends at three of them, rounded up.
+    matrices : tensor of shape (n, 2, 3)
+        From a place in the result, (x, y, 1), to one in the image, (x, y), in pixels; the centre of
+        the first pixel is at (0.5, 0.5). As in PIL.
+    fill : float or tensor that broadcasts to the images, default=0.0
+        What lies outside the image.
 
     Returns
     -------
     images : tensor of the same shape
-
-    Notes
-    -----
-    The mirror leaves out the edge itself, as "reflect" does in torch.
-    """
-    rows = _blurring(sigmas, images.shape[-2], images.device)
-    columns = _blurring(sigmas, images.shape[-1], images.device)
-    return _multiply(rows, images, columns.transpose(1, 2))
-
-
-def _blurring(sigmas, size, device):
-    """Matrices (n, size, size) that blur a stretch of `size` pixels."""
-    import torch
-
-    radii = (_N_SIGMA * sigmas).ceil()
-    radius = int(radii.max())
-    steps = torch.arange(-radius, radius + 1, device=device)
-    sigmas, radii = sigmas.to(device)[:, None], radii.to(device)[:, None]
-    kernels = steps.div(sigmas).square_().div_(-2).exp_().mul_(steps.abs() <= radii)
-    kernels.div_(kernels.sum(dim=1, keepdim=True))
-    # Beyond an edge pixels come back in reverse, however often the kernel goes beyond.
-    period = max(2 * size - 2, 1)
-    places = (torch.arange(size, device=device) + steps[:, None]) % period
-    places = torch.minimum(places, period - places)
-    reached = torch.eye(size, device=device)[places]
-    return kernels.matmul(reached.flatten(1)).view(-1, size, size)
-
-
-def affine(images, matrices):
-    """Resample each image through an affine map, by the nearest pixel; outside it is black.
-
-    Parameters
-    ----------
-    images : tensor of float32, shape (n, channels, height, width)
-    matrices : tensor of float64, shape (n, 2, 3)
-        Maps (x, y, 1) of a pixel of the result to the place (x, y) in the image that it shows, in
-        pixels from the upper left corner; centres of pixels are at halves.
-
-    Returns
-    -------
-    images : tensor of the same shape
+        Every pixel is one of the image, bit for bit, or `fill`.
     """
     import torch
 
     height, width = images.shape[-2:]
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    places = torch.stack([x.flatten() + 0.5, y.flatten() + 0.5, torch.ones(height * width)])
-    columns, rows = matrices.cpu().matmul(places.double()).floor().long().unbind(1)
-    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-    shown = (rows * width + columns).masked_fill_(~inside, 0).to(images.device)
-    shown = shown[:, None].expand(-1, images.shape[1], -1)
-    found = images.flatten(2).gather(2, shown)
-    return found.mul_(inside.to(images.device)[:, None]).view_as(images)
+    x = torch.arange(width, device=images.device) + 0.5
+    y = torch.arange(height, device=images.device)[:, None] + 0.5
+    of_x, of_y, of_one = matrices.to(images.device, images.dtype)[..., None, None].unbind(2)
+    columns, rows = (of_x * x + (of_y * y + of_one)).floor_().unbind(1)
+    outside = (columns < 0) | (columns >= width) | (rows < 0) | (rows >= height)
+    places = rows.long().mul_(width).add_(columns.long()).masked_fill_(outside, 0)
+    places = places.flatten(1)[:, None].expand(-1, images.shape[1], -1)
+    moved = images.flatten(2).gather(2, places).view_as(images)
+    return _cover(moved, outside[:, None], fill)
+
+
+def cut_out(images, sides, rows, columns, fill=0.0):
+    """Cover a square of each image.
+
+    Parameters
+    ----------
+    images : tensor of float32, shape (n, channels, height, width)
+    sides : tensor of int64, shape (n,)
+        Sides of the squares in pixels; 0 covers nothing.
+    rows, columns : tensor of int64, shape (n,)
+        Centres of the squares, those of even sides being half a pixel further up and left. What
+        lies beyond an edge is left out.
+    fill : float or tensor that broadcasts to the images, default=0.0
+
+    Returns
+    -------
+    images : tensor of the same shape
+    """
+    import torch
+
+    sides = sides.to(images.device)[:, None]
+    within = []
+    for centers, length in ((rows, images.shape[-2]), (columns, images.shape[-1])):
+        starts = centers.to(images.device)[:, None] - sides // 2
+        places = torch.arange(length, device=images.device) - starts
+        within.append((places >= 0) & (places < sides))
+    return _cover(images.clone(), within[0][:, None, :, None] & within[1][:, None, None, :], fill)
+
+
+def _cover(images, covered, fill):
+    """Fill some pixels, in place. Products with 0 and 1 are exact, and quicker than a choice."""
+    covered = covered.to(images.dtype)
+    return images.mul_(1 - covered).add_(covered * fill)

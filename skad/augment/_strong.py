@@ -1,50 +1,56 @@
-"""Strong views, for clustering: SCAN's recipe, of RandAugment's operations and a hole."""
+"""Strong augmentation: random operations on each image, one after the other, and a hole."""
 
 from dataclasses import dataclass
-from numbers import Integral, Real
+from functools import partial
 from typing import NamedTuple
 
-from ._batch import check_batch, replace
-from ._colors import (
-    adjust_brightness,
-    adjust_contrast,
-    adjust_saturation,
-    adjust_sharpness,
-    autocontrast,
-    equalize,
-    posterize,
-    solarize,
+from ._batch import (
+    _are_numbers,
+    _as_floats,
+    _by_shape,
+    _check_batch,
+    _check_integer,
+    _check_share,
+    _replace,
+    _uniform_numbers,
 )
-from ._geometry import affine, cut_out
+from ._blur import adjust_sharpness
+from ._colors import _gray, adjust_brightness, adjust_contrast, adjust_saturation
+from ._geometry import affine, cut_out, flip, resized_crop
+from ._tones import autocontrast, equalize, posterize, solarize
 
-# Least and greatest magnitude of each operation: degrees, values, factors, bits, shares of a side.
+#: What :class:`StrongAugmentation` does to an image, with the least and the greatest magnitude:
+#: degrees counterclockwise, thresholds, factors, bits (whole: the fraction is dropped, as in the
+#: recipe, so there are never 8), shares of the side. (0, 0) stands for an operation that has none.
 OPERATIONS = {
     "identity": (0, 0),
     "autocontrast": (0, 0),
     "equalize": (0, 0),
     "rotate": (-30, 30),
-    "solarize": (0, 256),
-    "saturation": (0.05, 0.95),
+    "solarize": (0, 256 / 255),
+    "color": (0.05, 0.95),
     "contrast": (0.05, 0.95),
     "brightness": (0.05, 0.95),
     "sharpness": (0.05, 0.95),
-    "posterize": (4, 8),
     "shear_x": (-0.1, 0.1),
     "translate_x": (-0.1, 0.1),
     "translate_y": (-0.1, 0.1),
+    "posterize": (4, 8),
     "shear_y": (-0.1, 0.1),
 }
+_NAMES = tuple(OPERATIONS)
 
-_POINTWISE = {
+# Those that change the values of pixels; the identity and affine maps are the others.
+_FUNCTIONS = {
+    "autocontrast": autocontrast,
+    "equalize": equalize,
     "solarize": solarize,
-    "saturation": adjust_saturation,
+    "color": adjust_saturation,
     "contrast": adjust_contrast,
     "brightness": adjust_brightness,
     "sharpness": adjust_sharpness,
     "posterize": posterize,
 }
-
-_GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 
 
 class StrongDraws(NamedTuple):
@@ -55,62 +61,67 @@ class StrongDraws(NamedTuple):
     flips : tensor of bool, shape (n,)
         Which images are mirrored.
     operations : tensor of int64, shape (n, n_operations)
-        Places in `OPERATIONS` of what is done, in order.
-    magnitudes : tensor of float64, shape (n, n_operations)
-        How strongly, within the range of each.
-    tops, lefts, sides : tensor of int64, shape (n,)
-        The hole: upper left corner, which may lie outside, and side, in pixels of the result.
+        Places in `OPERATIONS`, in the order in which they are applied.
+    magnitudes : tensor of float32, shape (n, n_operations)
+        One for each operation, in the range that `OPERATIONS` gives.
+    sides, rows, columns : tensor of int64, shape (n,)
+        Side and centre of the hole, in pixels of the result.
     """
 
     flips: object
     operations: object
     magnitudes: object
-    tops: object
-    lefts: object
     sides: object
+    rows: object
+    columns: object
 
 
 @dataclass(frozen=True)
 class StrongAugmentation:
-    """Strong random view of each image of a batch, by the recipe of SCAN.
+    """Random operations on each image of a batch, by the recipe of SCAN's self-labelling.
 
-    In this order: resized as a whole; a mirror image; operations of RandAugment, drawn with
-    replacement out of 14, each with a random magnitude; a square hole.
+    In this order: a resize, where images are of another size; a mirror image; some of 14 operations
+    (`OPERATIONS`), drawn with replacement, with a magnitude for each; and a square hole.
 
     Parameters
     ----------
     image_size : int
-        Side of the result, in pixels.
+        Side of the result, in pixels. Images are resized as a whole.
     n_operations : int, default=4
-        Operations an image goes through.
-    hole : float in [0, 1], default=0.5
-        Greatest side of the hole as a share of `image_size`: 16 of 32 pixels. Sides are whole
-        pixels from 1 up, all equally likely; 0 leaves holes out.
-    fill : float or tuple of float, default=0.5
-        Value in [0, 1] of the hole, or one for each channel: the mean colour of the images.
     flip_probability : float, default=0.5
+    hole : float, default=0.5
+        Greatest side of the hole, as a share of `image_size`, rounded to whole pixels. The side is
+        1 pixel or more, its centre any pixel: at the edges part of the hole is cut off. 0 leaves
+        the hole out.
+    fill : float or tuple of one float per channel, default=0.5
+        Colour of the hole, and of what rotation, shear and translation bring in from outside; in
+        [0, 1]. With the mean that the network subtracts, it becomes zero. Images of one channel
+        take the grey of a colour.
 
     Raises
     ------
     ValueError
         If a parameter is out of its range.
 
+    See Also
+    --------
+    ContrastiveAugmentation : Crops and colours of moderate strength.
+
     Notes
     -----
-    Operations and ranges: identity, autocontrast, equalize, rotate (30 degrees either way),
-    solarize (from 0 to 256), colour, contrast, brightness and sharpness (factors of 0.05 to 0.95),
-    posterize (4 to 7 whole bits, as PIL takes a number below 8), shear and translate in either
-    direction (0.1 of the side). They do what those of PIL do; turned and shifted images take the
-    nearest pixel, and are black where nothing was.
-
     All numbers are drawn before an image is touched, as many for every image, by the generator
-    alone.
+    alone. A generator on the CPU draws the same whatever the device and the content of the images.
+
+    Operations are those of PIL, on floats: an image is not rounded to bytes after each of them, but
+    within those that need levels (equalize, posterize). Pixels move to the nearest place, as they
+    do by default in PIL. Shear leaves the upper left corner where it is. The recipe covers what
+    comes in from outside with black; its holes have even sides only.
 
     References
     ----------
-    Van Gansbeke et al., "SCAN: Learning to Classify Images without Labels", ECCV 2020. Cubuk, Zoph,
-    Shlens, Le, "RandAugment", 2020. DeVries, Taylor, "Improved Regularization of Convolutional
-    Neural Networks with Cutout", 2017.
+    Van Gansbeke, Vandenhende, Georgoulis, Proesmans, Van Gool, "SCAN: Learning to Classify Images
+    without Labels", ECCV 2020. Cubuk, Zoph, Shlens, Le, "RandAugment", 2020. DeVries, Taylor,
+    "Improved Regularization of Convolutional Neural Networks with Cutout", 2017.
 
     Examples
     --------
@@ -124,23 +135,25 @@ class StrongAugmentation:
 
     image_size: int
     n_operations: int = 4
+    flip_probability: float = 0.5
     hole: float = 0.5
     fill: float | tuple = 0.5
-    flip_probability: float = 0.5
 
     def __post_init__(self):
-        for name, least in (("image_size", 1), ("n_operations", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name} must be a whole number from {least} up; got {value!r}.")
-        fill = self.fill if isinstance(self.fill, (tuple, list)) else [self.fill]
-        for name, values in (
-            ("hole", [self.hole]),
-            ("fill", fill),
-            ("flip_probability", [self.flip_probability]),
+        _check_integer("image_size", self.image_size, 1)
+        _check_integer("n_operations", self.n_operations, 0)
+        _check_share("flip_probability", self.flip_probability)
+        _check_share("hole", self.hole)
+        values = self._fill_values()
+        if not (_are_numbers(values, 1) or _are_numbers(values, 3)) or not (
+            0 <= min(values) <= max(values) <= 1
         ):
-            if not values or not all(isinstance(v, Real) and 0 <= v <= 1 for v in values):
-                raise ValueError(f"{name} must lie in [0, 1]; got {getattr(self, name)!r}.")
+            raise ValueError(
+                f"fill must be a number in [0, 1], or one for each channel; got {self.fill!r}."
+            )
+
+    def _fill_values(self):
+        return self.fill if isinstance(self.fill, (tuple, list)) else (self.fill,)
 
     def __call__(self, batch, generator):
         """One random view of each image.
@@ -157,7 +170,7 @@ class StrongAugmentation:
         images : tensor of float32, shape (n, channels, image_size, image_size)
             In [0, 1], on the device of `batch`.
         """
-        check_batch(batch)
+        _check_batch(batch)
         return self.apply(batch, self.draw(len(batch), generator))
 
     def draw(self, n_images, generator):
@@ -175,21 +188,21 @@ class StrongAugmentation:
         import torch
 
         n_numbers = (1, self.n_operations, self.n_operations, 3)
-        shape = (n_images, sum(n_numbers))
-        table = torch.rand(shape, generator=generator, device=generator.device).cpu().double()
-        flips, operations, magnitudes, holes = table.split(n_numbers, dim=1)
+        numbers = _uniform_numbers(n_images, n_numbers, generator)
+        flips, operations, magnitudes, hole = numbers
         operations = (operations * len(OPERATIONS)).long()
-        low, high = torch.tensor(list(OPERATIONS.values()), dtype=torch.float64).T
-        sides = (holes[:, 0] * int(self.hole * self.image_size)).long() + 1
-        centers = (holes[:, 1:] * self.image_size).long()
-        tops, lefts = (centers - sides[:, None] // 2).unbind(1)
+        ranges = torch.tensor(list(OPERATIONS.values()), dtype=torch.float64)[operations]
+        magnitudes = torch.lerp(ranges[..., 0], ranges[..., 1], magnitudes)
+        sides, rows, columns = hole.unbind(1)
+        in_bits = operations == _NAMES.index("posterize")
+        greatest = round(self.hole * self.image_size)
         return StrongDraws(
             flips=flips[:, 0] < self.flip_probability,
             operations=operations,
-            magnitudes=torch.lerp(low[operations], high[operations], magnitudes),
-            tops=tops,
-            lefts=lefts,
-            sides=sides,
+            magnitudes=torch.where(in_bits, magnitudes.floor(), magnitudes).float(),
+            sides=(sides * greatest + 1).long().clamp(max=greatest),
+            rows=(rows * self.image_size).long(),
+            columns=(columns * self.image_size).long(),
         )
 
     def apply(self, batch, draws):
@@ -205,66 +218,42 @@ class StrongAugmentation:
         -------
         images : tensor of float32, shape (n, channels, image_size, image_size)
         """
+        _check_batch(batch)
+        images = _by_shape(batch, self.image_size, self._resize, draws.flips).clamp_(0, 1)
+        fill = self._fill_like(images)
+        for operations, magnitudes in zip(draws.operations.unbind(1), draws.magnitudes.unbind(1)):
+            for name, function in _FUNCTIONS.items():
+                strengths = [magnitudes] if any(OPERATIONS[name]) else []
+                _replace(images, operations == _NAMES.index(name), function, *strengths)
+            matrices, moved = _affine_maps(operations, magnitudes, self.image_size)
+            _replace(images, moved, partial(affine, fill=fill), matrices)
+        return cut_out(images, draws.sides, draws.rows, draws.columns, fill)
+
+    def _resize(self, images, flips):
         import torch
 
-        check_batch(batch)
-        heights, widths = torch.tensor([tuple(image.shape[-2:]) for image in batch]).T
-        corners = torch.zeros_like(heights)
-        boxes = (corners, corners, heights, widths)
-        images = cut_out(batch, *boxes, self.image_size, draws.flips).clamp_(0, 1)
-        for operations, magnitudes in zip(draws.operations.T, draws.magnitudes.T):
-            self._apply_one(images, operations, magnitudes)
-        return self._fill_holes(images, draws)
+        n, _, height, width = images.shape
+        if (height, width) == (self.image_size, self.image_size):
+            return flip(_as_floats(images), flips)
+        none, heights, widths = (torch.full((n,), value) for value in (0, height, width))
+        return resized_crop(images, none, none, heights, widths, self.image_size, flips)
 
-    def _apply_one(self, images, operations, magnitudes):
-        """One operation on each image, in place."""
-        names = list(OPERATIONS)
-        for name, function in (("autocontrast", autocontrast), ("equalize", equalize)):
-            replace(images, operations == names.index(name), function)
-        for name, function in _POINTWISE.items():
-            replace(images, operations == names.index(name), function, magnitudes)
-        is_moved = sum(operations == names.index(name) for name in _GEOMETRIC) > 0
-        replace(images, is_moved, affine, affine_maps(operations, magnitudes, self.image_size))
-
-    def _fill_holes(self, images, draws):
+    def _fill_like(self, images):
         import torch
 
-        if int(self.hole * self.image_size) < 1:
-            return images
-        places = torch.arange(self.image_size)
-        rows, columns = (
-            (places >= first[:, None]) & (places < (first + draws.sides)[:, None])
-            for first in (draws.tops, draws.lefts)
-        )
-        holes = (rows[:, :, None] & columns[:, None, :])[:, None].to(images.device)
-        fill = torch.as_tensor(self.fill, dtype=images.dtype, device=images.device)
-        if fill.numel() not in (1, images.shape[1]):
-            # Grey images in the colours' place.
-            fill = fill.mean() if images.shape[1] == 1 else fill
-        return torch.where(holes, fill.view(1, -1, 1, 1), images)
+        fill = torch.tensor(self._fill_values(), device=images.device).float()[None, :, None, None]
+        return _gray(fill) if images.shape[1] == 1 else fill
 
 
-def affine_maps(operations, magnitudes, image_size):
-    """Maps (n, 2, 3) of the geometric operations for `affine`; others give the identity.
-
-    Those of PIL: shears keep the first row or column, turns the centre.
-    """
+def _affine_maps(operations, magnitudes, size):
+    """Where the pixels of each image come from, (n, 2, 3), and which images move at all."""
     import torch
 
-    maps = torch.zeros((len(operations), 2, 3), dtype=torch.float64)
-    maps[:, 0, 0] = maps[:, 1, 1] = 1
-    of = {name: operations == place for place, name in enumerate(OPERATIONS)}
-    maps[of["shear_x"], 0, 1] = magnitudes[of["shear_x"]]
-    maps[of["shear_y"], 1, 0] = magnitudes[of["shear_y"]]
-    maps[of["translate_x"], 0, 2] = magnitudes[of["translate_x"]] * image_size
-    maps[of["translate_y"], 1, 2] = magnitudes[of["translate_y"]] * image_size
-    angles, center = torch.deg2rad(magnitudes[of["rotate"]]), image_size / 2
-    cos, sin = angles.cos(), angles.sin()
-    maps[of["rotate"]] = torch.stack(
-        [
-            torch.stack([cos, -sin, center - cos * center + sin * center], dim=1),
-            torch.stack([sin, cos, center - sin * center - cos * center], dim=1),
-        ],
-        dim=1,
-    )
-    return maps
+    names = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+    drawn = torch.stack([operations == _NAMES.index(name) for name in names])
+    angles, shear_x, shear_y, translate_x, translate_y = magnitudes.double() * drawn
+    cos, sin = angles.deg2rad().cos(), angles.deg2rad().sin()
+    # Rotation is about the centre. What is not drawn is zero, so sums hold one operation each.
+    to_x = (cos, shear_x - sin, size * (translate_x + (1 - cos + sin) / 2))
+    to_y = (shear_y + sin, cos, size * (translate_y + (1 - cos - sin) / 2))
+    return torch.stack([*to_x, *to_y], dim=1).view(-1, 2, 3), drawn.any(0)
