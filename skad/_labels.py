@@ -108,6 +108,11 @@ def classes_of_normal(class_labels, y, *, owner):
     if class_labels is None:
         return None
     class_labels = np.asarray(class_labels)
-    if not has_anomaly_labels(y) or class_labels.shape != (num_samples(y),):
-        return class_labels  # none to leave out, or an error that is found later
+    if not has_anomaly_labels(y):
+        return class_labels
+    if class_labels.shape != (num_samples(y),):
+        raise ValueError(
+            f"{owner}: class_labels must be one for each of the {num_samples(y)} images, as y is; "
+            f"got shape {class_labels.shape}."
+        )
     return class_labels[normal_rows(class_labels, y, owner=owner)]

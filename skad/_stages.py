@@ -284,10 +284,8 @@ class FrozenNetwork:
         Fitted.
     """
 
-    parameters = {}  # noqa: RUF012
-
     def __init__(self, extractor):
-        self.extractor = extractor
+        self.extractor, self.parameters = extractor, {}
         extractor.network_.requires_grad_(False)
 
     def frozen_part(self, images):

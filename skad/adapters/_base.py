@@ -80,6 +80,11 @@ class BaseAdapter(TransformerMixin, BaseEstimator, ABC):
         return self.learning_rate
 
     @property
+    def _fewest(self):
+        """Least number of images in a batch: BatchNorm cannot learn from one."""
+        return 2 if self._from_scratch else 1
+
+    @property
     def _images_in_step(self):
         """Largest number of images in a step."""
         return self.batch_size

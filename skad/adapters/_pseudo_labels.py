@@ -253,8 +253,7 @@ class PseudoLabelAdapter(LinearHead, BaseAdapter):
         return cosine_decay(self.learning_rate, step, n_steps, self.final_learning_rate)
 
     def _count_steps(self, n_images):
-        fewest = 2 if self._from_scratch else 1
-        return self.n_epochs * n_batches(n_images, self.batch_size, fewest)
+        return self.n_epochs * n_batches(n_images, self.batch_size, self._fewest)
 
     def _prepare(self, run, class_labels):
         import torch
@@ -361,8 +360,12 @@ class PseudoLabelAdapter(LinearHead, BaseAdapter):
         outputs : ndarray of float32, shape (n_images, n_features) or (n_images, n_classes)
             As `output` says.
         """
+        import torch
+
         if self.output == "odin":
-            return self._odin(X)
+            # Gradients are needed, whatever mode the caller is in.
+            with torch.inference_mode(False):
+                return self._odin(X)
         features = super().transform(X)
         return features if self.output == "features" else self._logits(features)
 

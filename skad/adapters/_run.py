@@ -75,7 +75,7 @@ class Run:
         estimator._within = True
         estimator.fit(X)
         del estimator._within
-        self.checkpoints += vars(estimator).get("_checkpoints", [])
+        self.checkpoints += vars(estimator).pop("_checkpoints", [])
         return estimator
 
     def read(self, source, batch_size, seed):
@@ -88,7 +88,7 @@ class Run:
             seed=seed,
             memory_limit=max(left, 0),
             reader=self._reader,
-            fewest=2 if self.adapter._from_scratch else 1,
+            fewest=self.adapter._fewest,
         )
         self.opened.append(images)
         return images
@@ -237,7 +237,7 @@ class Run:
             return True
         if self.adapter.stop_at_collapse:
             self._good = (step, self._copy())
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and not ends:
             self.checkpoint.save(self._state(step))
         return bool(ends)
 
@@ -247,7 +247,7 @@ class Run:
         if name is None:
             return
         values = [record[name] for record in self.watch.curve if record["step"]]
-        if values and values[-1] <= min(values):
+        if values and values.index(min(values)) == len(values) - 1:
             self._best = (step, self._copy())
 
     def _copy(self):

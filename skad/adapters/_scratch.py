@@ -47,7 +47,7 @@ class ScratchAdapter(BaseAdapter):
         return self.n_epochs
 
     def _count_steps(self, n_images):
-        steps = self._epochs() * n_batches(n_images, self._images_in_step, fewest=2)
+        steps = self._epochs() * n_batches(n_images, self._images_in_step, self._fewest)
         return self.n_steps or steps
 
 

@@ -131,7 +131,7 @@ def mine_neighbors(run, n_neighbors):
     rows, projector = run.first_features, getattr(run.inner, "projector_", None)
     with torch.no_grad():
         if projector is not None and next(projector.parameters()).shape[1] == rows.shape[1]:
-            rows = projector(rows.cpu())
+            rows = projector((unit(rows) if run.inner.normalize else rows).cpu())
         rows = unit(rows).cpu().numpy()
     search = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(rows)
     near = search.kneighbors(return_distance=False)

@@ -1,8 +1,11 @@
 """Deep clustering: clusters of normal images as classes for a pretrained network."""
 
+import numpy as np
+
 from .._compat import StrOptions, fit_context
 from .._labels import classes_of_normal
 from ..adapters import PseudoLabelAdapter
+from ..adapters._pseudo_labels import NOISE
 from ..clusterers import SCAN
 from ..features import FeatureExtractor
 from ..scorers import ConfidenceScorer, GaussianScorer, KNNScorer
@@ -248,7 +251,9 @@ class DeepClustering(BaseImageDetector):
 
     def _join(self, adapter, scorer):
         if self.scorer == "mahalanobis":
-            return {"class_labels": adapter.labels_}
+            # Noise is no class: its rows are left out, as labelled anomalies are.
+            is_class = np.where(adapter.labels_ == NOISE, -1, 1)
+            return {"y": is_class, "class_labels": adapter.labels_}
 
     def _make_steps(self):
         scorer = {
