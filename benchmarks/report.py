@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from .accuracy import TITLES
+from .report_many_classes import many_classes
 
 HERE = Path(__file__).parent
 TARGET = HERE.parent / "doc" / "results.rst"
@@ -255,6 +256,7 @@ def main():
         PUBLISHED,
         scorers(results),
         from_scratch(read("from_scratch.jsonl")),
+        many_classes(read("many_classes.jsonl"), table),
         conformal(read("conformal.jsonl")),
     ]
     parts += [notes.read_text(), speed(speeds)]

@@ -17,6 +17,7 @@ EXPECTED = {
     "plot_diagnostics.py": r"(?s)frozen +0\.9\d+ .*mean-shifted +0\.9\d+ .*compactness +0\.9\d+ ",
     "plot_adaptation.py": r"(?s)MSC +20 steps, AUROC 0\.9.*too far +40 .*CollapseWarning\nstopped",
     "plot_from_scratch.py": r"(?s)NSA +AUROC 0\.[89].*DeepSVDD +AUROC 0\.9.*OC-SVM, pixels ",
+    "plot_many_classes.py": r"(?s)DN2.* 0\.8[01].*DeepClustering +AUROC 0\.8[2-9].*CLAD, .*\.[78]",
     "plot_quickstart.py": r"AUROC 0\.9\d+",
     "plot_grid_search.py": r"fitted on 174 of \d+ images",
     "plot_isolation_forest.py": r"DN2\(image_size=32\): mean AUROC 0\.9[78]\d+",
