@@ -28,8 +28,8 @@ from skad.metrics import auroc_score
 
 digits = load_digits()
 images, is_normal = (digits.images / 16)[..., None], digits.target == 9
-train, test = images[:1000][is_normal[:1000]], images[1000:1400]
-y_test = np.where(is_normal[1000:1400], 1, -1)
+train, test = images[:1000][is_normal[:1000]], images[1000:1200]
+y_test = np.where(is_normal[1000:1200], 1, -1)
 
 # %%
 # Frozen, trained, trained too far, and stopped in time

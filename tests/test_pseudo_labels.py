@@ -14,6 +14,7 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, ClusterMixin, clone
 from sklearn.cluster import DBSCAN, KMeans
 from sklearn.datasets import load_digits
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import Normalizer
@@ -251,6 +252,18 @@ def test_training_is_that_of_a_plain_loop(averaged, epochs, images, classes):
     for other in ends:
         far = (other["network.layer4.0.weight"] - expected["network.layer4.0.weight"]).abs().max()
         assert far > 1e-3 or len(epochs) == 1
+
+
+def test_training_may_begin_with_discriminant_analysis(images, classes):
+    kept = {"first_head": "discriminant", "trainable": "head", "learning_rate": 1e-12}
+    labels = np.where(np.arange(len(images)) % 7 == 0, -1, classes)
+    adapter = pseudo(Given(labels), **kept | {"final_learning_rate": 0.0}, output="logits")
+    logits = adapter.fit(images).transform(images)
+    features = extractor().fit_transform(images).astype(np.float64)
+    analysis = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    analysis.fit(features[labels != -1], labels[labels != -1])
+    expected = analysis.decision_function(features)
+    np.testing.assert_allclose(logits, expected, atol=1e-3 * np.abs(expected).max())
 
 
 def test_noise_is_no_part_of_the_loss(images, classes):

@@ -19,7 +19,7 @@ from .._one_image import same_arithmetic
 from .._training import n_batches
 from ..augment import ContrastiveAugmentation
 from ._base import CONSTRAINTS, BaseAdapter
-from ._heads import LinearHead, linear_head, random_head
+from ._heads import LinearHead, linear_head, new_head, random_head
 from ._odin import odin_logits
 from ._scratch import cosine_decay
 
@@ -51,6 +51,9 @@ class PseudoLabelAdapter(LinearHead, BaseAdapter):
         T of "odin" (ODIN's paper).
     perturbation : float, default=0.0014
         :math:`\epsilon` of "odin", for pixels in [0, 1] (ODIN's paper).
+    first_head : {"random", "discriminant"}, default="random"
+        Weights of the head to begin with: random ones, or linear discriminant analysis of the
+        features, so that training goes on from what they tell already. (The paper does not say.)
     trainable : str, int or list of str, default="all"
         Stages to train, see :class:`~skad.CompactnessAdapter`, or "head" for none. (The paper does
         not say.)
@@ -153,6 +156,7 @@ class PseudoLabelAdapter(LinearHead, BaseAdapter):
         "output": [StrOptions({"features", "logits", "odin"})],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "perturbation": [Interval(Real, 0, None, closed="left")],
+        "first_head": [StrOptions({"random", "discriminant"})],
         "batch_norm": [StrOptions({"eval", "train"})],
         "averaged_epochs": [StrOptions({"all", "last"}), "array-like"],
         "augmentation": [StrOptions({"mild"}), callable, None],
@@ -168,6 +172,7 @@ class PseudoLabelAdapter(LinearHead, BaseAdapter):
         output="features",
         temperature=1000.0,
         perturbation=0.0014,
+        first_head="random",
         trainable="all",
         batch_norm="eval",
         averaged_epochs="all",
@@ -190,6 +195,7 @@ class PseudoLabelAdapter(LinearHead, BaseAdapter):
         self.output = output
         self.temperature = temperature
         self.perturbation = perturbation
+        self.first_head = first_head
         self.trainable = trainable
         self.batch_norm = batch_norm
         self.averaged_epochs = averaged_epochs
@@ -270,13 +276,20 @@ class PseudoLabelAdapter(LinearHead, BaseAdapter):
         run.classes, run.labels = found
         run.decisive.append(hashlib.blake2b(run.labels.tobytes(), digest_size=16).hexdigest())
         run.targets = torch.from_numpy(run.labels).to(run.device)
-        run.head = random_head(run, len(run.classes))
+        run.head = self._make_head(run)
         size = run.extractor.preprocessing_.image_size
         run.augmentation = mild_augmentation(size) if self._is_mild else self.augmentation
         run.averaged = self._epochs_to_average(run.owner)
         # Of the trained parameters and of what changes along with them.
         run.averages = {n: torch.zeros_like(v) for n, v in run._copy().items()}
         run.buffers |= {f"skad:average.{n}": value for n, value in run.averages.items()}
+
+    def _make_head(self, run):
+        if self.first_head == "random":
+            return random_head(run, len(run.classes))
+        is_class = run.targets != NOISE
+        head = new_head(run.first_features[is_class], run.labels[run.labels != NOISE])
+        return run.add("head", head)
 
     @property
     def _is_mild(self):

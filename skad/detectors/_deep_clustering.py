@@ -56,6 +56,8 @@ class DeepClustering(BaseImageDetector):
         For "knn" (paper).
     metric : str, default="cosine"
         For "knn" (paper); see :class:`~skad.KNNScorer`.
+    first_head : {"random", "discriminant"}, default="random"
+        Weights of the classifier to begin with.
     trainable : str, int or list of str, default="all"
         Stages to train; see :class:`~skad.PseudoLabelAdapter`, also for what follows.
     averaged_epochs : {"all", "last"} or list of int, default="all"
@@ -173,6 +175,7 @@ class DeepClustering(BaseImageDetector):
         scorer="knn",
         n_neighbors=1,
         metric="cosine",
+        first_head="random",
         trainable="all",
         averaged_epochs="all",
         augmentation="mild",
@@ -203,6 +206,7 @@ class DeepClustering(BaseImageDetector):
         self.scorer = scorer
         self.n_neighbors = n_neighbors
         self.metric = metric
+        self.first_head = first_head
         self.trainable = trainable
         self.averaged_epochs = averaged_epochs
         self.augmentation = augmentation
