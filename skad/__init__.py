@@ -38,6 +38,7 @@ _HOMES = {
     "PseudoLabelAdapter": "adapters",
     "SCAN": "clusterers",
     "SCANFeatures": "detectors",
+    "SPADE": "detectors",
     "SampleWiseScorer": "scorers",
     "RotationAdapter": "adapters",
     "RotationPrediction": "detectors",

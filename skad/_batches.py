@@ -137,10 +137,9 @@ def resize_images(images, image_size, resize):
     height, width = images.shape[-2:]
     target = (image_size, image_size)
     if resize == "crop":
-        images = _center_crop(images, min(height, _STRIP * width), min(width, _STRIP * height))
-        height, width = images.shape[-2:]
-        shorter = round(image_size * CROP_RATIO)
-        target = tuple(int(shorter * side / min(height, width)) for side in (height, width))
+        height, width = cropped_size(height, width)
+        images = _center_crop(images, height, width)
+        target = resized_for_crop(height, width, image_size)
     if target != (height, width):
         # Bicubic interpolation overshoots at edges: it may leave the range of pixels, but where
         # the image itself goes beyond (flat rows unlike the training rows), that is kept.
@@ -149,6 +148,17 @@ def resize_images(images, image_size, resize):
         images = F.interpolate(images, target, mode="bicubic", antialias=True)
         images = images.clamp_(low, high)
     return _center_crop(images, image_size, image_size) if resize == "crop" else images
+
+
+def cropped_size(height, width):
+    """Height and width of what "crop" takes of an image: all, but of a strip its centre."""
+    return min(height, _STRIP * width), min(width, _STRIP * height)
+
+
+def resized_for_crop(height, width, image_size):
+    """Height and width that "crop" resizes to, before it cuts the centre out."""
+    shorter = round(image_size * CROP_RATIO)
+    return tuple(int(shorter * side / min(height, width)) for side in (height, width))
 
 
 def _center_crop(images, height, width):

@@ -41,4 +41,5 @@ def tiny():
         first_conv="conv1.0",
         classifier="fc",
     )
+    net.summary_pixel = True  # see skad._taps.without_summary
     return net.eval()

@@ -19,7 +19,15 @@ from ._images import check_images
 from ._labels import has_anomaly_labels
 from ._networks import build_network, resolve_device, resolve_preprocessing
 from ._one_image import same_arithmetic
-from ._taps import last_map, layer_outputs, pooled_output, to_map, to_vector
+from ._taps import (
+    last_map,
+    layer_outputs,
+    outputs_on_the_way,
+    pooled_output,
+    to_map,
+    to_vector,
+    without_summary,
+)
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
@@ -238,7 +246,6 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
     def _tap(self, images, as_map=False):
         """Outputs of the taps, in whatever mode torch is."""
-        reshape = to_map if as_map else to_vector
         pooled, flat = self._layer_names()
         names = list(dict.fromkeys(pooled + flat))
         if names:
@@ -248,11 +255,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 vectors += [found[name].flatten(1) for name in flat]
                 return [vector.float() for vector in vectors]
             return [self._map_of(name, output) for name, output in found.items()]
-        elif as_map and hasattr(self.network_, "forward_features"):
-            outputs = [last_map(self.network_, images)]
-        else:
-            outputs = [pooled_output(self.network_, images)]
-        return [reshape(output, self.network_).float() for output in outputs]
+        if not as_map:
+            return [to_vector(pooled_output(self.network_, images), self.network_).float()]
+        whole = hasattr(self.network_, "forward_features")
+        output = (last_map if whole else pooled_output)(self.network_, images)
+        return [self._map_of("features", output)]
 
     def _map_of(self, name, output):
         try:
@@ -265,6 +272,20 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         import torch
 
         return torch.cat(self._tap(images), dim=1)
+
+    def _features_and_maps(self, images, layers):
+        """Features of preprocessed images and maps of `layers`, in one pass; float32 tensors.
+
+        Only without `layers` of the extractor's own, which would end the pass too early.
+        """
+        import torch
+
+        images = images.to(self._dtype, memory_format=torch.channels_last)
+        with torch.inference_mode(), same_arithmetic(images):
+            with outputs_on_the_way(self.network_, layers) as outputs:
+                features = self._outputs(images)
+            maps = [self._map_of(name, output) for name, output in zip(layers, outputs)]
+        return features, [without_summary(one, self.network_) for one in maps]
 
     def transform(self, X):
         """Compute the features of images.

@@ -19,6 +19,7 @@ from skad import (
     PANDA,
     PANDAOE,
     SCAN,
+    SPADE,
     AutoencoderAdapter,
     CentroidScorer,
     CompactnessAdapter,
@@ -223,6 +224,8 @@ INSTANCES = [
     CheckedJointOptimization(**SMALL, n_steps=2, source_head="new", metric="cosine"),
     DN2(),
     DN2(**SMALL, n_neighbors=1),
+    SPADE(**SMALLEST, n_threshold_images=2),
+    SPADE(**SMALLEST, n_neighbors=3, n_centroids=4, n_threshold_images=2),
 ]
 
 # Names of scikit-learn's checks that an estimator may fail, with the reason.

@@ -11,6 +11,7 @@ from ._panda import PANDA
 from ._panda_oe import PANDAOE
 from ._rotation_prediction import RotationPrediction
 from ._scan_features import SCANFeatures
+from ._spade import SPADE
 
 __all__ = [
     "CLAD",
@@ -19,6 +20,7 @@ __all__ = [
     "NSA",
     "PANDA",
     "PANDAOE",
+    "SPADE",
     "DeepClustering",
     "DeepSVDD",
     "JointOptimization",

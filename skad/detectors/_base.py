@@ -31,6 +31,13 @@ class BaseImageDetector(DecisionMixin, BaseEstimator, ABC):
         What is returned, if anything, is a dict of keywords for its `fit`.
         """
 
+    def _training_features(self, source, first, scorer):
+        """What the scorer is fitted to, of the fitted first step."""
+        return first.transform(source)
+
+    def _finish(self, source):
+        """Learn what takes the fitted pipeline."""
+
     def _make(self, part, **others):
         """An unfitted part of the detector, with those of its parameters that the part has."""
         own = self.get_params(deep=False) | others
@@ -69,7 +76,10 @@ class BaseImageDetector(DecisionMixin, BaseEstimator, ABC):
             first.fit(source, **auxiliary)
             try:
                 told = self._join(first, scorer) or {}
-                scorer.fit(first.transform(source), **told)
+                scorer.fit(self._training_features(source, first, scorer), **told)
+                self.pipeline_ = Pipeline(steps)
+                self.offset_ = scorer.offset_
+                self._finish(source)
             except BaseException as error:
                 for checkpoint in vars(first).get("_checkpoints", ()):
                     checkpoint.note(error)
@@ -77,8 +87,6 @@ class BaseImageDetector(DecisionMixin, BaseEstimator, ABC):
             del first._within
             if hasattr(first, "_forget"):
                 first._forget()
-            self.pipeline_ = Pipeline(steps)
-            self.offset_ = scorer.offset_
             for name in TOLD_BY_ADAPTERS:
                 if hasattr(first, name):
                     setattr(self, name, getattr(first, name))

@@ -58,20 +58,25 @@ def read_images(source, places):
         In [0, 1].
     """
     source = source.take(np.asarray(places))
-    return [_displayable(source.read(i, i + 1)[0]) for i in range(len(source))]
+    return [displayable(source.read(i, i + 1)[0]) for i in range(len(source))]
 
 
-def _displayable(image):
+def displayable(image):
     """A tensor (channels, height, width) as an array for imshow, not larger than need be."""
+    pixels = image.float() if image.is_floating_point() else image.float() / 255
+    pixels = shrink(pixels).clamp(0, 1).numpy()
+    return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+
+
+def shrink(planes):
+    """Floats (channels, height, width), averaged to be not larger than need be."""
     import torch.nn.functional as F
 
-    pixels = image.float() if image.is_floating_point() else image.float() / 255
-    height, width = pixels.shape[1:]
+    height, width = planes.shape[1:]
     step = -(-max(height, width) // _LARGEST_SIDE)
-    if step > 1:
-        pixels = F.avg_pool2d(pixels, (min(step, height), min(step, width)), ceil_mode=True)
-    pixels = pixels.clamp(0, 1).numpy()
-    return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+    if step == 1:
+        return planes
+    return F.avg_pool2d(planes, (min(step, height), min(step, width)), ceil_mode=True)
 
 
 def mosaic_size(n_columns, n_rows):
@@ -109,7 +114,31 @@ def draw_mosaic(ax, cells, n_columns, n_rows):
         line = {"edgecolor": color, "linewidth": max(1.0, 0.04 * points)}
         frames.append(ax.add_patch(Rectangle((x, y), w, h, fill=False, **line)))
         style = {"ha": "center", "va": "bottom", "fontsize": 0.13 * points}
-        texts.append(ax.text(left + 0.5, top - 0.03, text, **style))
+        texts.append(ax.text(left + 0.5, y - 0.03, text, **style))
     ax.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
     ax.set_axis_off()
     return images, frames, texts
+
+
+def side_axes(ax, column, side, n_columns, n_rows):
+    """Narrow axes beside the images of a mosaic, as high as all of them: for a colour bar.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Which the mosaic was drawn into.
+    column : float
+        Where it stands in the grid.
+    side : float
+        Its width, in sides of a cell.
+    n_columns, n_rows : float
+        Extent of the grid.
+
+    Returns
+    -------
+    side : matplotlib Axes
+    """
+    width, height = mosaic_size(n_columns, n_rows)
+    left = _GAP + column * (1 + _GAP)
+    extent = (left / width, _GAP / height, side / width, 1 - (_GAP + _TEXT) / height)
+    return ax.inset_axes(extent)

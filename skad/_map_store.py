@@ -1,0 +1,120 @@
+"""Maps of many images, kept in half precision; on disk beyond a limit."""
+
+import shutil
+import tempfile
+import weakref
+
+import numpy as np
+
+
+class MapStore:
+    """The maps of each of `n_images`, written once and read image by image.
+
+    Values are kept as float16, relative to the largest of each map. What is larger than the limit
+    goes to a file that has no name and is gone with the store. It is memory-mapped for each reading
+    anew, so that what was read before does not stay in memory.
+
+    Parameters
+    ----------
+    shapes : list of tuple of int
+        (channels, height, width) of each map of an image.
+    n_images : int
+    limit : float
+        Bytes that may be held in memory.
+    owner : str
+        Named in errors.
+    """
+
+    def __init__(self, shapes, n_images, limit, owner):
+        self.shapes, self.n_images, self.limit, self.owner = shapes, n_images, limit, owner
+        self._ends = np.cumsum([np.prod(shape) for shape in shapes])
+        self._scales = np.ones((n_images, len(shapes)), dtype=np.float32)
+        self._open()
+
+    @property
+    def n_bytes(self):
+        """Size of all maps."""
+        return self.n_images * self._row_bytes
+
+    @property
+    def on_disk(self):
+        """Whether they are in a file."""
+        return self._file is not None
+
+    @property
+    def _row_bytes(self):
+        return int(self._ends[-1]) * np.dtype(np.float16).itemsize
+
+    def _open(self):
+        self._file = self._rows = None
+        if self.n_bytes <= self.limit:
+            self._rows = np.empty((self.n_images, self._ends[-1]), dtype=np.float16)
+            return
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+        if free < self.n_bytes:
+            raise OSError(
+                f"{self.owner}: the maps of {self.n_images} images take {self.n_bytes >> 20} MiB, "
+                f"beyond memory_limit ({int(self.limit) >> 20} MiB), and the folder for temporary "
+                f"files, {folder}, has {free >> 20} MiB left. Set TMPDIR to another folder, lower "
+                "image_size, raise memory_limit, or give n_centroids, which keeps no maps."
+            )
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the store lives
+        weakref.finalize(self, self._file.close)
+
+    def write(self, start, maps):
+        """Keep the maps of images from place `start` on, one tensor for each of `shapes`."""
+        stop = start + len(maps[0])
+        flat = [one.flatten(1).float().cpu().numpy() for one in maps]
+        scales = np.stack([np.abs(rows).max(axis=1) for rows in flat], axis=1)
+        scales[scales == 0] = 1
+        self._scales[start:stop] = scales
+        rows = [rows / scales[:, [i]] for i, rows in enumerate(flat)]
+        self._put(start, np.concatenate(rows, axis=1).astype(np.float16))
+
+    def _put(self, start, rows):
+        if self._file is None:
+            self._rows[start : start + len(rows)] = rows
+        else:
+            self._file.seek(start * self._row_bytes)
+            self._file.write(rows)
+            self._file.flush()
+
+    def _get(self, place):
+        if self._file is None:
+            return self._rows[place]
+        offset, length = int(place) * self._row_bytes, int(self._ends[-1])
+        return np.memmap(self._file, np.float16, "c", offset, (length,))
+
+    def read(self, place):
+        """Maps of one image.
+
+        Parameters
+        ----------
+        place : int
+
+        Returns
+        -------
+        maps : list of tensors of float32, shape (1, channels, height, width)
+        """
+        import torch
+
+        parts = np.split(self._get(place), self._ends[:-1])
+        return [
+            torch.from_numpy(part.astype(np.float32)).mul_(float(scale)).view(1, *shape)
+            for part, scale, shape in zip(parts, self._scales[place], self.shapes)
+        ]
+
+    def __getstate__(self):
+        """State with the maps themselves, as a file without a name cannot be passed on."""
+        state = vars(self).copy()
+        if self.on_disk:
+            state["_rows"] = np.stack([self._get(i) for i in range(self.n_images)])
+        del state["_file"]
+        return state
+
+    def __setstate__(self, state):
+        rows = state.pop("_rows")
+        vars(self).update(state)
+        self._open()
+        self._put(0, rows)

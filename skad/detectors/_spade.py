@@ -1,0 +1,345 @@
+"""SPADE: where an image is abnormal, by the nearest pixels of similar normal images."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from .._batches import preprocess
+from .._compat import HasMethods, Interval, StrOptions
+from .._images import ImageArray, check_images
+from .._maps import lay_over, smooth
+from .._stages import network_stages
+from ..features import FeatureExtractor
+from ..scorers import KNNScorer
+from ._base import BaseImageDetector
+from ._pixel_galleries import CentroidPixels, RetrievedPixels
+
+# The picture of the paper, in whose pixels `smoothing` is told.
+_PICTURE = 224
+
+# Values of a normal map that its threshold is taken from, at the most.
+_VALUES_OF_MAP = 2**16
+
+
+class SPADE(BaseImageDetector):
+    r"""Anomalous images, and where in them: correspondences with normal images.
+
+    An image is scored as a whole by the mean distance of its pooled feature :math:`\psi` to those
+    of the K nearest training images, and pixel by pixel by the distance of the features
+    :math:`F(x, p)` of several layers to the nearest pixels of those K images,
+
+    .. math:: d(x, p) = \frac1\kappa \sum_{f \in N_\kappa(F(x, p))} \lVert F(x, p) - f \rVert_2,
+
+    blurred by a Gaussian. Nothing is trained, unless an `adapter` is given.
+
+    Parameters
+    ----------
+    backbone : str or callable, default="tiny"
+        Network, see :class:`~skad.FeatureExtractor`. "tiny" comes with the package; the paper uses
+        "wide_resnet50_2".
+    weights : "pretrained", None or path, default="pretrained"
+        Published weights, random ones, or a file.
+    layers : list of str, optional
+        Layers whose maps are compared. By default the three stages before the last (paper: those
+        of 56, 28 and 14 pixels a side).
+    adapter : adapter, optional
+        Trains the network first, such as ``MeanShiftedContrastive(n_epochs=3)``; its own
+        `extractor` is left to this detector. (The authors of PANDA left open whether that helps.)
+    image_size : int, optional
+        Side in pixels that the network sees; by default the backbone's. The paper uses 224. Small
+        defects want large images.
+    resize : {"whole", "crop"}, default="whole"
+        "whole": the whole image, so that every pixel is looked at. "crop": shorter side to 8/7 of
+        `image_size`, then the centre (paper); beyond it a map goes on with the values at its edge.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Arithmetic of the network.
+    batch_size : int, default=64
+        Images that go through the network together.
+    device : str, default="auto"
+        A CUDA device if there is one, else the CPU.
+    mean, std : float or tuple of float, optional
+        Normalisation; by default the backbone's.
+    image_shape : tuple of int, optional
+        Shape of the image in flat rows; by default squares, or strips one pixel high.
+    n_neighbors : int, default=50
+        Training images K that an image is compared with (paper); all others where there are fewer.
+    metric : {"euclidean", "cosine", "angle", "mahalanobis", "mahalanobis_cosine"}, \
+default="euclidean"
+        Between pooled features (paper: "euclidean"); see :class:`~skad.KNNScorer`.
+    fusion : {"joined", "per_layer"}, default="joined"
+        "joined": the layers of a pixel are one row, the coarser ones interpolated (paper).
+        "per_layer": each layer has distances of its own, and their maps are averaged (as a widely
+        used port does).
+    n_neighbor_pixels : int, default=1
+        Nearest pixels whose distances are averaged, the kappa of the paper.
+    n_centroids : int, optional
+        Compare with so many centroids of the pixels of all training images, in the place of the
+        pixels of K images. (PANDA: with 50 it is 15 times as fast and loses half a point.)
+    smoothing : float, default=4.0
+        Standard deviation of the Gaussian, in pixels of a picture 224 wide (paper's code); it
+        grows and shrinks with `image_size`. 0 for none.
+    contamination : "auto" or float in (0, 0.5], default="auto"
+        Share of the training images beyond the threshold on images, scored leave-one-out; "auto"
+        is 0.1.
+    pixel_contamination : float in (0, 0.5], default=0.01
+        Share of the pixels of normal images beyond the threshold of `predict_masks`.
+    mask_false_alarm_rate : float in (0, 1), optional
+        In the place of `pixel_contamination`: share of normal images in whose mask anything is
+        beyond the threshold. Small rates want a large `n_threshold_images`.
+    n_threshold_images : int, default=20
+        Training images, drawn at random, whose maps the threshold of `predict_masks` is taken
+        from. Each is left out of those that it is compared with; centroids hold all.
+    memory_limit : float, default=2048
+        Most MiB of memory for the maps of training images, two bytes a value. More of them are
+        kept in a temporary file (in the folder that the variable TMPDIR names) and read as needed;
+        scores are the same. With `n_centroids` none are kept.
+    n_jobs : int, optional
+        Threads that decode image files; by default one for each core.
+    random_state : int, RandomState instance or None, default=0
+        Draws random weights (``weights=None``), the pixels that k-means sees, where it starts, and
+        the images of the threshold.
+    verbose : bool, default=False
+        Show a progress bar.
+
+    Attributes
+    ----------
+    pipeline_ : sklearn.pipeline.Pipeline
+        The fitted :class:`~skad.FeatureExtractor` ("extractor") or adapter ("adapter"), and
+        :class:`~skad.KNNScorer` ("scorer").
+    layers_ : list of str
+        Layers whose maps are compared.
+    offset_ : float
+        Threshold on `score_samples` below which an image is an anomaly.
+    pixel_offset_ : float
+        Threshold on `score_maps` below which a pixel is a defect.
+    pixel_range_ : tuple of float or None
+        Values of flat rows that become black and white; None for pixels of fixed range.
+    n_features_in_ : int
+        Length of flat rows, only where `fit` saw those.
+
+    See Also
+    --------
+    skad.DN2 : The score of images alone.
+    skad.metrics.pro_score : How well maps find regions.
+    skad.displays.AnomalyMapDisplay : Pictures of maps.
+
+    Notes
+    -----
+    An image that equals a training image is not compared with itself, so the maps of training
+    images are leave-one-out.
+
+    A pickle holds the maps of all training images, those in the temporary file too.
+
+    References
+    ----------
+    Cohen, Hoshen, "Sub-Image Anomaly Detection with Deep Pyramid Correspondences", 2020. Reiss,
+    Cohen, Bergman, Hoshen, "PANDA: Adapting Pretrained Features for Anomaly Detection and
+    Segmentation", CVPR 2021, section 5.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_sample_images
+    >>> from skad import SPADE
+    >>> flower = load_sample_images().images[1]
+    >>> tiles = flower[:400, :640].reshape(5, 80, 8, 80, 3).swapaxes(1, 2).reshape(40, 80, 80, 3)
+    >>> detector = SPADE(n_neighbors=5).fit(tiles[:30])
+    >>> detector.score_maps(tiles[30:]).shape
+    (10, 80, 80)
+    >>> detector.predict_masks(tiles[30:]).dtype
+    dtype('bool')
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        **FeatureExtractor._parameter_constraints,
+        **{
+            name: KNNScorer._parameter_constraints[name]
+            for name in ("n_neighbors", "metric", "n_centroids", "contamination")
+        },
+        "resize": [StrOptions({"crop", "whole"})],
+        "adapter": [HasMethods(["fit", "transform"]), None],
+        "fusion": [StrOptions({"joined", "per_layer"})],
+        "n_neighbor_pixels": [Interval(Integral, 1, None, closed="left")],
+        "smoothing": [Interval(Real, 0, None, closed="left")],
+        "pixel_contamination": [Interval(Real, 0, 0.5, closed="right")],
+        "mask_false_alarm_rate": [Interval(Real, 0, 1, closed="neither"), None],
+        "n_threshold_images": [Interval(Integral, 1, None, closed="left")],
+        "memory_limit": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        backbone="tiny",
+        *,
+        weights="pretrained",
+        layers=None,
+        adapter=None,
+        image_size=None,
+        resize="whole",
+        precision="float32",
+        batch_size=64,
+        device="auto",
+        mean=None,
+        std=None,
+        image_shape=None,
+        n_neighbors=50,
+        metric="euclidean",
+        fusion="joined",
+        n_neighbor_pixels=1,
+        n_centroids=None,
+        smoothing=4.0,
+        contamination="auto",
+        pixel_contamination=0.01,
+        mask_false_alarm_rate=None,
+        n_threshold_images=20,
+        memory_limit=2048,
+        n_jobs=None,
+        random_state=0,
+        verbose=False,
+    ):
+        self.backbone = backbone
+        self.weights = weights
+        self.layers = layers
+        self.adapter = adapter
+        self.image_size = image_size
+        self.resize = resize
+        self.precision = precision
+        self.batch_size = batch_size
+        self.device = device
+        self.mean = mean
+        self.std = std
+        self.image_shape = image_shape
+        self.n_neighbors = n_neighbors
+        self.metric = metric
+        self.fusion = fusion
+        self.n_neighbor_pixels = n_neighbor_pixels
+        self.n_centroids = n_centroids
+        self.smoothing = smoothing
+        self.contamination = contamination
+        self.pixel_contamination = pixel_contamination
+        self.mask_false_alarm_rate = mask_false_alarm_rate
+        self.n_threshold_images = n_threshold_images
+        self.memory_limit = memory_limit
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _make_steps(self):
+        extractor = self._make(FeatureExtractor, layers=None)
+        scorer = self._make(KNNScorer, aggregation="mean", n_centroids=None)
+        if self.adapter is None:
+            return [("extractor", extractor), ("scorer", scorer)]
+        if getattr(self.adapter, "extractor", None) is not None:
+            raise ValueError(
+                "SPADE: adapter has an extractor of its own, "
+                f"{type(self.adapter.extractor).__name__}; leave it None, and give the parameters "
+                "of the network to SPADE."
+            )
+        adapter = clone(self.adapter).set_params(extractor=extractor)
+        return [("adapter", adapter), ("scorer", scorer)]
+
+    def _training_features(self, source, first, scorer):
+        """Pooled features of the training images; their maps go into the gallery."""
+        extractor = getattr(first, "extractor_", first)
+        self.layers_ = self._chosen_layers(extractor.network_)
+        self._gallery = self._make_gallery(len(source))
+        features = []
+        for start, batch in extractor._batches(source):
+            images = preprocess(batch, extractor.preprocessing_, extractor._device)
+            pooled, maps = extractor._features_and_maps(images, self.layers_)
+            features.append(pooled.cpu().numpy())
+            self._gallery.add(start, maps)
+        self._gallery.complete()
+        # One alone is left to the scorer, whose error says that there are too few.
+        scorer.set_params(n_neighbors=max(1, min(self.n_neighbors, len(source) - 1)))
+        return np.concatenate(features)
+
+    def _chosen_layers(self, network):
+        if self.layers is None:
+            stages = list(network_stages(network))
+            return stages[-4:-1] or stages
+        if not len(self.layers):
+            raise ValueError("SPADE: layers is empty; name at least one, or give None.")
+        return list(dict.fromkeys(map(str, self.layers)))
+
+    def _make_gallery(self, n_images):
+        how = {"fusion": self.fusion, "n_neighbors": self.n_neighbor_pixels, "n_images": n_images}
+        how["owner"] = type(self).__name__
+        if self.n_centroids is None:
+            return RetrievedPixels(**how, limit=self.memory_limit * 2**20)
+        return CentroidPixels(**how, n_centroids=self.n_centroids, random_state=self.random_state)
+
+    def _finish(self, source):
+        """Threshold of masks, from maps of training images."""
+        rng = check_random_state(self.random_state)
+        n_images = min(self.n_threshold_images, len(source))
+        drawn = np.sort(rng.permutation(len(source))[:n_images])
+        values = [_order_statistics(one) for one in self._maps(source.take(drawn))]
+        if self.mask_false_alarm_rate is None:
+            share, values = self.pixel_contamination, np.concatenate(values)
+        else:
+            share, values = self.mask_false_alarm_rate, [least for least, *_ in values]
+        self.pixel_offset_ = float(np.quantile(values, share))
+
+    def score_maps(self, X):
+        """Score of each pixel, high = normal.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+
+        Returns
+        -------
+        maps : ndarray of float32, shape (n_images, height, width), or list of ndarray
+            The negative distance, at the resolution of each image: one array for an array or
+            tensor of images, a list for images that come one by one.
+        """
+        check_is_fitted(self)
+        source = check_images(self, X)
+        return self._collect(source, self._maps(source))
+
+    def predict_masks(self, X):
+        """Mark the pixels that are defects.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+
+        Returns
+        -------
+        masks : ndarray of bool, shape (n_images, height, width), or list of ndarray
+            True where `score_maps` is below `pixel_offset_`.
+        """
+        check_is_fitted(self)
+        source = check_images(self, X)
+        return self._collect(source, (one < self.pixel_offset_ for one in self._maps(source)))
+
+    @staticmethod
+    def _collect(source, maps):
+        """One array where all images are of one shape by their container, else a list."""
+        return np.stack(list(maps)) if isinstance(source, ImageArray) else list(maps)
+
+    def _maps(self, source):
+        """Score map of each image, one after another."""
+        first, scorer = (step for _, step in self.pipeline_.steps)
+        extractor = getattr(first, "extractor_", first)
+        how = extractor.preprocessing_
+        for _, batch in extractor._batches(source):
+            images = preprocess(batch, how, extractor._device)
+            pooled, maps = extractor._features_and_maps(images, self.layers_)
+            _, places = scorer.kneighbors(pooled.cpu().numpy())
+            size, sigma = how.image_size, self.smoothing * how.image_size / _PICTURE
+            layers = [smooth(d, size, sigma) for d in self._gallery.distances(maps, places)]
+            for image, square in zip(batch, sum(layers) / -len(layers)):
+                yield lay_over(square, tuple(image.shape[-2:]), how).cpu().numpy()
+
+
+def _order_statistics(one):
+    """Values of a map in ascending order; of a large map so many, evenly spaced."""
+    values = np.sort(one, axis=None)
+    places = np.linspace(0, len(values) - 1, min(len(values), _VALUES_OF_MAP))
+    return values[places.round().astype(int)]
