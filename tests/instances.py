@@ -226,6 +226,7 @@ INSTANCES = [
     DN2(**SMALL, n_neighbors=1),
     SPADE(**SMALLEST, n_threshold_images=2),
     SPADE(**SMALLEST, n_neighbors=3, n_centroids=4, n_threshold_images=2),
+    SPADE(**SMALLEST, n_centroids=2, centroids_of="each", n_threshold_images=2),
 ]
 
 # Names of scikit-learn's checks that an estimator may fail, with the reason.

@@ -27,11 +27,12 @@ from skad._map_store import MapStore
 from skad._maps import lay_over
 from skad._networks import Preprocessing
 from skad.backbones import small_cnn
-from skad.detectors._pixel_galleries import Nearest
+from skad.detectors._pixel_galleries import Nearest, RetrievedCentroids
 from skad.metrics import auroc_score
 
 SMALL = {"backbone": "test_resnet", "weights": None, "image_size": 32, "n_threshold_images": 3}
 LAYERS = ["layer1", "layer2", "layer3"]
+EACH = {"n_centroids": 5, "centroids_of": "each"}
 
 
 @pytest.fixture(scope="module")
@@ -210,9 +211,9 @@ def test_paths_and_rows(temple, detector, tmp_path):
     assert strips.score_maps(digits[20:22, :10]).shape == (2, 1, 10)
 
 
-@pytest.mark.parametrize("n_centroids", [None, 7])
-def test_company_and_order_do_not_matter(temple, n_centroids):
-    detector = SPADE(**SMALL, n_neighbors=4, n_centroids=n_centroids).fit(temple[:16])
+@pytest.mark.parametrize("parameters", [{}, {"n_centroids": 7}, EACH], ids=str)
+def test_company_and_order_do_not_matter(temple, parameters):
+    detector = SPADE(**SMALL, n_neighbors=4, **parameters).fit(temple[:16])
     maps = detector.score_maps(temple)
     np.testing.assert_allclose(detector.score_maps(temple[::-1])[::-1], maps, rtol=1e-4)
     for i in (0, 17):
@@ -230,7 +231,7 @@ def test_order_of_training_images_does_not_matter(temple, detector):
 
 
 @pytest.mark.parametrize(
-    "parameters", [{}, {"n_centroids": 5}, {"n_centroids": 5, "fusion": "per_layer"}]
+    "parameters", [{}, {"n_centroids": 5}, EACH, {"n_centroids": 5, "fusion": "per_layer"}]
 )
 def test_same_seed_same_bits_and_no_global_state(temple, parameters):
     np.random.seed(3)
@@ -251,7 +252,7 @@ def test_disk_and_memory_give_the_same_bits(temple, detector):
     assert spilled.pixel_offset_ == detector.pixel_offset_
 
 
-@pytest.mark.parametrize("parameters", [{}, {"memory_limit": 0}, {"n_centroids": 5}], ids=str)
+@pytest.mark.parametrize("parameters", [{}, {"memory_limit": 0}, {"n_centroids": 5}, EACH], ids=str)
 def test_pickles_and_copies_hold_the_gallery(temple, parameters):
     detector = SPADE(**SMALL, n_neighbors=4, **parameters).fit(temple[:16])
     maps = detector.score_maps(temple[16:])
@@ -324,6 +325,35 @@ def test_centroids_stand_for_the_pixels_of_all_training_images(temple, fusion):
         np.testing.assert_allclose(found, apart, rtol=1e-4)
     else:
         assert detector._gallery.distances(maps, None)[0].shape == (2, *maps[0].shape[2:])
+
+
+def test_centroids_of_each_image_are_those_of_the_images_retrieved(temple):
+    parameters = SMALL | {"layers": ["layer2"], "smoothing": 0, "n_neighbors": 4}
+    full = SPADE(**parameters).fit(temple[:16])
+    n_pixels = np.prod(full._gallery.store.shapes[0][1:])
+    each = SPADE(**parameters, n_centroids=int(n_pixels), centroids_of="each").fit(temple[:16])
+    # As many centroids as pixels are the pixels, but for those that k-means puts together.
+    maps = full.score_maps(temple[16:])
+    np.testing.assert_allclose(each.score_maps(temple[16:]), maps, rtol=0.1)
+    one = SPADE(**parameters, n_centroids=1, centroids_of="each").fit(temple[:16])
+    assert one._gallery.store.n_bytes * n_pixels == full._gallery.store.n_bytes
+    means = np.stack([full._gallery.store.read(i)[0].mean((2, 3))[0] for i in range(16)])
+    found = np.stack([one._gallery.store.read(i)[0][0, :, 0, 0] for i in range(16)])
+    np.testing.assert_allclose(found, means, atol=2e-3 * np.abs(means).max())
+
+
+def test_an_image_of_one_colour_has_fewer_centroids():
+    gallery = RetrievedCentroids(
+        "joined", 1, n_centroids=3, random_state=0, n_images=2, limit=1e9, owner="SPADE"
+    )
+    maps = torch.ones((2, 4, 5, 5))
+    maps[1, :, :, 2:] = 8  # of two colours
+    gallery.add(0, [maps])
+    assert [set(gallery.store.read(i)[0].unique().tolist()) for i in (0, 1)] == [{1.0}, {1.0, 8.0}]
+    (found,) = gallery.distances([maps], np.array([[0], [1]]))
+    assert found.abs().max() == 0
+    (found,) = gallery.distances([maps], np.array([[0], [0]]))
+    assert found[1].unique().tolist() == [0.0, 14.0]
 
 
 def test_centroids_as_many_as_pixels_are_the_pixels(temple):

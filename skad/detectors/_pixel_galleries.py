@@ -82,6 +82,9 @@ class RetrievedPixels(PixelGallery):
 
     def add(self, start, maps):
         """Keep the maps."""
+        self._keep(start, maps)
+
+    def _keep(self, start, maps):
         if self.store is None:
             shapes = [tuple(one.shape[1:]) for one in maps]
             self.store = MapStore(shapes, self.n_images, self.limit, self.owner)
@@ -108,11 +111,51 @@ class RetrievedPixels(PixelGallery):
         import torch
 
         n_pixels = max(height * width for _, height, width in self.store.shapes)
-        step = max(1, _AT_ONCE // (n_pixels * min(n_pixels, n_queries)))
+        step = max(1, _AT_ONCE // (n_pixels * n_queries))
         for first in range(0, len(retrieved), step):
             some = [self.store.read(place) for place in retrieved[first : first + step]]
             maps = [torch.cat(layer).to(device) for layer in zip(*some)]
-            yield [pixels_of(one).flatten(0, 1) for one in self._fused(maps)]
+            yield [pixels_of(one).flatten(0, 1) for one in self._stored(maps)]
+
+    def _stored(self, maps):
+        """Maps from the store, as they are compared."""
+        return self._fused(maps)
+
+
+class RetrievedCentroids(RetrievedPixels):
+    """Centroids of the pixels of each training image; those of the images that are retrieved.
+
+    Parameters
+    ----------
+    fusion, n_neighbors, n_images, limit, owner :
+        See :class:`RetrievedPixels`.
+    n_centroids : int
+        Of k-means, for each image.
+    random_state : int, RandomState instance or None
+    """
+
+    def __init__(self, fusion, n_neighbors, *, n_centroids, random_state, **parameters):
+        super().__init__(fusion, n_neighbors, **parameters)
+        self.n_centroids = n_centroids
+        self._seed = check_random_state(random_state).randint(2**31 - 1)
+
+    def add(self, start, maps):
+        """Keep the centroids, as maps one pixel wide."""
+        import torch
+
+        found = []
+        for one in self._fused(maps):
+            rows = [self._centroids(pixels) for pixels in pixels_of(one).cpu().numpy()]
+            found.append(torch.from_numpy(np.stack(rows)).transpose(1, 2)[..., None])
+        self._keep(start, found)
+
+    def _centroids(self, pixels):
+        """So many rows as `n_centroids`; one again and again where pixels are too much alike."""
+        centers, _ = kmeans(pixels, self.n_centroids, random_state=self._seed, owner=self.owner)
+        return centers[np.minimum(np.arange(self.n_centroids), len(centers) - 1)]
+
+    def _stored(self, maps):
+        return maps
 
 
 class CentroidPixels(PixelGallery):

@@ -15,7 +15,7 @@ from .._stages import network_stages
 from ..features import FeatureExtractor
 from ..scorers import KNNScorer
 from ._base import BaseImageDetector
-from ._pixel_galleries import CentroidPixels, RetrievedPixels
+from ._pixel_galleries import CentroidPixels, RetrievedCentroids, RetrievedPixels
 
 # The picture of the paper, in whose pixels `smoothing` is told.
 _PICTURE = 224
@@ -76,8 +76,12 @@ default="euclidean"
     n_neighbor_pixels : int, default=1
         Nearest pixels whose distances are averaged, the kappa of the paper.
     n_centroids : int, optional
-        Compare with so many centroids of the pixels of all training images, in the place of the
-        pixels of K images. (PANDA: with 50 it is 15 times as fast and loses half a point.)
+        Compare with so many centroids of k-means in the place of all pixels. (PANDA: with 50 it is
+        15 times as fast and loses half a point.)
+    centroids_of : {"all", "each"}, default="all"
+        "all": centroids of the pixels of all training images, the same for every image. "each":
+        those of each of the K images that are retrieved; slower, and better where normal images
+        differ much.
     smoothing : float, default=4.0
         Standard deviation of the Gaussian, in pixels of a picture 224 wide (paper's code); it
         grows and shrinks with `image_size`. 0 for none.
@@ -95,7 +99,7 @@ default="euclidean"
     memory_limit : float, default=2048
         Most MiB of memory for the maps of training images, two bytes a value. More of them are
         kept in a temporary file (in the folder that the variable TMPDIR names) and read as needed;
-        scores are the same. With `n_centroids` none are kept.
+        scores are the same. Of `n_centroids` those of all images, or of each, are kept.
     n_jobs : int, optional
         Threads that decode image files; by default one for each core.
     random_state : int, RandomState instance or None, default=0
@@ -161,6 +165,7 @@ default="euclidean"
         "resize": [StrOptions({"crop", "whole"})],
         "adapter": [HasMethods(["fit", "transform"]), None],
         "fusion": [StrOptions({"joined", "per_layer"})],
+        "centroids_of": [StrOptions({"all", "each"})],
         "n_neighbor_pixels": [Interval(Integral, 1, None, closed="left")],
         "smoothing": [Interval(Real, 0, None, closed="left")],
         "pixel_contamination": [Interval(Real, 0, 0.5, closed="right")],
@@ -189,6 +194,7 @@ default="euclidean"
         fusion="joined",
         n_neighbor_pixels=1,
         n_centroids=None,
+        centroids_of="all",
         smoothing=4.0,
         contamination="auto",
         pixel_contamination=0.01,
@@ -216,6 +222,7 @@ default="euclidean"
         self.fusion = fusion
         self.n_neighbor_pixels = n_neighbor_pixels
         self.n_centroids = n_centroids
+        self.centroids_of = centroids_of
         self.smoothing = smoothing
         self.contamination = contamination
         self.pixel_contamination = pixel_contamination
@@ -267,9 +274,13 @@ default="euclidean"
     def _make_gallery(self, n_images):
         how = {"fusion": self.fusion, "n_neighbors": self.n_neighbor_pixels, "n_images": n_images}
         how["owner"] = type(self).__name__
+        kept = {"limit": self.memory_limit * 2**20}
         if self.n_centroids is None:
-            return RetrievedPixels(**how, limit=self.memory_limit * 2**20)
-        return CentroidPixels(**how, n_centroids=self.n_centroids, random_state=self.random_state)
+            return RetrievedPixels(**how, **kept)
+        how |= {"n_centroids": self.n_centroids, "random_state": self.random_state}
+        if self.centroids_of == "each":
+            return RetrievedCentroids(**how, **kept)
+        return CentroidPixels(**how)
 
     def _finish(self, source):
         """Threshold of masks, from maps of training images."""
