@@ -14,7 +14,7 @@ import numpy as np
 
 from skad import DN2, FeatureExtractor
 
-from . import speed_scorers
+from . import speed_maps, speed_scorers
 from .timing import paired_times, peak_memory, run_tasks
 
 
@@ -103,6 +103,8 @@ TASKS = {
     "gaussian": speed_scorers.gaussian,
     "growth": speed_scorers.growth,
     "scorer_memory": speed_scorers.scorer_memory,
+    "maps": speed_maps.maps,
+    "map_memory": speed_maps.map_memory,
 }
 
 
