@@ -64,13 +64,12 @@ class MapStore:
 
     def write(self, start, maps):
         """Keep the maps of images from place `start` on, one tensor for each of `shapes`."""
-        stop = start + len(maps[0])
-        flat = [one.flatten(1).float().cpu().numpy() for one in maps]
-        scales = np.stack([np.abs(rows).max(axis=1) for rows in flat], axis=1)
-        scales[scales == 0] = 1
-        self._scales[start:stop] = scales
-        rows = [rows / scales[:, [i]] for i, rows in enumerate(flat)]
-        self._put(start, np.concatenate(rows, axis=1).astype(np.float16))
+        for place, image in enumerate(zip(*maps), start):
+            flat = [one.flatten().float().cpu().numpy() for one in image]
+            scales = np.array([np.abs(values).max() for values in flat])
+            self._scales[place] = np.where(scales == 0, 1, scales)
+            row = np.concatenate([v / scale for v, scale in zip(flat, self._scales[place])])
+            self._put(place, row.astype(np.float16)[None])
 
     def _put(self, start, rows):
         if self._file is None:

@@ -57,7 +57,19 @@ class PixelGallery:
         raise NotImplementedError
 
     def _fused(self, maps):
+        """Maps as they are compared: joined, or one for each layer."""
         return [join(maps)] if self.fusion == "joined" else maps
+
+
+def _few_at_once(maps, n_images=_IMAGES_AT_ONCE):
+    """Maps of a few images at a time, since joined ones take much memory.
+
+    Yields
+    ------
+    maps : list of tensors of shape (n_images, channels, height, width)
+    """
+    for parts in zip(*(one.split(n_images) for one in maps)):
+        yield list(parts)
 
 
 class RetrievedPixels(PixelGallery):
@@ -94,17 +106,15 @@ class RetrievedPixels(PixelGallery):
         """Distances to the pixels of the images at `places`."""
         import torch
 
-        fused = self._fused(maps)
-        found = [torch.empty_like(one[:, 0]) for one in fused]
-        for i, retrieved in enumerate(places):
-            queries = [pixels_of(one[[i]])[0] for one in fused]
-            nearest = [Nearest(rows, self.n_neighbors) for rows in queries]
-            for gallery in self._galleries(retrieved, len(queries[0]), maps[0].device):
+        found = []
+        for alone, retrieved in zip(_few_at_once(maps, 1), places):
+            fused = self._fused(alone)
+            nearest = [Nearest(pixels_of(one)[0], self.n_neighbors) for one in fused]
+            for gallery in self._galleries(retrieved, len(nearest[0].queries), maps[0].device):
                 for search, rows in zip(nearest, gallery):
                     search.among(rows)
-            for one, search in zip(found, nearest):
-                one[i] = search.mean().view(one.shape[1:])
-        return found
+            found.append([n.mean().view(one[:, 0].shape) for n, one in zip(nearest, fused)])
+        return [torch.cat(parts) for parts in zip(*found)]
 
     def _galleries(self, retrieved, n_queries, device):
         """Pixels of a few images at a time, as rows for each fused layer."""
@@ -143,11 +153,10 @@ class RetrievedCentroids(RetrievedPixels):
         """Keep the centroids, as maps one pixel wide."""
         import torch
 
-        found = []
-        for one in self._fused(maps):
-            rows = [self._centroids(pixels) for pixels in pixels_of(one).cpu().numpy()]
-            found.append(torch.from_numpy(np.stack(rows)).transpose(1, 2)[..., None])
-        self._keep(start, found)
+        for alone in _few_at_once(maps, 1):
+            rows = [self._centroids(pixels_of(one)[0].cpu().numpy()) for one in self._fused(alone)]
+            self._keep(start, [torch.from_numpy(some.T[None, ..., None]) for some in rows])
+            start += 1
 
     def _centroids(self, pixels):
         """So many rows as `n_centroids`; one again and again where pixels are too much alike."""
@@ -182,15 +191,17 @@ class CentroidPixels(PixelGallery):
 
     def add(self, start, maps):
         """Take those pixels that were drawn."""
-        fused = [pixels_of(one) for one in self._fused(maps)]
-        if self._drawn is None:
-            self._drawn = [self._draw(rows.shape[1]) for rows in fused]
-            self._taken = [[] for _ in fused]
-        for rows, drawn, taken in zip(fused, self._drawn, self._taken):
-            n_images, n_pixels, _ = rows.shape
-            first, last = np.searchsorted(drawn, [start * n_pixels, (start + n_images) * n_pixels])
-            here = drawn[first:last] - start * n_pixels
-            taken.append(rows.flatten(0, 1)[here].cpu().numpy())
+        for few in _few_at_once(maps):
+            fused = [pixels_of(one) for one in self._fused(few)]
+            if self._drawn is None:
+                self._drawn = [self._draw(rows.shape[1]) for rows in fused]
+                self._taken = [[] for _ in fused]
+            for rows, drawn, taken in zip(fused, self._drawn, self._taken):
+                n_images, n_pixels, _ = rows.shape
+                ends = np.searchsorted(drawn, [start * n_pixels, (start + n_images) * n_pixels])
+                here = drawn[slice(*ends)] - start * n_pixels
+                taken.append(rows.flatten(0, 1)[here].cpu().numpy())
+            start += len(few[0])
 
     def _draw(self, n_pixels):
         """Places among the pixels of all training images."""
@@ -213,9 +224,9 @@ class CentroidPixels(PixelGallery):
 
         device, found = maps[0].device, []
         centroids = [torch.from_numpy(rows).float().to(device) for rows in self.centroids]
-        for some in zip(*(one.split(_IMAGES_AT_ONCE) for one in maps)):
+        for few in _few_at_once(maps):
             parts = []
-            for one, gallery in zip(self._fused(some), centroids):
+            for one, gallery in zip(self._fused(few), centroids):
                 search = Nearest(pixels_of(one).flatten(0, 1), self.n_neighbors)
                 search.among(gallery)
                 parts.append(search.mean().view(one[:, 0].shape))
