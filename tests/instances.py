@@ -227,6 +227,7 @@ INSTANCES = [
     SPADE(**SMALLEST, n_threshold_images=2),
     SPADE(**SMALLEST, n_neighbors=3, n_centroids=4, n_threshold_images=2),
     SPADE(**SMALLEST, n_centroids=2, centroids_of="each", n_threshold_images=2),
+    SPADE(**SMALLEST, image_score="map", n_threshold_images=1000),
 ]
 
 # Names of scikit-learn's checks that an estimator may fail, with the reason.

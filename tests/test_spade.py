@@ -111,6 +111,16 @@ def test_images_are_scored_by_the_mean_distance_of_pooled_features(temple, detec
     assert detector.offset_ == pytest.approx(scorer.offset_)
 
 
+def test_images_may_be_scored_by_their_maps(temple):
+    detector = SPADE(
+        **SMALL | {"n_threshold_images": 20}, n_neighbors=4, image_score="map", contamination=0.2
+    ).fit(temple[:20])
+    scores = detector.score_samples(temple)
+    np.testing.assert_array_equal(scores, detector.score_maps(temple).min(axis=(1, 2)))
+    assert scores.dtype == np.float64
+    assert (detector.predict(temple[:20]) == -1).mean() == pytest.approx(0.2, abs=0.01)
+
+
 def test_nearest_rows_of_a_gallery_that_comes_in_parts():
     rng = np.random.default_rng(0)
     # Far from the origin, where expanded squares lose their digits.

@@ -66,6 +66,10 @@ class SPADE(BaseImageDetector):
         Shape of the image in flat rows; by default squares, or strips one pixel high.
     n_neighbors : int, default=50
         Training images K that an image is compared with (paper); all others where there are fewer.
+    image_score : {"features", "map"}, default="features"
+        What scores an image as a whole: "features", the distance of its pooled feature (paper), or
+        "map", the lowest value of its score map; slower by far where galleries are whole, and
+        better where defects are small.
     metric : {"euclidean", "cosine", "angle", "mahalanobis", "mahalanobis_cosine"}, \
 default="euclidean"
         Between pooled features (paper: "euclidean"); see :class:`~skad.KNNScorer`.
@@ -87,7 +91,7 @@ default="euclidean"
         grows and shrinks with `image_size`. 0 for none.
     contamination : "auto" or float in (0, 0.5], default="auto"
         Share of the training images beyond the threshold on images, scored leave-one-out; "auto"
-        is 0.1.
+        is 0.1. With ``image_score="map"`` the share of `n_threshold_images`.
     pixel_contamination : float in (0, 0.5], default=0.01
         Share of the pixels of normal images beyond the threshold of `predict_masks`.
     mask_false_alarm_rate : float in (0, 1), optional
@@ -164,6 +168,7 @@ default="euclidean"
         },
         "resize": [StrOptions({"crop", "whole"})],
         "adapter": [HasMethods(["fit", "transform"]), None],
+        "image_score": [StrOptions({"features", "map"})],
         "fusion": [StrOptions({"joined", "per_layer"})],
         "centroids_of": [StrOptions({"all", "each"})],
         "n_neighbor_pixels": [Interval(Integral, 1, None, closed="left")],
@@ -190,6 +195,7 @@ default="euclidean"
         std=None,
         image_shape=None,
         n_neighbors=50,
+        image_score="features",
         metric="euclidean",
         fusion="joined",
         n_neighbor_pixels=1,
@@ -218,6 +224,7 @@ default="euclidean"
         self.std = std
         self.image_shape = image_shape
         self.n_neighbors = n_neighbors
+        self.image_score = image_score
         self.metric = metric
         self.fusion = fusion
         self.n_neighbor_pixels = n_neighbor_pixels
@@ -283,16 +290,36 @@ default="euclidean"
         return CentroidPixels(**how)
 
     def _finish(self, source):
-        """Threshold of masks, from maps of training images."""
+        """Thresholds from maps of training images."""
         rng = check_random_state(self.random_state)
         n_images = min(self.n_threshold_images, len(source))
         drawn = np.sort(rng.permutation(len(source))[:n_images])
         values = [_order_statistics(one) for one in self._maps(source.take(drawn))]
+        lowest = [first for first, *_ in values]
+        if self.image_score == "map":
+            self.offset_ = self._offset(lowest)
         if self.mask_false_alarm_rate is None:
-            share, values = self.pixel_contamination, np.concatenate(values)
+            pixel_offset = np.quantile(np.concatenate(values), self.pixel_contamination)
         else:
-            share, values = self.mask_false_alarm_rate, [least for least, *_ in values]
-        self.pixel_offset_ = float(np.quantile(values, share))
+            pixel_offset = np.quantile(lowest, self.mask_false_alarm_rate)
+        self.pixel_offset_ = float(pixel_offset)
+
+    def score_samples(self, X):
+        """Score of each image, high = normal.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+
+        Returns
+        -------
+        scores : ndarray of float64, shape (n_images,)
+        """
+        if self.image_score == "features":
+            return super().score_samples(X)
+        check_is_fitted(self)
+        return np.array([one.min() for one in self._maps(check_images(self, X))], dtype=np.float64)
 
     def score_maps(self, X):
         """Score of each pixel, high = normal.
