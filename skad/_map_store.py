@@ -50,17 +50,20 @@ class MapStore:
         if self.n_bytes <= self.limit:
             self._rows = np.empty((self.n_images, self._ends[-1]), dtype=np.float16)
             return
-        folder = tempfile.gettempdir()
-        free = shutil.disk_usage(folder).free
+        free = shutil.disk_usage(tempfile.gettempdir()).free
         if free < self.n_bytes:
-            raise OSError(
-                f"{self.owner}: the maps of {self.n_images} images take {self.n_bytes >> 20} MiB, "
-                f"beyond memory_limit ({int(self.limit) >> 20} MiB), and the folder for temporary "
-                f"files, {folder}, has {free >> 20} MiB left. Set TMPDIR to another folder, lower "
-                "image_size, raise memory_limit, or give n_centroids, which keeps no maps."
-            )
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the store lives
+            raise self._too_large(f"has {free >> 20} MiB left")
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - open as long as the store lives
         weakref.finalize(self, self._file.close)
+
+    def _too_large(self, reason):
+        limit = self.limit / 2**20
+        return OSError(
+            f"{self.owner}: the maps of {self.n_images} images take {self.n_bytes >> 20} MiB, "
+            f"beyond memory_limit ({limit:g} MiB), and the folder for temporary files, "
+            f"{tempfile.gettempdir()}, {reason}. Set TMPDIR to another folder, lower image_size, "
+            "raise memory_limit, or give n_centroids, which keeps less."
+        )
 
     def write(self, start, maps):
         """Keep the maps of images from place `start` on, one tensor for each of `shapes`."""
@@ -74,10 +77,13 @@ class MapStore:
     def _put(self, start, rows):
         if self._file is None:
             self._rows[start : start + len(rows)] = rows
-        else:
+            return
+        try:
             self._file.seek(start * self._row_bytes)
-            self._file.write(rows)
-            self._file.flush()
+            if self._file.write(rows) < rows.nbytes:
+                raise OSError("there is no room for more")
+        except OSError as error:
+            raise self._too_large(f"cannot be written to: {error}") from error
 
     def _get(self, place):
         if self._file is None:
@@ -108,7 +114,10 @@ class MapStore:
         """State with the maps themselves, as a file without a name cannot be passed on."""
         state = vars(self).copy()
         if self.on_disk:
-            state["_rows"] = np.stack([self._get(i) for i in range(self.n_images)])
+            # Filled one by one: a mapping holds a file descriptor as long as it lives.
+            state["_rows"] = np.empty((self.n_images, self._ends[-1]), dtype=np.float16)
+            for i in range(self.n_images):
+                state["_rows"][i] = self._get(i)
         del state["_file"]
         return state
 

@@ -285,6 +285,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             with outputs_on_the_way(self.network_, layers) as outputs:
                 features = self._outputs(images)
             maps = [self._map_of(name, output) for name, output in zip(layers, outputs)]
+        for name, one in zip(layers, maps):
+            if len(one) != len(images):
+                raise ValueError(
+                    f"layers: {name!r} gives {len(one)} maps for {len(images)} images (windows, "
+                    "perhaps); name a layer that gives one for each."
+                )
         return features, [without_summary(one, self.network_) for one in maps]
 
     def transform(self, X):

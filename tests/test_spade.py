@@ -4,6 +4,7 @@ import copy
 import pickle
 import shutil
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -13,23 +14,35 @@ import torch.nn.functional as F
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from sklearn.base import clone
+from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 
 from skad import (
     SPADE,
+    CompactnessAdapter,
+    ConformalDetector,
+    DeepSVDDAdapter,
     FeatureExtractor,
     KNNScorer,
     MeanShiftedContrastive,
+    PseudoLabelAdapter,
+    RotationAdapter,
     SelfSupervisedAdapter,
 )
 from skad._batches import preprocess
 from skad._map_store import MapStore
 from skad._maps import lay_over
 from skad._networks import Preprocessing
-from skad.backbones import small_cnn
+from skad.backbones import small_cnn, svdd_cifar
 from skad.detectors._pixel_galleries import Nearest, RetrievedCentroids
 from skad.metrics import auroc_score
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+SMALLEST = {"backbone": partial(small_cnn, width=4, image_size=8), "weights": None}
 SMALL = {"backbone": "test_resnet", "weights": None, "image_size": 32, "n_threshold_images": 3}
 LAYERS = ["layer1", "layer2", "layer3"]
 EACH = {"n_centroids": 5, "centroids_of": "each"}
@@ -273,6 +286,37 @@ def test_pickles_and_copies_hold_the_gallery(temple, parameters):
         )
 
 
+@pytest.mark.skipif(resource is None, reason="no limit on open files here")
+def test_pickling_opens_few_files(temple):
+    detector = SPADE(**SMALLEST, memory_limit=0).fit(np.repeat(temple, 20, axis=0))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, limits[1]))
+    try:
+        same = pickle.loads(pickle.dumps(detector))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    np.testing.assert_array_equal(same.score_maps(temple[:2]), detector.score_maps(temple[:2]))
+
+
+def test_threads_may_share_a_gallery_on_disk(temple):
+    detector = SPADE(**SMALL, n_neighbors=4, memory_limit=0).fit(temple[:16])
+    expected = [detector.score_maps(temple[i : i + 3]) for i in range(20)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda i: detector.score_maps(temple[i : i + 3]), range(20)))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_false_alarm_rate_for_images(temple):
+    detector = ConformalDetector(SPADE(**SMALL, n_neighbors=2), false_alarm_rate=0.2)
+    assert (detector.fit(temple).predict(temple) == -1).mean() <= 0.5
+
+
+def test_parameters_set_after_fit_wait_for_the_next(temple, detector):
+    later = copy.deepcopy(detector).set_params(image_score="map", smoothing=20, fusion="per_layer")
+    np.testing.assert_array_equal(later.score_maps(temple[:3]), detector.score_maps(temple[:3]))
+    np.testing.assert_array_equal(later.predict(temple), detector.predict(temple))
+
+
 def test_store_keeps_maps_to_half_precision():
     rng = np.random.default_rng(0)
     shapes = [(3, 4, 5), (7, 2, 2)]
@@ -313,6 +357,19 @@ def test_a_full_disk_is_seen_before_it_is_full(temple, monkeypatch):
     assert few._gallery.store.on_disk
     with pytest.raises(OSError, match="SPADE: the maps of 24000 images take .* MiB, beyond memory"):
         MapStore(few._gallery.store.shapes, 24_000, 0, "SPADE")
+
+
+@pytest.mark.skipif(resource is None, reason="no limit on the size of files here")
+def test_a_file_that_cannot_be_written_is_said_to_be_so(temple):
+    detector = SPADE(**SMALL, n_neighbors=4, memory_limit=0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError, match="cannot be written to: .* Set TMPDIR to another folder"):
+            detector.fit(temple)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not hasattr(detector, "pipeline_")
 
 
 @pytest.mark.parametrize("fusion", ["joined", "per_layer"])
@@ -369,7 +426,7 @@ def test_an_image_of_one_colour_has_fewer_centroids():
 def test_centroids_as_many_as_pixels_are_the_pixels(temple):
     """Then an image is held against itself, and all distances are zero."""
     detector = SPADE(partial(small_cnn, width=4, image_size=8), weights=None, n_centroids=10**6)
-    with pytest.raises(ValueError, match="SPADE: 1000000 clusters need at least as many"):
+    with pytest.raises(ValueError, match="SPADE: n_centroids=1000000 is more than"):
         detector.fit(temple[:5])
     detector.set_params(n_centroids=5 * 16, layers=[detector_layer(temple)]).fit(temple[:5])
     assert len(detector._gallery.centroids[0]) <= 80
@@ -411,12 +468,18 @@ def test_masks_keep_the_share_of_images_that_was_asked_for(temple):
     detector = SPADE(
         **SMALL | {"n_threshold_images": 24}, n_neighbors=4, mask_false_alarm_rate=0.25
     ).fit(temple)
-    assert detector.predict_masks(temple).any(axis=(1, 2)).mean() == pytest.approx(0.25, abs=0.01)
+    assert detector.predict_masks(temple).any(axis=(1, 2)).mean() == 0.25
+    # Fewer than one image in the rate: more are drawn, and none is above it.
+    few = SPADE(**SMALL, n_neighbors=4, mask_false_alarm_rate=0.05).fit(temple)
+    assert few.predict_masks(temple).any(axis=(1, 2)).sum() <= 1
+    strict = SPADE(**SMALL, n_neighbors=4, mask_false_alarm_rate=0.001).fit(temple)
+    assert not strict.predict_masks(temple).any()
 
 
 def test_large_maps_count_as_much_as_small_ones_in_the_threshold(temple):
-    large = [np.kron(image, np.ones((12, 12, 1), dtype=np.uint8)) for image in temple[:4]]
+    large = [np.kron(image, np.ones((12, 12, 1), dtype=np.uint8)) for image in temple[:2]]
     assert large[0].shape[0] * large[0].shape[1] > 2**16
+    large += list(temple[2:4])
     detector = SPADE(
         **SMALL | {"n_threshold_images": 4}, n_neighbors=2, pixel_contamination=0.1
     ).fit(large)
@@ -456,7 +519,9 @@ def test_default_layers_are_the_three_stages_before_the_last(temple):
     assert SPADE(n_neighbors=2, n_threshold_images=1).fit(temple[:4]).layers_ == LAYERS
     mobile = SPADE("mobilenetv2_035", weights=None, image_size=32, n_threshold_images=1)
     assert mobile.fit(temple[:3]).layers_ == ["blocks.1", "blocks.2", "blocks.4"]
-    plain = SPADE("torchvision/resnet18", weights=None, image_size=32, n_threshold_images=1)
+    plain = SPADE("torchvision/mobilenet_v2", weights=None, image_size=64, n_threshold_images=1)
+    sides = [shape[-1] for shape in plain.fit(temple[:3])._gallery.store.shapes]
+    assert sides == [16, 8, 4], "the ends of three resolutions, whatever its parts are"
     assert plain.fit(temple[:3]).score_maps(temple[:1]).shape == (1, 48, 48)
 
 
@@ -469,6 +534,7 @@ def test_layers_may_be_chosen(temple, layers):
 
 def test_transformers_give_maps(temple):
     detector = SPADE("test_vit", weights=None, n_neighbors=2, n_threshold_images=1).fit(temple[:4])
+    assert len(detector.layers_) > 1, "all of one resolution"
     assert detector.score_maps(temple[4:6]).shape == (2, 48, 48)
 
 
@@ -487,7 +553,7 @@ def test_an_adapter_trains_the_network_first(temple):
     again = pickle.loads(pickle.dumps(detector))
     np.testing.assert_array_equal(again.score_maps(temple[16:]), detector.score_maps(temple[16:]))
     assert len(detector.training_curve_["step"]) > 0
-    assert not detector.pipeline_["adapter"].network_.training
+    assert not detector.adapter_.network_.training
     scratch = SPADE(
         partial(small_cnn, width=4, image_size=8),
         weights=None,
@@ -495,6 +561,31 @@ def test_an_adapter_trains_the_network_first(temple):
         adapter=SelfSupervisedAdapter(n_steps=2, projector_widths=[8], predictor_widths=[4]),
     ).fit(temple[:6])
     assert scratch.score_maps(temple[:2]).shape == (2, 48, 48)
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        CompactnessAdapter(stopping="sample_wise", n_steps=3),
+        DeepSVDDAdapter(n_steps=2, collapse_limit=0),
+        RotationAdapter(n_steps=2),
+        PseudoLabelAdapter(clusterer=KMeans(2, n_init=1), n_epochs=1, output="logits"),
+    ],
+    ids=lambda adapter: type(adapter).__name__,
+)
+def test_adapters_whose_own_output_is_no_feature(temple, adapter):
+    detector = SPADE(
+        partial(svdd_cifar, image_size=32), weights=None, adapter=adapter, n_neighbors=2
+    )
+    detector.fit(temple[:12])
+    features = adapter_features(detector, temple)
+    assert features.shape[1] == detector.pipeline_["scorer"].n_features_in_
+    assert (detector.predict(temple[:12]) == 1).mean() >= 0.8
+    assert detector.score_maps(temple[:2]).shape == (2, 48, 48)
+
+
+def adapter_features(detector, images):
+    return detector.adapter_.extractor_.transform(images)
 
 
 def test_an_adapter_with_an_extractor_of_its_own_is_refused(temple):

@@ -160,7 +160,8 @@ class RetrievedCentroids(RetrievedPixels):
 
     def _centroids(self, pixels):
         """So many rows as `n_centroids`; one again and again where pixels are too much alike."""
-        centers, _ = kmeans(pixels, self.n_centroids, random_state=self._seed, owner=self.owner)
+        n_clusters = min(self.n_centroids, len(pixels))
+        centers, _ = kmeans(pixels, n_clusters, random_state=self._seed, owner=self.owner)
         return centers[np.minimum(np.arange(self.n_centroids), len(centers) - 1)]
 
     def _stored(self, maps):
@@ -211,11 +212,16 @@ class CentroidPixels(PixelGallery):
 
     def complete(self):
         """Find the centroids."""
-        seed = self._random_state.randint(2**31 - 1)
-        self.centroids = [
-            kmeans(np.concatenate(t), self.n_centroids, random_state=seed, owner=self.owner)[0]
-            for t in self._taken
-        ]
+        seed, self.centroids = self._random_state.randint(2**31 - 1), []
+        for pixels in map(np.concatenate, self._taken):
+            if len(pixels) < self.n_centroids:
+                raise ValueError(
+                    f"{self.owner}: n_centroids={self.n_centroids} is more than there are pixels "
+                    f"in the maps of the {self.n_images} training images, {len(pixels)}. Ask for "
+                    "fewer, or give more images, a larger image_size or earlier layers."
+                )
+            found, _ = kmeans(pixels, self.n_centroids, random_state=seed, owner=self.owner)
+            self.centroids.append(found)
         del self._drawn, self._taken, self._random_state
 
     def distances(self, maps, places):

@@ -1,9 +1,11 @@
 """SPADE: where an image is abnormal, by the nearest pixels of similar normal images."""
 
+from math import ceil, floor
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,8 +22,8 @@ from ._pixel_galleries import CentroidPixels, RetrievedCentroids, RetrievedPixel
 # The picture of the paper, in whose pixels `smoothing` is told.
 _PICTURE = 224
 
-# Values of a normal map that its threshold is taken from, at the most.
-_VALUES_OF_MAP = 2**16
+# Values that the threshold is taken from, at the most: of one normal map, and of all.
+_VALUES_OF_MAP, _VALUES = 2**16, 2**22
 
 
 class SPADE(BaseImageDetector):
@@ -43,11 +45,13 @@ class SPADE(BaseImageDetector):
     weights : "pretrained", None or path, default="pretrained"
         Published weights, random ones, or a file.
     layers : list of str, optional
-        Layers whose maps are compared. By default the three stages before the last (paper: those
-        of 56, 28 and 14 pixels a side).
+        Layers whose maps are compared. By default the ends of the three resolutions before the
+        last (paper: 56, 28 and 14 pixels a side); of a network with maps of one resolution, as
+        vision transformers, the three stages before the last.
     adapter : adapter, optional
         Trains the network first, such as ``MeanShiftedContrastive(n_epochs=3)``; its own
-        `extractor` is left to this detector. (The authors of PANDA left open whether that helps.)
+        `extractor` is left to this detector, and it may need no images but these. (The authors of
+        PANDA left open whether that helps.)
     image_size : int, optional
         Side in pixels that the network sees; by default the backbone's. The paper uses 224. Small
         defects want large images.
@@ -85,7 +89,7 @@ default="euclidean"
     centroids_of : {"all", "each"}, default="all"
         "all": centroids of the pixels of all training images, the same for every image. "each":
         those of each of the K images that are retrieved; slower, and better where normal images
-        differ much.
+        differ much. k-means over all takes about 5 kB of memory a centroid and channel.
     smoothing : float, default=4.0
         Standard deviation of the Gaussian, in pixels of a picture 224 wide (paper's code); it
         grows and shrinks with `image_size`. 0 for none.
@@ -93,17 +97,20 @@ default="euclidean"
         Share of the training images beyond the threshold on images, scored leave-one-out; "auto"
         is 0.1. With ``image_score="map"`` the share of `n_threshold_images`.
     pixel_contamination : float in (0, 0.5], default=0.01
-        Share of the pixels of normal images beyond the threshold of `predict_masks`.
+        Share of the pixels of normal images beyond the threshold of `predict_masks`; each image
+        counts alike, large or small.
     mask_false_alarm_rate : float in (0, 1), optional
-        In the place of `pixel_contamination`: share of normal images in whose mask anything is
-        beyond the threshold. Small rates want a large `n_threshold_images`.
+        In the place of `pixel_contamination`: largest share of normal images in whose masks there
+        is anything. At least one image in the rate is drawn for it (100 for 0.01), if there are as
+        many; with fewer, n, no smaller rate than about 1 in n can be kept on new images.
     n_threshold_images : int, default=20
         Training images, drawn at random, whose maps the threshold of `predict_masks` is taken
-        from. Each is left out of those that it is compared with; centroids hold all.
+        from. Each is left out of those that it is compared with; centroids of all hold it.
     memory_limit : float, default=2048
         Most MiB of memory for the maps of training images, two bytes a value. More of them are
-        kept in a temporary file (in the folder that the variable TMPDIR names) and read as needed;
-        scores are the same. Of `n_centroids` those of all images, or of each, are kept.
+        kept in a temporary file and read as needed; scores are the same. The file is in the folder
+        that the variable TMPDIR names, which should not itself be in memory. Of `n_centroids` those
+        of all images, or of each, are kept.
     n_jobs : int, optional
         Threads that decode image files; by default one for each core.
     random_state : int, RandomState instance or None, default=0
@@ -115,8 +122,10 @@ default="euclidean"
     Attributes
     ----------
     pipeline_ : sklearn.pipeline.Pipeline
-        The fitted :class:`~skad.FeatureExtractor` ("extractor") or adapter ("adapter"), and
-        :class:`~skad.KNNScorer` ("scorer").
+        The fitted :class:`~skad.FeatureExtractor` ("extractor"), its network trained if there is an
+        adapter, and :class:`~skad.KNNScorer` ("scorer").
+    adapter_ : adapter
+        Fitted; only with `adapter`.
     layers_ : list of str
         Layers whose maps are compared.
     offset_ : float
@@ -139,7 +148,8 @@ default="euclidean"
     An image that equals a training image is not compared with itself, so the maps of training
     images are leave-one-out.
 
-    A pickle holds the maps of all training images, those in the temporary file too.
+    A pickle, a copy, and what is sent to other processes hold the maps of all training images,
+    those in the temporary file too; to make one takes as much memory.
 
     References
     ----------
@@ -176,7 +186,7 @@ default="euclidean"
         "pixel_contamination": [Interval(Real, 0, 0.5, closed="right")],
         "mask_false_alarm_rate": [Interval(Real, 0, 1, closed="neither"), None],
         "n_threshold_images": [Interval(Integral, 1, None, closed="left")],
-        "memory_limit": [Interval(Real, 0, None, closed="left")],
+        "memory_limit": [Interval(Real, 0, None, closed="both")],
     }
 
     def __init__(
@@ -256,8 +266,13 @@ default="euclidean"
 
     def _training_features(self, source, first, scorer):
         """Pooled features of the training images; their maps go into the gallery."""
+        if len(source) < 2:
+            raise ValueError(
+                "SPADE: an image is compared with other training images, so there must be at least "
+                "2; got n_samples = 1."
+            )
         extractor = getattr(first, "extractor_", first)
-        self.layers_ = self._chosen_layers(extractor.network_)
+        self.layers_ = self._chosen_layers(extractor)
         self._gallery = self._make_gallery(len(source))
         features = []
         for start, batch in extractor._batches(source):
@@ -266,17 +281,30 @@ default="euclidean"
             features.append(pooled.cpu().numpy())
             self._gallery.add(start, maps)
         self._gallery.complete()
-        # One alone is left to the scorer, whose error says that there are too few.
-        scorer.set_params(n_neighbors=max(1, min(self.n_neighbors, len(source) - 1)))
+        scorer.set_params(n_neighbors=min(self.n_neighbors, len(source) - 1))
         return np.concatenate(features)
 
-    def _chosen_layers(self, network):
-        if self.layers is None:
-            stages = list(network_stages(network))
-            return stages[-4:-1] or stages
-        if not len(self.layers):
-            raise ValueError("SPADE: layers is empty; name at least one, or give None.")
-        return list(dict.fromkeys(map(str, self.layers)))
+    def _chosen_layers(self, extractor):
+        if self.layers is not None:
+            if not len(self.layers):
+                raise ValueError("SPADE: layers is empty; name at least one, or give None.")
+            return list(dict.fromkeys(map(str, self.layers)))
+        import torch
+
+        how, stages, ends = extractor.preprocessing_, [], {}
+        trial = torch.zeros((1, how.n_channels, how.image_size, how.image_size))
+        for name in network_stages(extractor.network_):
+            try:
+                _, (one,) = extractor._features_and_maps(trial.to(extractor._device), [name])
+            except ValueError:  # no map
+                continue
+            stages.append(name)
+            ends[tuple(one.shape[-2:])] = name
+        if not stages:
+            network = type(extractor.network_).__name__
+            raise ValueError(f"SPADE: no stage of {network} gives a map; name layers=['...'].")
+        names = list(ends.values()) if len(ends) > 1 else stages
+        return names[-4:-1] or names
 
     def _make_gallery(self, n_images):
         how = {"fusion": self.fusion, "n_neighbors": self.n_neighbor_pixels, "n_images": n_images}
@@ -291,18 +319,25 @@ default="euclidean"
 
     def _finish(self, source):
         """Thresholds from maps of training images."""
+        first, scorer = (step for _, step in self.pipeline_.steps)
+        vars(self).pop("adapter_", None)
+        if self.adapter is not None:  # whose own output may be other than the network's features
+            self.adapter_ = first
+            self.pipeline_ = Pipeline([("extractor", first.extractor_), ("scorer", scorer)])
+        self._image_score, self._smoothing = self.image_score, self.smoothing
+        rate, n_images = self.mask_false_alarm_rate, self.n_threshold_images
+        n_images = min(len(source), n_images if rate is None else max(n_images, ceil(1 / rate)))
         rng = check_random_state(self.random_state)
-        n_images = min(self.n_threshold_images, len(source))
         drawn = np.sort(rng.permutation(len(source))[:n_images])
-        values = [_order_statistics(one) for one in self._maps(source.take(drawn))]
-        lowest = [first for first, *_ in values]
+        maps = self._maps(source.take(drawn), features=scorer.gallery_[drawn])
+        values = np.stack([_order_statistics(one, _VALUES // n_images) for one in maps])
+        lowest = np.sort(values[:, 0])
         if self.image_score == "map":
             self.offset_ = self._offset(lowest)
-        if self.mask_false_alarm_rate is None:
-            pixel_offset = np.quantile(np.concatenate(values), self.pixel_contamination)
-        else:
-            pixel_offset = np.quantile(lowest, self.mask_false_alarm_rate)
-        self.pixel_offset_ = float(pixel_offset)
+        if rate is None:
+            self.pixel_offset_ = float(np.quantile(values, self.pixel_contamination))
+        else:  # as many images below it as the rate allows, and no more
+            self.pixel_offset_ = float(lowest[floor(rate * n_images + 1e-9)])
 
     def score_samples(self, X):
         """Score of each image, high = normal.
@@ -316,9 +351,9 @@ default="euclidean"
         -------
         scores : ndarray of float64, shape (n_images,)
         """
-        if self.image_score == "features":
-            return super().score_samples(X)
         check_is_fitted(self)
+        if self._image_score == "features":
+            return super().score_samples(X)
         return np.array([one.min() for one in self._maps(check_images(self, X))], dtype=np.float64)
 
     def score_maps(self, X):
@@ -361,23 +396,25 @@ default="euclidean"
         """One array where all images are of one shape by their container, else a list."""
         return np.stack(list(maps)) if isinstance(source, ImageArray) else list(maps)
 
-    def _maps(self, source):
-        """Score map of each image, one after another."""
-        first, scorer = (step for _, step in self.pipeline_.steps)
-        extractor = getattr(first, "extractor_", first)
+    def _maps(self, source, features=None):
+        """Score map of each image, one after another; `features` are pooled ones if known."""
+        extractor, scorer = (step for _, step in self.pipeline_.steps)
         how = extractor.preprocessing_
-        for _, batch in extractor._batches(source):
+        for start, batch in extractor._batches(source):
             images = preprocess(batch, how, extractor._device)
             pooled, maps = extractor._features_and_maps(images, self.layers_)
-            _, places = scorer.kneighbors(pooled.cpu().numpy())
-            size, sigma = how.image_size, self.smoothing * how.image_size / _PICTURE
+            pooled = pooled.cpu().numpy()
+            if features is not None:  # to the bit those of the gallery, so that each is left out
+                pooled = features[start : start + len(batch)]
+            _, places = scorer.kneighbors(pooled)
+            size, sigma = how.image_size, self._smoothing * how.image_size / _PICTURE
             layers = [smooth(d, size, sigma) for d in self._gallery.distances(maps, places)]
             for image, square in zip(batch, sum(layers) / -len(layers)):
                 yield lay_over(square, tuple(image.shape[-2:]), how).cpu().numpy()
 
 
-def _order_statistics(one):
-    """Values of a map in ascending order; of a large map so many, evenly spaced."""
+def _order_statistics(one, most):
+    """So many values of a map, in ascending order and evenly spaced."""
     values = np.sort(one, axis=None)
-    places = np.linspace(0, len(values) - 1, min(len(values), _VALUES_OF_MAP))
+    places = np.linspace(0, len(values) - 1, max(2, min(most, _VALUES_OF_MAP)))
     return values[places.round().astype(int)]
