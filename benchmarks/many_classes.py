@@ -13,6 +13,7 @@ into tables of ``doc/results.rst``.
 
 import argparse
 import datetime
+import hashlib
 import itertools
 import json
 import os
@@ -24,6 +25,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
@@ -43,6 +45,8 @@ from skad import (
     PseudoLabelAdapter,
     SelfSupervisedAdapter,
 )
+from skad._images import check_images
+from skad.adapters._training_images import TrainingImages
 from skad.backbones import clad_large, clad_small, svdd_cifar, svdd_mnist
 from skad.metrics import auroc_score, clustering_accuracy
 from skad.model_selection import Task, leave_one_class_out, super_categories
@@ -70,11 +74,16 @@ NEIGHBORS = (1, 2, 5, 10)
 
 
 class EveryEpoch(PseudoLabelAdapter):
-    """Look at the network at each of the epochs that are averaged, and at the average."""
+    """Look at the network at each of the epochs that are averaged, and at the average.
+
+    The attributes `task` and `labels` are to be set before `fit`.
+    """
 
     def _prepare(self, run, class_labels):
         super()._prepare(run, class_labels)
         run.kept = {}
+        run.tested = run.read(check_images(self, self.task.X_test), self.batch_size, run.seed)
+        run.tested.first_features(keep=not self._augments)
 
     def _after_step(self, run, step):
         super()._after_step(run, step)
@@ -87,9 +96,54 @@ class EveryEpoch(PseudoLabelAdapter):
         for epoch, values in run.kept.items():  # the last holds the whole average, too
             run.load(values)
             self._keep_head(run.head)
-            self.found_[f"epoch {epoch}"] = self.look(self)
+            self.found_[f"epoch {epoch}"] = self._look(run)
         super()._learned(run)
-        self.found_["averaged"] = self.look(self)
+        self.found_["averaged"] = self._look(run)
+
+    def _look(self, run):
+        """AUROC in percent of every score that a network trained on labels has."""
+        train = self._features_of(run, run.images, self.task.X_train)
+        test = self._features_of(run, run.tested, self.task.X_test)
+        found = neighbor_scores(train, self.task, test)
+        try:
+            scorer = GaussianScorer().fit(train, class_labels=self.labels)
+            scores = scorer.decision_function(test)
+            found["Mahalanobis"] = round(100 * auroc_score(self.task.y_test, scores), 2)
+        except ValueError:  # all features have become one
+            found["Mahalanobis"] = 50.0
+        logits = self._logits(train), self._logits(test)
+        return found | {"confidence": score(ConfidenceScorer(), logits[0], self.task, logits[1])}
+
+    def _features_of(self, run, images, X):
+        """Features of images; those that are not augmented go on from the frozen stages."""
+        if images.kept_memory == 0:
+            return self.transform(X)
+        places = np.arange(len(images))
+        chunks = np.array_split(places, -(-len(images) // run.extractor.batch_size))
+        with torch.no_grad():
+            parts = [run.cut.trained_part(images.hidden(chunk)) for chunk in chunks]
+        return torch.cat(parts).cpu().numpy()
+
+
+def _digest(image):
+    return hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest()
+
+
+def remember_frozen_stages():
+    """Compute what frozen stages give for an image once for all trainings of the same network."""
+    compute, known = TrainingImages._frozen_part, {}
+
+    def remembered(images, batch):
+        entry = getattr(images.cut, "entry", "features")
+        if entry is None:  # nothing is frozen
+            return compute(images, batch)
+        keys = [(entry, _digest(image)) for image in batch]
+        new = [place for place, key in enumerate(keys) if key not in known]
+        if new:
+            known.update(zip([keys[i] for i in new], compute(images, [batch[i] for i in new])))
+        return torch.stack([known[key] for key in keys])
+
+    TrainingImages._frozen_part = remembered
 
 
 def quality(y_true, labels):
@@ -109,20 +163,6 @@ def neighbor_scores(train, task, test):
     return {name: score(scorer, train, task, test) for name, scorer in scorers.items()}
 
 
-def label_scores(adapter, task, labels):
-    """AUROC in percent of every score that a network trained on labels has."""
-    train, test = adapter.transform(task.X_train), adapter.transform(task.X_test)
-    found = neighbor_scores(train, task, test)
-    try:
-        scorer = GaussianScorer().fit(train, class_labels=labels)
-        found["Mahalanobis"] = 100 * auroc_score(task.y_test, scorer.decision_function(test))
-    except ValueError:  # all features have become one
-        found["Mahalanobis"] = 50.0
-    logits = adapter._logits(train), adapter._logits(test)
-    found["confidence"] = score(ConfidenceScorer(), logits[0], task, logits[1])
-    return {name: round(value, 2) for name, value in found.items()}
-
-
 def measure_clad(task, run):
     """CLAD, DeepSVDD or OC-SVM, with a group of classes as normal."""
     if run["method"] == "OC-SVM on pixels":
@@ -137,6 +177,7 @@ def measure_clad(task, run):
             partial(small_network(run["network"]), **kind["made"]),
             kind["encoder"],
             n_clusters=run["n_clusters"],
+            learning_rate=run["learning_rate"],
             random_state=seed,
             **dict(zip(names, run["n_epochs"])),
         )
@@ -157,7 +198,7 @@ def clad_runs(arguments, _):
         run = common(arguments, seed) | {"method": method, "group": task.name}
         if method == "CLAD":
             run |= {"network": arguments.network, "n_clusters": arguments.n_clusters}
-            run |= {"n_epochs": arguments.epochs}
+            run |= {"n_epochs": arguments.epochs, "learning_rate": arguments.learning_rate}
         elif method == "DeepSVDD":
             run |= {"n_epochs": arguments.svdd_epochs}
         elif seed != arguments.seeds[0]:
@@ -182,7 +223,7 @@ def cluster(X, y, run, parameters, memory):
             n_clusters=k,
             trainable="head",
             augmentation=None,
-            learning_rate=1e-2,
+            learning_rate=run["cluster_rate"],
             n_self_labelling_epochs=0,
             random_state=seed,
         ).fit_predict(X)
@@ -209,6 +250,8 @@ def cluster(X, y, run, parameters, memory):
 
 def cluster_settings(arguments, labels):
     """What decides clusters that are trained for."""
+    if labels == "scan_head":
+        return {"cluster_rate": 1e-3}  # at 1e-2 most clusters end without an image
     if labels == "scan":
         return {
             "cluster_network": arguments.scan_network,
@@ -230,7 +273,8 @@ def measure_deep_clustering(task, run, parameters, memory):
         train, test = (adapter.transform(X) for X in (task.X_train, task.X_test))
         return {"auroc": {"adapted": neighbor_scores(train, task, test)}}
     labels = cluster(task.X_train, task.y_train, run, parameters, memory)
-    settings = ("trainable", "augmentation", "n_epochs", "batch_size", "learning_rate")
+    settings = ("trainable", "augmentation", "first_head", "n_epochs", "batch_size")
+    settings += ("learning_rate",)
     n_epochs, n_averaged = run["n_epochs"], run["n_averaged"]
     adapter = EveryEpoch(
         FeatureExtractor(**parameters),
@@ -239,7 +283,7 @@ def measure_deep_clustering(task, run, parameters, memory):
         averaged_epochs=list(range(n_epochs + 1 - min(n_averaged, n_epochs), n_epochs + 1)),
         random_state=run["seed"],
     )
-    adapter.look = partial(label_scores, task=task, labels=labels)
+    adapter.task, adapter.labels = task, labels
     adapter.fit(task.X_train, class_labels=labels)
     spread = adapter.training_curve_["spread"]
     return {
@@ -290,8 +334,10 @@ def load_tiles(folder):
 def deep_clustering_runs(arguments, memory):
     """Deep clustering's protocols: each run and what measures it."""
     parameters = pretrained(arguments)
+    remember_frozen_stages()
     tasks = deep_clustering_tasks(arguments)
-    names = ("trainable", "augmentation", "n_epochs", "n_averaged", "batch_size", "learning_rate")
+    names = ("trainable", "augmentation", "first_head", "n_epochs", "n_averaged", "batch_size")
+    names += ("learning_rate",)
     grid = itertools.product(arguments.seeds, arguments.n_clusters, tasks.items(), arguments.labels)
     for seed, k, (name, task), labels in grid:
         run = common(arguments, seed) | {"protocol": name, "labels": labels}
@@ -377,6 +423,7 @@ def add_options(clad, deep, clusters):
     clad.add_argument("--network", default="cifar_resnet18", help="name in skad.backbones:width")
     clad.add_argument("--n-clusters", type=int, default=10)
     clad.add_argument("--epochs", nargs=3, type=int, default=[100] * 3, help="of CLAD's trainings")
+    clad.add_argument("--learning-rate", type=float, default=1e-4, help="of CLAD's classifier")
     clad.add_argument("--svdd-epochs", nargs=2, type=int, default=[350, 150])
     kinds = ["kmeans_pixels", "kmeans", "scan_head", "dec", "scan"]
     for task, labels in ((deep, ["dn2", "msc", *kinds[1:3], "truth"]), (clusters, kinds[:4])):
@@ -393,6 +440,7 @@ def add_options(clad, deep, clusters):
     deep.add_argument("--against", choices=["fashion_mnist", "mnist", "magnetic_tile"])
     deep.add_argument("--trainable", default="all", help="stages, as of PseudoLabelAdapter")
     deep.add_argument("--augmentation", choices=["mild", "none"], default="mild")
+    deep.add_argument("--first-head", choices=["random", "discriminant"], default="random")
     deep.add_argument("--n-epochs", type=int, default=5)
     deep.add_argument("--n-averaged", type=int, default=5, help="last epochs to average")
     deep.add_argument("--batch-size", type=int, default=32)

@@ -4,9 +4,11 @@ python -m benchmarks.report
 """
 
 import json
+import statistics
 from pathlib import Path
 
 from .accuracy import TITLES
+from .report_localization import localization
 from .report_many_classes import many_classes
 
 HERE = Path(__file__).parent
@@ -136,45 +138,67 @@ def _network(name):
 
 
 def from_scratch(lines):
-    """One table for each set and protocol: means over classes of every score of a training."""
+    """Tables for each set and protocol: every score of a training, means over classes and seeds."""
     text, tables = [], {}
     for line in lines:
         kind = (line["data"], line["n_train"], line["n_test"], line["pollution"], line["network"])
         training = (line["objective"], line["normalize"], line["negatives"], line["n_epochs"])
         training += (line["batch_size"], line["learning_rate"])
-        rows = tables.setdefault(kind, {}).setdefault(training, {})
-        rows.setdefault(line["class"], {})[line["seed"]] = line["auroc"]
-    for (data, n_train, n_test, pollution, network), trainings in sorted(
-        tables.items(), key=lambda item: json.dumps(item[0])
-    ):
-        title = f"From scratch: {TITLES.get(data, data)}, one vs rest, {network}"
-        title += f", {pollution:.0%} polluted" if pollution else ""
-        text += [title, "-" * len(title), ""]
-        names = sorted({name for rows in trainings.values() for name in rows})
-        text += [f"First {n_train} / {n_test}; normal in turn: {', '.join(names)}.", ""]
-        every = (
-            found
-            for rows in trainings.values()
-            for by_seed in rows.values()
-            for found in by_seed.values()
-        )
-        scores = list(dict.fromkeys(score for found in every for score in found))
-        rows = [_scratch_row(key, rows, scores) for key, rows in sorted(trainings.items(), key=str)]
-        text += [table(["training", "classes x seeds", *scores], rows)]
+        found = tables.setdefault(kind, {}).setdefault(training, {})
+        found.setdefault(line["class"], {})[line["seed"]] = line["auroc"]
+    for kind, trainings in sorted(tables.items(), key=lambda item: json.dumps(item[0])):
+        for classes in _class_sets(trainings):
+            text += _scratch_table(kind, trainings, classes)
     return "\n".join(text)
 
 
-def _scratch_row(training, rows, scores):
+def _class_sets(trainings):
+    """Sets of classes that some training has the same seeds of, the largest first."""
+    found = set()
+    for by_class in trainings.values():
+        for seeds in {frozenset(by_seed) for by_seed in by_class.values()}:
+            found.add(frozenset(name for name in by_class if seeds <= set(by_class[name])))
+    return sorted(found, key=lambda classes: (-len(classes), sorted(classes)))
+
+
+def _scratch_table(kind, trainings, classes):
+    """One table, of the trainings that have all of the classes."""
+    data, n_train, n_test, pollution, network = kind
+    title = f"From scratch: {TITLES.get(data, data)}, one vs rest, {network}"
+    title += f", {pollution:.0%} polluted" if pollution else ""
+    names = sorted(classes)
+    if len(classes) < max(map(len, trainings.values())):
+        title += f": {', '.join(names)} only"
+    trainings = {
+        training: [by_class[name] for name in names]
+        for training, by_class in sorted(trainings.items(), key=str)
+        if classes <= set(by_class)
+    }
+    every = (f for runs in trainings.values() for by_seed in runs for f in by_seed.values())
+    scores = list(dict.fromkeys(score for found in every for score in found))
+    rows = [_scratch_row(training, runs, scores) for training, runs in trainings.items()]
+    counts = f"First {n_train} / {n_test}; normal in turn: {', '.join(names)}."
+    if any(len(by_seed) > 1 for runs in trainings.values() for by_seed in runs):
+        counts += " Behind +-: standard deviation of the mean over classes from seed to seed."
+    header = ["training", "classes x seeds", *scores]
+    return [title, "-" * len(title), "", counts, "", table(header, rows)]
+
+
+def _scratch_row(training, runs, scores):
     objective, normalize, negatives, n_epochs, batch_size, learning_rate = training
     marks = ("n" if normalize else "") + ("-" if negatives else "")
     name = f"{objective}({marks})" if marks else objective
-    seeds = sorted({len(found) for found in rows.values()})
+    seeds = sorted(set.intersection(*(set(by_seed) for by_seed in runs)))
     figures = []
     for score in scores:
-        every = (value for by_seed in rows.values() for value in by_seed.values())
-        found = [value[score] for value in every if score in value]
-        figures.append(f"{sum(found) / len(found):.1f}" if found else "")
-    counts = f"{len(rows)} x {'-'.join(map(str, seeds))}"
+        means = [
+            sum(by_seed[seed][score] for by_seed in runs) / len(runs)
+            for seed in seeds
+            if all(score in by_seed[seed] for by_seed in runs)
+        ]
+        figures.append(f"{sum(means) / len(means):.1f}" if means else "")
+        figures[-1] += f" +- {statistics.stdev(means):.1f}" if len(means) > 1 else ""
+    counts = f"{len(runs)} x {len(seeds)}"
     if objective == "oc_svm":
         return ["OC-SVM, no training", counts, *figures]
     return [f"{name}, {n_epochs} epochs of {batch_size}, rate {learning_rate:g}", counts, *figures]
@@ -263,6 +287,7 @@ def main():
         scorers(results),
         from_scratch(read("from_scratch.jsonl")),
         many_classes(read("many_classes.jsonl"), table),
+        localization(read("localization.jsonl"), table),
         conformal(read("conformal.jsonl")),
     ]
     parts += [notes.read_text(), speed(speeds)]

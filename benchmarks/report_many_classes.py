@@ -31,7 +31,8 @@ LABELS = {
 }
 
 # What a training on labels is told, beside the labels.
-TRAINING = ("trainable", "augmentation", "n_epochs", "n_averaged", "batch_size", "learning_rate")
+TRAINING = ("trainable", "augmentation", "first_head", "n_epochs", "n_averaged", "batch_size")
+TRAINING += ("learning_rate",)
 
 NETWORKS = {"mobilenetv2": "mobilenetv2, 128 px"}
 
@@ -85,7 +86,9 @@ def clad(kind, lines, table):
     for line in lines:
         epochs = "/".join(map(str, line.get("n_epochs", [])))
         row = line["method"] + (f", {epochs} epochs" if epochs else "")
-        row += f", K = {line['n_clusters']}, {line['network']}" if "network" in line else ""
+        if "network" in line:
+            rate = line.get("learning_rate", 1e-4)
+            row += f", K = {line['n_clusters']}, {line['network']}, rate {rate:g}"
         cell = rows.setdefault(row, {}).setdefault(line["group"], [])
         cell.append(line["auroc"][line["method"]])
     found = []
@@ -114,6 +117,11 @@ def deep_clustering(kind, lines, table):
         rows.setdefault(_row_of(line), []).append(line)
     text += [_counts(n_train, n_test), ""]
     text += _by_labels(rows, table)
+    of_row = {name: {line["protocol"] for line in group} for name, group in rows.items()}
+    whole = {name: rows[name] for name in rows if of_row[name] == set.union(*of_row.values())}
+    if whole and len(whole) < len(rows):
+        rows = whole
+        text += ["Below: what was run for all of these protocols.", ""]
     trained = {name: group for name, group in rows.items() if "averaged" in group[0]["auroc"]}
     text += _by_number(trained, table)
     text += _by_epoch(trained, table)
@@ -138,13 +146,16 @@ def _name(row, with_number=True):
     text += f", K = {number}" if number and with_number else ""
     network, epochs, _ = json.loads(clusters)
     text += f" ({network or 'CLAD'}: {'/'.join(map(str, epochs))} epochs)" if epochs else ""
-    trainable, augmentation, n_epochs, n_averaged, batch_size, rate, msc = json.loads(training)
+    trainable, augmentation, head, *numbers, msc = json.loads(training)
+    n_epochs, n_averaged, batch_size, rate = numbers
     if msc:
         text += f", {', '.join(f'{name}={value!r}' for name, value in msc.items())}"
     if n_epochs is None:
         return text
-    text += f"; {n_epochs} epochs of {batch_size}, rate {rate:g}, trained: {trainable}"
+    text += f"; {n_epochs} epoch{'s' * (n_epochs > 1)} of {batch_size}, rate {rate:g}"
+    text += f", trained: {trainable}"
     text += f", last {n_averaged} averaged" if n_averaged < n_epochs else ""
+    text += ", head begun by discriminant analysis" if head == "discriminant" else ""
     return text + (f", {augmentation} augmentation" if augmentation else ", no augmentation")
 
 
@@ -165,7 +176,7 @@ def _by_labels(rows, table):
             _mean([_final(line) for line in group if line["protocol"] == name]) for name in names
         ]
         accuracy = _mean([line["quality"]["accuracy"] for line in group if "quality" in line])
-        mean = _mean([_final(line) for line in group])
+        mean = _mean([_final(line) for line in group]) if all(cells) else ""
         found.append([_name(row), _count(group), mean, *cells, accuracy])
     header = ["labels to train on", "protocols x seeds", "mean", *names, "accuracy of labels"]
     return ["AUROC by the cosine distance to the nearest image.", "", table(header, found)]
@@ -188,10 +199,11 @@ def _by_number(rows, table):
 
 
 def _by_epoch(rows, table):
-    if not rows:
-        return []
     every = [name for group in rows.values() for line in group for name in line["auroc"]]
     epochs = sorted(set(every) - {"averaged"}, key=lambda name: int(name.split()[1]))
+    rows = {name: group for name, group in rows.items() if len(group[0]["auroc"]) > 2}
+    if not rows:
+        return []
     found = [
         [
             _name(row),
