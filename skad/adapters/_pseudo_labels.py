@@ -53,7 +53,9 @@ class PseudoLabelAdapter(LinearHead, BaseAdapter):
         :math:`\epsilon` of "odin", for pixels in [0, 1] (ODIN's paper).
     first_head : {"random", "discriminant"}, default="random"
         Weights of the head to begin with: random ones, or linear discriminant analysis of the
-        features, so that training goes on from what they tell already. (The paper does not say.)
+        features, so that training goes on from what they tell already. With fewer images than
+        features that may tell all apart at once, and leave nothing to learn. (The paper does not
+        say.)
     trainable : str, int or list of str, default="all"
         Stages to train, see :class:`~skad.CompactnessAdapter`, or "head" for none. (The paper does
         not say.)
