@@ -29,6 +29,9 @@ class PixelGallery:
         Nearest pixels whose distances are averaged.
     """
 
+    # Whether an image is compared with those training images that are retrieved for it.
+    retrieves = True
+
     def __init__(self, fusion, n_neighbors):
         self.fusion, self.n_neighbors = fusion, n_neighbors
 
@@ -47,7 +50,7 @@ class PixelGallery:
         maps : list of tensors of shape (n, channels, height, width)
             One for each layer.
         places : ndarray of int, shape (n, n_retrieved)
-            Training images that each image is compared with.
+            Training images that each image is compared with; None where none are retrieved.
 
         Returns
         -------
@@ -184,6 +187,8 @@ class CentroidPixels(PixelGallery):
         Named in errors.
     """
 
+    retrieves = False
+
     def __init__(self, fusion, n_neighbors, *, n_centroids, n_images, random_state, owner):
         super().__init__(fusion, n_neighbors)
         self.n_centroids, self.n_images, self.owner = n_centroids, n_images, owner
@@ -267,7 +272,8 @@ class Nearest:
                 ranks.topk(count, largest=False).indices if count > 1 else ranks.argmin(1, True)
             )
             # Measured again without that detour, on which near rows lose their digits.
-            found.append((gallery[places] - some[:, None]).square_().sum(dim=2).sqrt_())
+            chosen = gallery.index_select(0, places.flatten()).view(*places.shape, -1)
+            found.append(chosen.sub_(some[:, None]).square_().sum(dim=2).sqrt_())
         self._found = torch.cat([self._found, torch.cat(found)], dim=1)
         if self._found.shape[1] > self.n_neighbors:
             self._found = self._found.topk(self.n_neighbors, largest=False).values

@@ -403,10 +403,12 @@ default="euclidean"
         for start, batch in extractor._batches(source):
             images = preprocess(batch, how, extractor._device)
             pooled, maps = extractor._features_and_maps(images, self.layers_)
-            pooled = pooled.cpu().numpy()
-            if features is not None:  # to the bit those of the gallery, so that each is left out
-                pooled = features[start : start + len(batch)]
-            _, places = scorer.kneighbors(pooled)
+            places = None
+            if self._gallery.retrieves:
+                # `features` are to the bit those of the gallery, so that each is left out.
+                known = features is not None
+                rows = features[start : start + len(batch)] if known else pooled.cpu().numpy()
+                _, places = scorer.kneighbors(rows)
             size, sigma = how.image_size, self._smoothing * how.image_size / _PICTURE
             layers = [smooth(d, size, sigma) for d in self._gallery.distances(maps, places)]
             for image, square in zip(batch, sum(layers) / -len(layers)):
