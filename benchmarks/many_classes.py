@@ -8,12 +8,14 @@ into tables of ``doc/results.rst``.
     python -m benchmarks.many_classes deep_clustering --labels dn2 kmeans scan_head truth \
         --classes airplane dog ship --n-train 200 --n-test 100
     python -m benchmarks.many_classes deep_clustering --against fashion_mnist --n-train 200
+    python -m benchmarks.many_classes deep_clustering --against cifar100 --folder cifar100/test
     python -m benchmarks.many_classes clustering --data mnist --n-train 500
 """
 
 import argparse
 import datetime
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -44,6 +46,7 @@ from skad import (
     KNNScorer,
     PseudoLabelAdapter,
     SelfSupervisedAdapter,
+    backbones,
 )
 from skad._images import check_images
 from skad.adapters._training_images import TrainingImages
@@ -64,6 +67,7 @@ GROUPS = {
 
 # What CLAD's and DeepSVDD's networks are told, and which ones they are.
 GRAY = {"n_channels": 1, "image_size": 28}
+COLOUR = {"n_channels": 3, "image_size": 32}
 KINDS = {
     "mnist": {"made": GRAY, "encoder": clad_small, "svdd": svdd_mnist},
     "cifar10": {"made": {}, "encoder": clad_large, "svdd": svdd_cifar},
@@ -98,7 +102,8 @@ class EveryEpoch(PseudoLabelAdapter):
             self._keep_head(run.head)
             self.found_[f"epoch {epoch}"] = self._look(run)
         super()._learned(run)
-        self.found_["averaged"] = self._look(run)
+        alone = len(run.kept) == 1  # its average is itself
+        self.found_["averaged"] = next(iter(self.found_.values())) if alone else self._look(run)
 
     def _look(self, run):
         """AUROC in percent of every score that a network trained on labels has."""
@@ -146,6 +151,13 @@ def remember_frozen_stages():
     TrainingImages._frozen_part = remembered
 
 
+def encoder(data, name=None):
+    """CLAD's encoder of an image set, or the one of another set for images of this one."""
+    if name is None:
+        return KINDS[data]["encoder"]
+    return partial(getattr(backbones, name), **(KINDS[data]["made"] or COLOUR))
+
+
 def quality(y_true, labels):
     """How well clusters are classes, in percent."""
     measures = {
@@ -175,7 +187,7 @@ def measure_clad(task, run):
         names = ("n_autoencoder_epochs", "n_clustering_epochs", "n_epochs")
         detector = CLAD(
             partial(small_network(run["network"]), **kind["made"]),
-            kind["encoder"],
+            encoder(run["data"], run.get("encoder")),
             n_clusters=run["n_clusters"],
             learning_rate=run["learning_rate"],
             random_state=seed,
@@ -199,6 +211,7 @@ def clad_runs(arguments, _):
         if method == "CLAD":
             run |= {"network": arguments.network, "n_clusters": arguments.n_clusters}
             run |= {"n_epochs": arguments.epochs, "learning_rate": arguments.learning_rate}
+            run |= {"encoder": arguments.encoder} if arguments.encoder else {}
         elif method == "DeepSVDD":
             run |= {"n_epochs": arguments.svdd_epochs}
         elif seed != arguments.seeds[0]:
@@ -229,10 +242,11 @@ def cluster(X, y, run, parameters, memory):
         ).fit_predict(X)
     first, *then = run["cluster_epochs"]
     if kind == "dec":
-        encoder = FeatureExtractor(KINDS[run["data"]]["encoder"], weights=None, random_state=seed)
+        network = encoder(run["data"], run.get("cluster_network"))
+        network = FeatureExtractor(network, weights=None, random_state=seed)
         settings = {"batch_size": 512, "learning_rate": 1e-3, "decay_at": 1.0, "weight_decay": 0.0}
-        encoder = AutoencoderAdapter(encoder, n_epochs=first, random_state=seed, **settings)
-        return DEC(encoder, n_clusters=k, n_epochs=then[0], random_state=seed).fit_predict(X)
+        codes = AutoencoderAdapter(network, n_epochs=first, random_state=seed, **settings)
+        return DEC(codes, n_clusters=k, n_epochs=then[0], random_state=seed).fit_predict(X)
     made = partial(small_network(run["cluster_network"]), **KINDS[run["data"]]["made"])
     representation = SelfSupervisedAdapter(
         FeatureExtractor(made, weights=None, random_state=seed),
@@ -258,7 +272,10 @@ def cluster_settings(arguments, labels):
             "cluster_epochs": arguments.scan_epochs,
             "cluster_rate": arguments.scan_rate,
         }
-    return {"cluster_epochs": arguments.dec_epochs} if labels == "dec" else {}
+    if labels != "dec":
+        return {}
+    network = {"cluster_network": arguments.encoder} if arguments.encoder else {}
+    return network | {"cluster_epochs": arguments.dec_epochs}
 
 
 def measure_deep_clustering(task, run, parameters, memory):
@@ -316,11 +333,25 @@ def another_set(arguments, n_images):
             pieces = tile[: 32 * rows, : 32 * columns].reshape(rows, 32, columns, 32)
             found.append(pieces.swapaxes(1, 2).reshape(-1, 32, 32))
         found = np.concatenate(found)
+    elif arguments.folder:
+        paths = sorted(arguments.folder.glob("*/*.png"))
+        if not paths:
+            raise SystemExit(
+                f"--folder must hold folders of PNG files; {arguments.folder} has none"
+            )
+        found = np.stack([np.asarray(_as_jpeg(Image.open(path))) for path in paths])
     else:
         found = load_images(folder, arguments.against, 1, -(-n_images // 10)).X_test
     found = found[np.linspace(0, len(found) - 1, min(n_images, len(found))).astype(int)]
     resized = [Image.fromarray(i).convert("RGB").resize((32, 32), Image.BICUBIC) for i in found]
     return np.stack([np.asarray(image) for image in resized])
+
+
+def _as_jpeg(image):
+    """An image compressed as CIFAR-10's are here, so that this does not tell them apart."""
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "JPEG", quality=75)
+    return Image.open(file)
 
 
 def load_tiles(folder):
@@ -412,6 +443,8 @@ def parse():
     arguments = parser.parse_args()
     if getattr(arguments, "augmentation", None) == "none":
         arguments.augmentation = None
+    if getattr(arguments, "against", None) == "cifar100" and arguments.folder is None:
+        parser.error("--against cifar100 needs --folder, where its test images are")
     return arguments
 
 
@@ -425,6 +458,9 @@ def add_options(clad, deep, clusters):
     clad.add_argument("--epochs", nargs=3, type=int, default=[100] * 3, help="of CLAD's trainings")
     clad.add_argument("--learning-rate", type=float, default=1e-4, help="of CLAD's classifier")
     clad.add_argument("--svdd-epochs", nargs=2, type=int, default=[350, 150])
+    for task in (clad, deep, clusters):
+        encoders = ["clad_small", "clad_large"]
+        task.add_argument("--encoder", choices=encoders, help="of CLAD; that of --data by default")
     kinds = ["kmeans_pixels", "kmeans", "scan_head", "dec", "scan"]
     for task, labels in ((deep, ["dn2", "msc", *kinds[1:3], "truth"]), (clusters, kinds[:4])):
         choices = kinds if task is clusters else ["dn2", "msc", *kinds, "truth"]
@@ -437,7 +473,9 @@ def add_options(clad, deep, clusters):
         task.add_argument("--scan-rate", type=float, default=1e-4, help="of SCAN's own trainings")
         task.add_argument("--memory", type=Path, help="folder that keeps frozen features")
     deep.add_argument("--classes", nargs="+", help="names of those left out; all by default")
-    deep.add_argument("--against", choices=["fashion_mnist", "mnist", "magnetic_tile"])
+    sets = ["fashion_mnist", "mnist", "magnetic_tile", "cifar100"]
+    deep.add_argument("--against", choices=sets, help="another set; the whole --data is normal")
+    deep.add_argument("--folder", type=Path, help="PNG files of cifar100, in a folder for a class")
     deep.add_argument("--trainable", default="all", help="stages, as of PseudoLabelAdapter")
     deep.add_argument("--augmentation", choices=["mild", "none"], default="mild")
     deep.add_argument("--first-head", choices=["random", "discriminant"], default="random")

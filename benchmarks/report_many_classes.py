@@ -4,7 +4,7 @@ import json
 
 from . import accuracy
 
-TITLES = accuracy.TITLES | {"magnetic_tile": "magnetic tiles in pieces"}
+TITLES = accuracy.TITLES | {"magnetic_tile": "magnetic tiles in pieces", "cifar100": "CIFAR-100"}
 
 # Figures of CLAD's paper: on the whole sets, in its own training; below 0.5 its code turns an AUROC
 # round, which is not done here.
@@ -89,6 +89,7 @@ def clad(kind, lines, table):
         if "network" in line:
             rate = line.get("learning_rate", 1e-4)
             row += f", K = {line['n_clusters']}, {line['network']}, rate {rate:g}"
+            row += f", autoencoder {line['encoder']}" if "encoder" in line else ""
         cell = rows.setdefault(row, {}).setdefault(line["group"], [])
         cell.append(line["auroc"][line["method"]])
     found = []
@@ -117,6 +118,7 @@ def deep_clustering(kind, lines, table):
         rows.setdefault(_row_of(line), []).append(line)
     text += [_counts(n_train, n_test), ""]
     text += _by_labels(rows, table)
+    text += _by_epoch(rows, table)
     of_row = {name: {line["protocol"] for line in group} for name, group in rows.items()}
     whole = {name: rows[name] for name in rows if of_row[name] == set.union(*of_row.values())}
     if whole and len(whole) < len(rows):
@@ -124,7 +126,6 @@ def deep_clustering(kind, lines, table):
         text += ["Below: what was run for all of these protocols.", ""]
     trained = {name: group for name, group in rows.items() if "averaged" in group[0]["auroc"]}
     text += _by_number(trained, table)
-    text += _by_epoch(trained, table)
     text += _by_score(rows, table)
     return "\n".join(text)
 
@@ -199,14 +200,15 @@ def _by_number(rows, table):
 
 
 def _by_epoch(rows, table):
-    every = [name for group in rows.values() for line in group for name in line["auroc"]]
-    epochs = sorted(set(every) - {"averaged"}, key=lambda name: int(name.split()[1]))
     rows = {name: group for name, group in rows.items() if len(group[0]["auroc"]) > 2}
     if not rows:
         return []
+    every = [name for group in rows.values() for line in group for name in line["auroc"]]
+    epochs = sorted(set(every) - {"averaged"}, key=lambda name: int(name.split()[1]))
     found = [
         [
             _name(row),
+            ", ".join(sorted({line["protocol"] for line in group})),
             *(
                 _mean([line["auroc"].get(epoch, {}).get("1-NN") for line in group])
                 for epoch in (*epochs, "averaged")
@@ -214,7 +216,7 @@ def _by_epoch(rows, table):
         ]
         for row, group in rows.items()
     ]
-    header = ["labels", *epochs, "averaged"]
+    header = ["labels", "protocols", *epochs, "averaged"]
     return ["Single epochs and their weights averaged, means.", "", table(header, found)]
 
 
