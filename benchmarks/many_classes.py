@@ -50,7 +50,7 @@ from skad import (
 )
 from skad._images import check_images
 from skad.adapters._training_images import TrainingImages
-from skad.backbones import clad_large, clad_small, svdd_cifar, svdd_mnist
+from skad.backbones import svdd_cifar, svdd_mnist
 from skad.metrics import auroc_score, clustering_accuracy
 from skad.model_selection import Task, leave_one_class_out, super_categories
 
@@ -69,8 +69,8 @@ GROUPS = {
 GRAY = {"n_channels": 1, "image_size": 28}
 COLOUR = {"n_channels": 3, "image_size": 32}
 KINDS = {
-    "mnist": {"made": GRAY, "encoder": clad_small, "svdd": svdd_mnist},
-    "cifar10": {"made": {}, "encoder": clad_large, "svdd": svdd_cifar},
+    "mnist": {"made": GRAY, "encoder": "clad_small", "svdd": svdd_mnist},
+    "cifar10": {"made": COLOUR, "encoder": "clad_large", "svdd": svdd_cifar},
 }
 
 # Numbers of neighbours that deep clustering's paper compares.
@@ -152,10 +152,9 @@ def remember_frozen_stages():
 
 
 def encoder(data, name=None):
-    """CLAD's encoder of an image set, or the one of another set for images of this one."""
-    if name is None:
-        return KINDS[data]["encoder"]
-    return partial(getattr(backbones, name), **(KINDS[data]["made"] or COLOUR))
+    """CLAD's encoder, by name or that of the image set, for images of the set."""
+    kind = KINDS[data]
+    return partial(getattr(backbones, name or kind["encoder"]), **kind["made"])
 
 
 def quality(y_true, labels):
@@ -333,7 +332,7 @@ def another_set(arguments, n_images):
             pieces = tile[: 32 * rows, : 32 * columns].reshape(rows, 32, columns, 32)
             found.append(pieces.swapaxes(1, 2).reshape(-1, 32, 32))
         found = np.concatenate(found)
-    elif arguments.folder:
+    elif arguments.against == "cifar100":
         paths = sorted(arguments.folder.glob("*/*.png"))
         if not paths:
             raise SystemExit(
