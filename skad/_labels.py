@@ -1,12 +1,12 @@
 """What a label says: normal or anomaly. The only reader of labels in skad."""
 
-import warnings
 from numbers import Real
 
 import numpy as np
 from sklearn.utils import column_or_1d
 
 from ._compat import num_samples
+from ._warnings import warn
 
 
 def outlier_mask(y, *, outlier_label=None, owner="y"):
@@ -90,11 +90,9 @@ def normal_rows(X, y, *, owner):
     if y.dtype.kind in "iuf" and not _is_plus_minus_one(y) and not (y == -1).any():
         # Classes of normal images, or 0 and 1 of which either may be the anomaly. An error would
         # be in order, but scikit-learn's contract has fit take any numbers.
-        warnings.warn(
+        warn(
             f"{owner}: {_ALLOWED}; got {_describe(y)}, so y is ignored and all samples count as "
-            "normal. " + _FIX,
-            UserWarning,
-            stacklevel=3,
+            "normal. " + _FIX
         )
         return np.arange(n_samples)
     mask = outlier_mask(y, owner=owner)

@@ -22,7 +22,7 @@ ALLOWED = {
     "detectors": {"leaves", "scorers", "features", "adapters", "clusterers"},
 }
 # The leaves that scorers see: no image, no network.
-FOR_SCORERS = {"_compat", "_decision", "_fitting", "_labels", "_rows"}
+FOR_SCORERS = {"_compat", "_decision", "_fitting", "_labels", "_rows", "_warnings"}
 
 
 def room_of(parts):

@@ -1,11 +1,10 @@
 """The collapse watch: label-free measures of the training images' features along training."""
 
-import warnings
-
 import numpy as np
 
 from .._rows import unit_rows
 from .._training import TrainingError
+from .._warnings import warn
 from ..diagnostics import (
     effective_rank,
     mean_pairwise_cosine,
@@ -103,13 +102,12 @@ class CollapseWatch:
             else "a smaller learning_rate, fewer stages (trainable='last'), or a penalty, as "
             "PANDA's stopping='elastic'"
         )
-        warnings.warn(
+        warn(
             f"{self.owner}: the features of normal images collapsed: at step {self.collapsed_at} "
             f"their angular spread fell below {self.spread_limit:.0%} of what it was, at the end "
             f"it is {self._share_left:.0%}. Anomalies may have collapsed with them. Set "
             f"stop_at_collapse=True, or take fewer steps (n_steps), {advice}.",
             CollapseWarning,
-            stacklevel=2,
         )
 
 

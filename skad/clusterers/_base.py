@@ -1,6 +1,5 @@
 """What the clusterers of images share: labels, probabilities, and words on empty clusters."""
 
-import warnings
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -10,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._compat import fit_context
 from .._fitting import unchanged_on_error
 from .._images import check_images
+from .._warnings import warn
 from ..adapters import CollapseWarning
 
 
@@ -69,18 +69,16 @@ class ImageClusterMixin(ClusterMixin, ABC):
         sizes = np.bincount(self.labels_, minlength=self.n_clusters)
         n_found = np.count_nonzero(sizes)
         if n_found == 1 < self.n_clusters:
-            warnings.warn(
+            warn(
                 f"{run.owner}: all {len(self.labels_)} images ended in one of {self.n_clusters} "
                 f"clusters. {self._if_collapsed}",
                 CollapseWarning,
-                stacklevel=2,
             )
         elif n_found < self.n_clusters:
-            warnings.warn(
+            warn(
                 f"{run.owner}: {self.n_clusters - n_found} of {self.n_clusters} clusters have no "
                 f"images. Set n_clusters={n_found}, or train for longer (n_epochs).",
                 ClusterWarning,
-                stacklevel=2,
             )
 
     def predict_proba(self, X):

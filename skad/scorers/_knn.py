@@ -1,12 +1,12 @@
 """Distance to the nearest training rows: the score of DN2, PANDA, MSC and NSA."""
 
-import warnings
 from numbers import Integral
 
 import numpy as np
 
 from .._compat import Interval, StrOptions
 from .._rows import angle_of, plain_rows, same_within, unit_rows
+from .._warnings import warn
 from ._base import IncrementalScorer
 from ._kmeans import kmeans
 from ._neighbors import LARGE, IndexFromGallery, NeighborIndex
@@ -187,12 +187,10 @@ default="cosine"
             return self.index
         if n_rows <= LARGE:
             return "exact"
-        warnings.warn(
+        warn(
             f"{type(self).__name__}: for {n_rows} rows, more than {LARGE}, index='auto' takes "
             "'hnsw', which may miss a neighbour. index='exact' never does; index='hnsw' gives no "
-            "warning.",
-            UserWarning,
-            stacklevel=5,
+            "warning."
         )
         return "hnsw"
 
