@@ -4,6 +4,7 @@ from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
+from sklearn.utils.validation import _check_method_params as params_of_rows
 from sklearn.utils.validation import _num_samples as num_samples
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "check_feature_names_in",
     "fit_context",
     "num_samples",
+    "params_of_rows",
     "safe_indexing",
 ]

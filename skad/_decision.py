@@ -59,7 +59,7 @@ class DecisionMixin(OutlierMixin):
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def fit_predict(self, X, y=None):
+    def fit_predict(self, X, y=None, **fit_params):
         """Fit to `X` and label the same samples.
 
         Parameters
@@ -68,10 +68,12 @@ class DecisionMixin(OutlierMixin):
             The samples.
         y : array-like of shape (n_samples,), optional
             Samples labelled -1 are labelled by `predict`, but not fitted.
+        **fit_params : dict
+            Further keywords of `fit`.
 
         Returns
         -------
         labels : ndarray of int, shape (n_samples,)
             +1 for normal, -1 for anomaly.
         """
-        return self.fit(X, y).predict(X)
+        return self.fit(X, y, **fit_params).predict(X)

@@ -5,12 +5,21 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.stats import false_discovery_control
+from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state, get_tags, indexable
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 
-from ._compat import HasMethods, Interval, StrOptions, fit_context, safe_indexing
+from ._compat import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    fit_context,
+    params_of_rows,
+    safe_indexing,
+)
 from ._decision import DecisionMixin
 from ._fitting import unchanged_on_error
 from ._labels import normal_rows
@@ -172,7 +181,7 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
 
     # The wrapped detector has parameters of its own to validate.
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, **fit_params):
         """Train on one part of the images and calibrate on another.
 
         Parameters
@@ -181,6 +190,10 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
             Normal images or rows, in a container that the detector takes and that can be indexed.
         y : array-like of shape (n_samples,), optional
             Samples labelled -1 (or True) are left out of both parts.
+        **fit_params : dict
+            Keywords for the detector's `fit`, such as ``X_outliers`` of :class:`~skad.PANDAOE`.
+            What is as long as `X` is split as `X` is. With metadata routing enabled, the detector
+            must ask for them, for example by ``set_fit_request(X_outliers=True)``.
 
         Returns
         -------
@@ -193,10 +206,11 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
         """
         with unchanged_on_error(self):
             (X,) = indexable(X)
+            fit_params = self._params_for_detector(fit_params)
             rows = normal_rows(X, y, owner=type(self).__name__)
             folds = self._calibration_folds(len(rows))
             n_dropped = self._check_enough(folds, len(rows))
-            self.detectors_ = [self._train(X, np.delete(rows, fold)) for fold in folds]
+            self.detectors_ = [self._train(X, np.delete(rows, f), fit_params) for f in folds]
             scores = [
                 _scores(detector, safe_indexing(X, rows[fold]))
                 for detector, fold in zip(self.detectors_, folds)
@@ -237,10 +251,17 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
             )
         return n_dropped
 
-    def _train(self, X, rows):
+    def _params_for_detector(self, fit_params):
+        """Those keywords of `fit` that are for the detector: all, unless it asks for its own."""
+        if get_config()["enable_metadata_routing"]:
+            return process_routing(self, "fit", **fit_params).detector.fit
+        return fit_params
+
+    def _train(self, X, rows, fit_params):
         detector = clone(self.detector)
         if len(rows):
-            return detector.fit(safe_indexing(X, rows), None)
+            fit_params = params_of_rows(X, fit_params, rows)
+            return detector.fit(safe_indexing(X, rows), None, **fit_params)
         try:
             check_is_fitted(detector)
         except NotFittedError as error:
@@ -356,6 +377,17 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
     def feature_names_in_(self):
         """Names of the columns, where the detector has them."""
         return self.detectors_[0].feature_names_in_
+
+    def get_metadata_routing(self):
+        """Say that `fit` and `fit_predict` pass metadata on to `fit` of the detector.
+
+        Returns
+        -------
+        routing : sklearn.utils.metadata_routing.MetadataRouter
+        """
+        mapping = MethodMapping()
+        mapping.add(caller="fit", callee="fit").add(caller="fit_predict", callee="fit")
+        return MetadataRouter(owner=self).add(detector=self.detector, method_mapping=mapping)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
