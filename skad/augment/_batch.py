@@ -90,7 +90,7 @@ def _replace(images, chosen, function, *parameters):
 
     places = torch.nonzero(chosen)[:, 0]
     if len(places):
-        parameters = (values[places] for values in parameters)
+        parameters = [values[places] for values in parameters]  # while both are on the CPU
         places = places.to(images.device)
         images[places] = function(images.index_select(0, places), *parameters)
 
