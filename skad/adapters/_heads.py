@@ -99,7 +99,7 @@ def new_head(features, classes):
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     analysis = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
-    analysis.fit(features.double().cpu().numpy(), classes)
+    analysis.fit(features.cpu().double().numpy(), classes)
     weights, biases = analysis.coef_, analysis.intercept_
     if len(weights) == 1:  # two classes: the log-odds of the second
         weights, biases = np.stack([-weights[0], weights[0]]) / 2, np.array([-1, 1]) * biases / 2

@@ -179,7 +179,7 @@ class Run:
     def _make_watch(self):
         return CollapseWatch(
             self._watched_features(),
-            self.first_features.mean(0).double().cpu().numpy(),
+            self.first_features.mean(0).cpu().double().numpy(),
             spread_limit=self.adapter.collapse_limit,
             from_widest=self.adapter._from_scratch,
             every=max(FEWEST_STEPS, self.n_steps // N_LOOKS),

@@ -186,7 +186,7 @@ class DEC(ImageClusterMixin, ScratchAdapter):
 
         codes = run.first_features
         found = KMeans(self.n_clusters, n_init=N_STARTS, random_state=run.seed)
-        found.fit(codes.double().cpu().numpy())
+        found.fit(codes.cpu().double().numpy())
         centers = torch.from_numpy(found.cluster_centers_).float().to(run.device)
         run.centers = run.parameters["skad_centers"] = torch.nn.Parameter(centers)
         parts = codes.split(N_ROWS)
