@@ -95,7 +95,7 @@ def _source(estimator, X, reset):
 
 
 def _is_tensor(X):
-    return type(X).__module__.split(".")[0] == "torch" and hasattr(X, "detach")
+    return hasattr(X, "detach") and hasattr(X, "cpu")  # of torch, or of a subclass of anyone's
 
 
 def _tensor_to_numpy(X):
