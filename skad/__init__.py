@@ -19,6 +19,7 @@ _HOMES = {
     "DeepClustering": "detectors",
     "DeepSVDD": "detectors",
     "DeepSVDDAdapter": "adapters",
+    "DeviceWarning": "_devices",
     "EnsembleScorer": "scorers",
     "FeatureExtractor": "features",
     "FisherDiagonal": "adapters",

@@ -282,18 +282,3 @@ def _per_channel(name, given, default, n_channels):
             f"{name} has {len(values)} values; the network takes {n_channels} channels."
         )
     return values
-
-
-def resolve_device(device):
-    """The device that a name means; "auto" is a CUDA device where there is one."""
-    import torch
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device {device!r} is unknown; try 'auto', 'cpu', 'cuda'.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {str(device)!r} was asked for, but torch finds no CUDA device.")
-    return device

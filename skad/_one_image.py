@@ -1,24 +1,34 @@
-"""One image alone takes the same arithmetic as one image of many."""
+"""An image alone takes the same arithmetic as an image among others."""
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+
+from ._devices import full_float32
 
 # Above this many values torch gives a single image to oneDNN anyway
 # (aten/src/ATen/native/Convolution.cpp, use_mkldnn).
 _SMALL = 20480
 
 
+@contextmanager
 def same_arithmetic(images):
-    """Context in which one image goes through the same convolutions as a batch that holds it.
+    """Context in which an image's features do not depend on its batch, but for rounding.
 
-    On the CPU, torch hands small convolutions of a batch of one to a routine of its own, which adds
-    in another order than oneDNN's, used for every larger batch. The features then differ in their
-    last bits, so that a score depends on the company an image is in. Here they go to oneDNN too.
+    float32 is computed in full, see :func:`skad._devices.full_float32`. And on the CPU, torch hands
+    small convolutions of a batch of one to a routine of its own, which adds in another order than
+    oneDNN's, used for every larger batch. The features then differ in their last bits, so that a
+    score depends on the company an image is in. Here they go to oneDNN too.
 
     Parameters
     ----------
     images : tensor of shape (n, channels, height, width)
         What the network is about to see.
     """
+    with full_float32(images.device.type), _convolutions_of_batches(images):
+        yield
+
+
+def _convolutions_of_batches(images):
+    """Context in which one image goes through the same convolutions as a batch that holds it."""
     import torch
 
     alone = len(images) == 1 and images.device.type == "cpu" and images.dtype == torch.float32

@@ -14,10 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 from ._batches import contrast_range, iterate_batches, preprocess
 from ._cache import FeatureCache, network_fingerprint
 from ._compat import HasMethods, Interval, StrOptions, check_feature_names_in, fit_context
+from ._devices import move_loaded, resolve_device
 from ._fitting import unchanged_on_error
 from ._images import check_images
 from ._labels import has_anomaly_labels
-from ._networks import build_network, resolve_device, resolve_preprocessing
+from ._networks import build_network, resolve_preprocessing
 from ._one_image import same_arithmetic
 from ._taps import (
     last_map,
@@ -55,11 +56,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         so (``crop_pct`` 1, as "tiny"), "crop" for others. Both by antialiased bicubic
         interpolation.
     precision : {"float32", "bfloat16"}, default="float32"
-        Arithmetic of the network; "bfloat16" is faster where the processor supports it.
+        Arithmetic of the network; "bfloat16" is faster where the processor supports it. "float32"
+        computes features in all of it, also where torch allows less (TF32).
     batch_size : int, default=64
         Images that go through the network together.
     device : str, default="auto"
-        "auto" (a CUDA device if there is one, else the CPU), or a name that torch knows.
+        "auto" (a CUDA device if there is one, else the CPU), or a name that torch knows. Where it
+        is missing, a fitted extractor is loaded onto the CPU with a :class:`~skad.DeviceWarning`.
     mean, std : float or tuple of float, optional
         Subtracted from and divided into each channel, for pixels in [0, 1]. By default those that
         the backbone was trained with.
@@ -432,8 +435,4 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     def __setstate__(self, state):
         super().__setstate__(state)
         if hasattr(self, "network_"):
-            try:
-                self._device = resolve_device(self.device)
-                self.network_.to(self._device)
-            except (ValueError, RuntimeError):  # a device that this machine does not have
-                self._device = resolve_device("cpu")
+            self._device = move_loaded(self.network_, self.device, type(self).__name__)
