@@ -212,6 +212,8 @@ class CutNetwork:
             whole = self.extractor._outputs(images)
             try:
                 parts = self.trained_part(self.frozen_part(images))
+            except torch.OutOfMemoryError:
+                raise
             except (KeyError, RuntimeError, ValueError):  # passes the cut in another way
                 return False
         return bool((whole - parts).norm() <= _SAME[self.extractor.precision] * whole.norm())

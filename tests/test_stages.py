@@ -257,3 +257,22 @@ def test_stages_without_parameters():
     network.feature_info = [{"module": "0"}, {"module": "1"}]
     with pytest.raises(ValueError, match="names stages of Sequential without parameters.*'0', '1'"):
         trained_parameters(network, "last", "PANDA")
+
+
+class Large(Plain):
+    """A network for which there may be no room."""
+
+    room = True
+
+    def forward(self, x):
+        if not self.room and len(x) == 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().forward(x)
+
+
+def test_no_room_is_no_other_way_past_the_cut():
+    extractor = FeatureExtractor(Large, image_size=40).fit(IMAGES)
+    assert CutNetwork(extractor, "last", "owner").entry is not None
+    extractor.network_.room = False
+    with pytest.raises(torch.OutOfMemoryError):
+        CutNetwork(extractor, "last", "owner")
