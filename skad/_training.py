@@ -55,13 +55,14 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         loss, value = loss_of(step), None
         if loss is not None:
-            value = float(loss.detach())
-            _check_finite("loss", value, step, n_steps, owner)
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(
                 parameters, float("inf") if clip_norm is None else clip_norm
             )
-            _check_finite("gradient", float(norm), step, n_steps, owner)
+            # Both at once: each transfer waits until the device has done all it was told.
+            value, norm = torch.stack([loss.detach(), norm]).tolist()
+            _check_finite("loss", value, step, n_steps, owner)
+            _check_finite("gradient", norm, step, n_steps, owner)
             optimizer.step()
         if after_step(step + 1, value):
             return step + 1
