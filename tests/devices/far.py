@@ -1,0 +1,167 @@
+"""A pretend second device, "far": what would break on an accelerator breaks on any machine.
+
+A far tensor keeps its numbers in a tensor of the CPU, but torch takes it for one of another device:
+it refuses the company of CPU tensors where CUDA does, and numpy cannot see it. float64 can be
+refused too, as Apple's MPS does. The device has no streams, no half precision and no generators of
+its own; it draws from the CPU's, so it computes the CPU's bits.
+
+It rests on torch's backends in Python, which torch calls experimental.
+"""
+
+from contextlib import contextmanager
+
+import torch
+from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+NAME = "far"
+
+# Operators that take their indices from the CPU, whatever device the tensor is on.
+_INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index")
+_INDICES = (torch.int64, torch.int32, torch.bool, torch.uint8)
+
+
+class FarTensor(torch.Tensor):
+    """A tensor that says it is far; `near` holds its numbers."""
+
+    @staticmethod
+    def __new__(cls, near):
+        if near.dtype in (torch.float64, torch.complex128) and not Far.float64:
+            raise TypeError("the far device has no float64; use float32, or the CPU.")
+        made = torch.Tensor._make_wrapper_subclass(
+            cls,
+            near.size(),
+            strides=near.stride(),
+            storage_offset=near.storage_offset(),
+            dtype=near.dtype,
+            layout=near.layout,
+            device=f"{NAME}:0",
+            requires_grad=near.requires_grad,
+        )
+        made.near = near
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+        return _call(function, *args, **(kwargs or {}))
+
+    @property
+    def data(self):
+        return self.detach()
+
+    @data.setter
+    def data(self, value):
+        torch.Tensor.data.__set__(self, value)
+        self.near = value.near
+
+    def tolist(self):
+        return self.cpu().tolist()
+
+    def numpy(self, *args, **kwargs):
+        raise TypeError("can't convert a far tensor to numpy; use Tensor.cpu() first.")
+
+    __array__ = numpy
+
+    def __repr__(self, **kwargs):
+        return f"far {self.near!r}"
+
+
+def _call(function, *args, **kwargs):
+    """An operator on tensors of which some are far, or one that is to make a far tensor."""
+    parts = function.decompose(*args, **kwargs)  # inference mode leaves that to us
+    if parts is not NotImplemented:
+        return parts
+    name = function.overloadpacket.__name__
+    given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+    one_is_far = result_is_far = any(isinstance(t, FarTensor) for t in given)
+    if kwargs.get("device") is not None:
+        result_is_far = torch.device(kwargs["device"]).type == NAME
+        kwargs = {**kwargs, "device": "cpu"} if result_is_far else kwargs
+    _check_company(name, args, kwargs, given, result_is_far)
+    near = {id(t): getattr(t, "near", t) for t in given}
+    args, kwargs = tree_map_only(torch.Tensor, lambda t: near[id(t)], (args, kwargs))
+    result = function(*args, **kwargs)
+    # A tensor that was changed in place stays the one that it was.
+    changed = {id(near[id(t)]): t for t in given}
+
+    def outside(made):
+        if id(made) in changed:
+            return changed[id(made)]
+        return FarTensor(made) if result_is_far else made
+
+    result = tree_map_only(torch.Tensor, outside, result)
+    comes_back = [r for r in tree_leaves(result) if not isinstance(r, (FarTensor, type(None)))]
+    Far.n_transfers += bool(one_is_far and comes_back)
+    return result
+
+
+def _copy_from(source, target, non_blocking=False):
+    return _call(torch.ops.aten.copy_.default, target, source)
+
+
+def _check_company(name, args, kwargs, given, result_is_far):
+    """Raise where CUDA would: of CPU tensors, only single numbers and indices are let in."""
+    generator = kwargs.get("generator")
+    if result_is_far and generator is not None:
+        raise RuntimeError(f"{name}: expected a generator of far, but found one of the CPU")
+    near = [t for t in given if not isinstance(t, FarTensor)]
+    if len(near) == len(given) or name == "copy_":
+        return
+    if name in _INDEXING:
+        if not isinstance(args[0], FarTensor):
+            raise RuntimeError("indices should be on the same device as the indexed tensor (cpu)")
+        near = [t for t in near if t.dtype not in _INDICES]
+    if any(t.ndim or name in ("stack", "cat") for t in near):
+        raise RuntimeError(f"{name}: expected all tensors on one device, but found far:0 and cpu")
+
+
+class Far:
+    """The device's module, as torch.cuda is CUDA's; also what the device allows and has seen."""
+
+    float64 = True
+    n_transfers = 0  # of values to the CPU, each of which waits for the device
+    _libraries = None
+
+    @staticmethod
+    def is_available():
+        return Far._libraries is not None
+
+    @staticmethod
+    def device_count():
+        return 1
+
+    @staticmethod
+    def current_device():
+        return 0
+
+    @staticmethod
+    def _is_in_bad_fork():
+        return False
+
+    @staticmethod
+    def manual_seed_all(seed):
+        pass
+
+    @staticmethod
+    def get_amp_supported_dtype():
+        return [torch.bfloat16, torch.float16]
+
+
+def register():
+    """Tell torch of the device, once and for the process."""
+    if Far._libraries is None:
+        _setup_privateuseone_for_python_backend(NAME, backend_module=Far())
+        Far._libraries = [torch.library.Library(name, "IMPL") for name in ("_", "aten")]
+        Far._libraries[0].fallback(_call, "PrivateUse1")
+        # torch.tensor() ends here, with tensors that torch does not hand to a fallback.
+        Far._libraries[1].impl("_copy_from", _copy_from, "PrivateUse1")
+
+
+@contextmanager
+def without_float64():
+    """Let the device refuse float64."""
+    before, Far.float64 = Far.float64, False
+    try:
+        yield
+    finally:
+        Far.float64 = before
