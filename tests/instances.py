@@ -219,7 +219,7 @@ INSTANCES = [
     DeepSVDD(**CODER, n_pretraining_epochs=1, n_epochs=1),
     RotationPrediction(**SMALLEST, n_steps=2),
     PANDA(**SMALL, n_steps=2, metric="cosine"),
-    MSC(**SMALL, n_steps=2),
+    MSC(**SMALL, n_steps=2, n_neighbors=1),
     CheckedPANDAOE(**SMALL, n_steps=2),
     CheckedJointOptimization(**SMALL, n_steps=2, source_head="new", metric="cosine"),
     DN2(),

@@ -471,4 +471,7 @@ def test_the_network_may_stay_outside(tiles):
         pipeline.fit(tiles[24:]).score_samples(tiles),
         inside.fit(tiles[24:]).score_samples(tiles),
         rtol=1e-4,
+        # One rank of 25: features of a training image differ in their last bits with the batch, on
+        # some processors, and so do scores that are equal otherwise.
+        atol=1 / 25 + 1e-6,
     )
