@@ -3,6 +3,7 @@
 import copy
 import difflib
 import pickle
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -66,13 +67,20 @@ def build_network(backbone, weights="pretrained", random_state=0):
     return network.eval()
 
 
+# torch draws first weights, and dropout, from a generator that all threads of a process share.
+_DRAWING = threading.RLock()
+
+
 @contextmanager
 def local_seed(seed, device=None):
-    """Let torch draw from a seed of our own, and leave its global state as it was."""
+    """Let torch draw from a seed of our own, and leave its global state as it was.
+
+    Threads take turns.
+    """
     import torch
 
     cuda = device is not None and device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if cuda else []):
+    with _DRAWING, torch.random.fork_rng(devices=[device] if cuda else []):
         # torch.manual_seed would seed every GPU as well, whose state nobody gives back.
         torch.default_generator.manual_seed(seed)
         if cuda:
