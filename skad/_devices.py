@@ -1,9 +1,10 @@
 """Where networks compute: what a device's name means, and what becomes of one that is missing."""
 
 import threading
-import warnings
 from collections import Counter
 from contextlib import contextmanager
+
+from ._warnings import warn
 
 # What "auto" takes: the first of these that torch finds.
 AUTO = ["cuda", "cpu"]
@@ -67,11 +68,10 @@ def move_loaded(network, device, owner):
     except torch.OutOfMemoryError:  # the device is there
         raise
     except (ValueError, RuntimeError) as error:
-        warnings.warn(
+        warn(
             f"{owner}: it was fitted with device={str(device)!r}, which is missing here ({error}), "
             "so it computes on the CPU now. Set device='auto' before it is fitted again.",
             DeviceWarning,
-            stacklevel=3,
         )
         found = torch.device("cpu")
     return found

@@ -1,8 +1,10 @@
 """Every estimator on a device gives what it gives on the CPU, and loads where the device is not."""
 
+import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,7 +147,12 @@ def test_a_model_loads_where_its_device_is_missing(digits, tmp_path):
         expected.append(first.get("decision_function", first.get("transform")))
     (tmp_path / "data").write_bytes(pickle.dumps((digits[1], expected)))
     out = subprocess.run(
-        [sys.executable, "-c", LOAD], capture_output=True, text=True, cwd=tmp_path, check=False
+        [sys.executable, "-c", LOAD],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
     )
     assert out.returncode == 0, out.stderr
     for line in out.stdout.splitlines():
