@@ -1,4 +1,19 @@
-"""Shared images, and one thread for torch: small networks run several times faster so."""
+"""Shared images, the device, and one thread for torch: small networks run several times faster so.
+
+``--device`` says where networks compute in all tests that do not choose a device themselves:
+
+``cpu`` (default)
+    Any GPU is hidden, from the tests and from the processes that they start.
+``cuda``
+    Where ``device="auto"`` goes anyway; an error if there is no GPU. cuDNN is told to repeat its
+    bits.
+``far``
+    The pretend device of ``tests/devices``, in the place of a GPU: it finds tests, and code, that
+    take it for granted that networks are on the CPU.
+
+Tests marked ``bits`` are skipped on all but the CPU: what they compare bit by bit was computed in
+batches of other sizes, or trained twice, which on a device gives other roundings.
+"""
 
 import os
 from pathlib import Path
@@ -7,6 +22,38 @@ import numpy as np
 import pytest
 
 SHARED = Path(os.environ.get("SKAD_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", choices=["cpu", "cuda", "far"], default="cpu", help=__doc__)
+
+
+def pytest_configure(config):
+    device = config.getoption("--device")
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        return
+    import torch
+
+    if device == "cuda":
+        if not torch.cuda.is_available():
+            raise pytest.UsageError("--device cuda: torch finds no CUDA device.")
+        torch.backends.cudnn.deterministic = True
+    if device == "far":
+        from skad import _devices
+        from tests.devices import far
+
+        far.register()
+        _devices.AUTO.insert(0, far.NAME)
+
+
+def pytest_collection_modifyitems(config, items):
+    device = config.getoption("--device")
+    if device != "cpu":
+        skip = pytest.mark.skip(reason=f"compares bits; roundings on {device} are not the CPU's")
+        for item in items:
+            if "bits" in item.keywords:
+                item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True, scope="session")

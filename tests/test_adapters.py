@@ -116,7 +116,7 @@ def untrained(adapter, images):
 
 def flat(values):
     """All tensors of an iterable in one row of float64."""
-    return torch.cat([value.detach().double().flatten() for value in values])
+    return torch.cat([value.detach().cpu().double().flatten() for value in values])
 
 
 def moved(adapter, images):
@@ -191,6 +191,7 @@ def features_of(network, images):
 def start(adapter, images):
     """Untrained network, its trained parameters' names, and what it sees."""
     fitted = clone(adapter.extractor).fit(images)
+    fitted.network_.cpu()
     batch = torch.from_numpy(images).permute(0, 3, 1, 2)
     names = [n for n, _ in fitted.network_.named_parameters() if n[:6] in ("layer3", "layer4")]
     prepared = preprocess(batch, fitted.preprocessing_, torch.device("cpu"))
@@ -334,6 +335,7 @@ def test_the_center_is_that_of_the_untrained_network(normal):
 # Memory
 
 
+@pytest.mark.bits
 @every_adapter
 def test_less_memory_gives_the_same(make, normal, auxiliary):
     adapter = make(batch_size=8)
@@ -391,6 +393,7 @@ def with_fisher(normal):
         return elastic().fit(normal)
 
 
+@pytest.mark.bits
 def test_fisher_from_a_file_gives_the_same_fit(with_fisher, normal, tmp_path):
     with_fisher.fisher_.save(tmp_path / "fisher")
     loaded = FisherDiagonal.load(tmp_path / "fisher")
@@ -478,6 +481,7 @@ def small_case(backbone, images, **parameters):
     made = FeatureExtractor(backbone, weights=None, image_size=16)
     adapter = elastic(extractor=made, trainable=["body"], n_steps=1, **parameters)
     fitted = clone(made).fit(images)
+    fitted.network_.cpu()
     batch = torch.from_numpy(images).permute(0, 3, 1, 2)
     x = preprocess(batch, fitted.preprocessing_, torch.device("cpu"))
     return adapter, fitted.network_, [fitted.network_.body.weight, fitted.network_.body.bias], x
@@ -616,6 +620,7 @@ DETECTORS = {
 every_detector = pytest.mark.parametrize("name", DETECTORS)
 
 
+@pytest.mark.bits
 @every_detector
 def test_a_detector_is_the_pipeline_made_by_hand(name, tiles, normal, auxiliary):
     detector, adapter, scorer = map(clone, DETECTORS[name])
@@ -652,6 +657,7 @@ def test_parameters_survive_and_reach_the_parts(name):
             assert given[parameter] is own[parameter], parameter
 
 
+@pytest.mark.bits
 @every_detector
 def test_the_same_seed_and_a_pickle_give_the_same_bits(name, tiles, normal, auxiliary):
     detector = clone(DETECTORS[name][0]).set_params(batch_size=8)
@@ -886,6 +892,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize(("case", "at"), [("squared", 2), *((case, 10) for case in BROKEN)])
 def test_a_broken_fit_goes_on_to_the_same_end(
     case, at, tiles, normal, auxiliary, monkeypatch, tmp_path
@@ -938,6 +945,7 @@ PANDA("test_resnet", weights=None, image_size=32, n_steps=9, batch_size=8, check
 """
 
 
+@pytest.mark.bits
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_a_killed_fit_goes_on(tiles, normal, monkeypatch, tmp_path):
     np.save(tmp_path / "normal.npy", normal)
@@ -1149,6 +1157,7 @@ def test_source_images_are_needed(normal):
             estimator.fit(normal, y_source=CLASSES)
 
 
+@pytest.mark.bits
 def test_classes_of_any_kind(normal, others):
     new = joint().fit(normal, X_source=others, y_source=CLASSES)
     words = np.array(["a", "b", "c", "d"])[CLASSES]
@@ -1169,7 +1178,7 @@ def test_joint_loss_is_the_sum_of_both(normal, others):
     adapter.fit(normal, X_source=others, y_source=CLASSES)
     fitted = clone(made).fit(normal)
     features, source = fitted.transform(normal), torch.from_numpy(fitted.transform(others))
-    logits = fitted.network_.fc(source).detach().double()
+    logits = fitted.network_.fc.cpu()(source).detach().double()
     entropy = np.mean([-logits[i].log_softmax(0)[c] for i, c in enumerate(CLASSES)])
     compact = ((features - features.mean(0)) ** 2).mean()
     assert adapter.training_curve_["loss"][1] == pytest.approx(entropy + 3 * compact, rel=1e-4)
@@ -1278,6 +1287,7 @@ def test_flat_outliers_that_are_training_rows(digits):
 # What a review found
 
 
+@pytest.mark.bits
 def test_gray_and_colored_images_come_together(normal):
     mixed = [image if i % 2 else image[..., 0] for i, image in enumerate(normal)]
     as_gray = normal.copy()
@@ -1290,11 +1300,13 @@ def one_network(made=[]):  # noqa: B006
     return made[-1]
 
 
+@pytest.mark.bits
 def test_a_factory_may_give_the_same_network_twice(normal):
     first, second = (compactness(extractor=extractor(one_network)).fit(normal) for _ in range(2))
     assert_same_weights(first, second)
     given = one_network().state_dict()
-    assert not torch.equal(given["layer4.0.conv1.weight"], first.network_.layer4[0].conv1.weight)
+    trained = first.network_.layer4[0].conv1.weight.cpu()
+    assert not torch.equal(given["layer4.0.conv1.weight"], trained)
 
 
 def test_the_penalty_leaves_a_network_without_classifier_some_room(normal):
@@ -1322,9 +1334,9 @@ def test_labels_of_another_task_are_refused(normal, others):
 
 def own_guesses(adapter, normal, others):
     made = extractor(SEVEN).fit(normal)
+    features = torch.from_numpy(made.transform(others))
     with torch.no_grad():
-        head = made.network_.get_classifier()
-        return head(torch.from_numpy(made.transform(others))).argmax(1).numpy()
+        return made.network_.get_classifier().cpu()(features).argmax(1).numpy()
 
 
 def test_dark_images_are_told_apart(normal, others):

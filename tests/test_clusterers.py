@@ -134,16 +134,19 @@ def watched(monkeypatch):
 
 
 def copies(tensors):
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    return {name: tensor.detach().clone().cpu() for name, tensor in tensors.items()}
 
 
 def same(one, other):
     assert one.keys() == other.keys()
-    return all(torch.equal(one[name], other[name]) for name in one)
+    return all(torch.equal(one[name].cpu(), other[name].cpu()) for name in one)
 
 
 def untrained(clusterer, images):
-    return clone(clusterer.extractor).fit(images)
+    """With the network on the CPU, where slow trainings go on from it."""
+    fitted = clone(clusterer.extractor).fit(images)
+    fitted.network_.cpu()
+    return fitted
 
 
 def prepared(fitted, images):
@@ -222,7 +225,7 @@ def test_dec_trains_as_a_plain_loop_does(parameters, images):
     # batches of 7 for what needs no gradient
     clusterer.set_params(extractor__batch_size=7).fit(images)
     network, centers, assigned, changed = slow_dec(clusterer, images)
-    found = clusterer.network_.state_dict()
+    found = copies(clusterer.network_.state_dict())
     for name, value in network.state_dict().items():
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(clusterer.cluster_centers_, centers, rtol=1e-4, atol=1e-5)
@@ -285,7 +288,7 @@ def test_targets_are_computed_anew_at_times_only(images, watched):
     targets, runs = {}, []
 
     def keep(run, step):
-        targets[step] = run.targets.clone()
+        targets[step] = run.targets.clone().cpu()
         runs.append(run)
 
     watched(DEC, then=keep)
@@ -403,7 +406,7 @@ class Views:
         self.seen = []
 
     def __call__(self, batch, generator):
-        self.seen.append(batch.clone())
+        self.seen.append(batch.clone().cpu())
         return batch.float()
 
 
@@ -546,7 +549,8 @@ def test_the_network_of_the_lowest_selection_is_kept(images, watched):
     seen = {}
 
     def keep(run, step):
-        seen[step] = copies(run.extractor.network_.state_dict()), run.head.weight.detach().clone()
+        weight = run.head.weight.detach().clone().cpu()
+        seen[step] = copies(run.extractor.network_.state_dict()), weight
 
     watched(NeighborClustering, then=keep)
     clusterer = scan(learning_rate=0.05, n_epochs=4, n_self_labelling_epochs=0).fit(images)
@@ -571,7 +575,7 @@ def test_a_selection_looks_at_few_of_many_images(digits, watched, monkeypatch):
     watched(NeighborClustering, then=lambda run, step: runs.append((run, eval_logits(run))))
 
     def eval_logits(run):
-        return _semantic.eval_logits(run, np.arange(len(run.images))).detach().numpy()
+        return _semantic.eval_logits(run, np.arange(len(run.images))).detach().cpu().numpy()
 
     clusterer = scan(n_epochs=1, n_neighbors=6, batch_size=50, n_self_labelling_epochs=0)
     curve = clusterer.fit(digits[0]).clustering_curve_
@@ -591,7 +595,7 @@ def test_what_is_trained(trainable, n_epochs, augmentation, images):
     clusterer = scan(trainable=trainable, n_self_labelling_epochs=n_epochs)
     clusterer.set_params(augmentation=augmentation).fit(images)
     before = untrained(clusterer, images).network_.state_dict()
-    after = clusterer.network_.state_dict()
+    after = copies(clusterer.network_.state_dict())
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     statistics = {name for name in before if name.endswith(STATISTICS)}
     if trainable == "head":
@@ -676,11 +680,12 @@ def test_labels_come_of_images_and_are_learned_from_views(images, monkeypatch):
     views, losses, plain_loss = Views(), [], _scan.self_labelling_loss
 
     def inverted(batch, generator):
-        views.seen.append(batch.clone())
+        views.seen.append(batch.clone().cpu())
         return 1 - batch.float()
 
     def spy(weak, strong, threshold):
-        losses.append((weak.detach().clone(), strong.detach().clone(), weak.requires_grad))
+        logits = (rows.detach().clone().cpu() for rows in (weak, strong))
+        losses.append((*logits, weak.requires_grad))
         return plain_loss(weak, strong, threshold)
 
     monkeypatch.setattr(_scan, "self_labelling_loss", spy)
@@ -800,6 +805,7 @@ def test_one_cluster_is_no_collapse(make, images):
 # Seeds, copies, containers
 
 
+@pytest.mark.bits
 @every
 def test_the_same_seed_gives_the_same_bits_and_leaves_the_global_state(kind, images, others):
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
@@ -891,6 +897,7 @@ def test_the_default_begins_with_simclr():
 # Broken-off fits
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("kind", ["dec", "dec of an autoencoder"])
 def test_a_broken_dec_goes_on_to_the_same_bits(
     kind, images, others, watched, monkeypatch, tmp_path
@@ -933,6 +940,7 @@ def test_a_broken_dec_goes_on_to_the_same_bits(
 TRAINED = {"all": {}, "head": {"trainable": "head"}, "strong": {"augmentation": "strong"}}
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("which", ["first", "second"])
 @pytest.mark.parametrize("parameters", TRAINED.values(), ids=TRAINED)
 def test_a_broken_scan_goes_on_to_the_same_bits(
@@ -1056,6 +1064,7 @@ def features_of_scan(**parameters):
     return SCANFeatures(NET, **defaults | parameters)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("augmentation", ["strong", ContrastiveAugmentation(8)])
 def test_the_detector_is_its_parts(augmentation, images, others):
     detector = features_of_scan(augmentation=augmentation).fit(images)
@@ -1083,6 +1092,7 @@ def test_the_detector_is_its_parts(augmentation, images, others):
     np.testing.assert_array_equal(detector.training_curve_["loss"], curve["loss"])
 
 
+@pytest.mark.bits
 def test_the_detector_keeps_its_contracts(images, others, tmp_path):
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
     detector = features_of_scan(checkpoint=tmp_path).fit(images)
@@ -1097,6 +1107,7 @@ def test_the_detector_keeps_its_contracts(images, others, tmp_path):
     assert not np.allclose(other.score_samples(others), found, rtol=1e-3)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("kind", [SelfSupervisedAdapter, NeighborClustering, SCAN])
 def test_a_broken_detector_goes_on_to_the_same_bits(kind, images, others, watched, tmp_path):
     expected = features_of_scan().fit(images).score_samples(others)

@@ -462,6 +462,7 @@ def test_every_container_of_images_decides_alike(tiles, tmp_path):
     np.testing.assert_array_equal(p_values, np.broadcast_to(p_values[0], (5, 48)))
 
 
+@pytest.mark.bits
 def test_the_network_may_stay_outside(tiles):
     pipeline = make_pipeline(
         FeatureExtractor(), ConformalDetector(KNNScorer(1), false_alarm_rate=0.2, method="cross")

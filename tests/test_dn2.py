@@ -61,6 +61,7 @@ def test_it_stands_where_isolation_forest_stood():
     assert figures["DN2"] > figures["IsolationForest"], figures
 
 
+@pytest.mark.bits
 def test_it_is_the_pipeline_made_by_hand(fitted, tiles):
     by_hand = make_pipeline(FeatureExtractor(), KNNScorer()).fit(tiles[:20])
     np.testing.assert_array_equal(by_hand.score_samples(tiles), fitted.score_samples(tiles))
@@ -103,6 +104,7 @@ def test_a_pipeline_leaves_labelled_anomalies_out_too():
     np.testing.assert_array_equal(by_hand.score_samples(rows), detector.score_samples(rows))
 
 
+@pytest.mark.bits
 def test_the_same_images_give_the_same_bits(fitted, tiles):
     np.testing.assert_array_equal(
         DN2().fit(tiles[:20]).score_samples(tiles), fitted.score_samples(tiles)

@@ -97,9 +97,9 @@ def test_names_of_timm_and_torchvision(name, width, tiles):
 def test_what_enters_the_classifier_is_the_feature(tiles):
     extractor = seeded_extractor("torchvision/resnet18").fit(tiles)
     logits = seeded_extractor("torchvision/resnet18", layers=["fc"])
-    classifier = extractor.network_.fc
+    features = torch.from_numpy(extractor.transform(tiles))
     with torch.inference_mode():
-        expected = classifier(torch.from_numpy(extractor.transform(tiles))).numpy()
+        expected = extractor.network_.fc.cpu()(features).numpy()
     np.testing.assert_allclose(logits.fit_transform(tiles), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -187,7 +187,7 @@ def test_weights_from_a_file(kind, tiles, tmp_path):
     features = by_factory.fit_transform(tiles)
     for fitted in (by_factory, by_name.fit(tiles)):
         for name, value in fitted.network_.state_dict().items():
-            assert torch.equal(value, state[name])
+            assert torch.equal(value.cpu(), state[name])
     np.testing.assert_array_equal(by_name.transform(tiles), features)
 
 

@@ -146,16 +146,19 @@ def watched(monkeypatch):
 
 
 def copies(tensors):
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    return {name: tensor.detach().clone().cpu() for name, tensor in tensors.items()}
 
 
 def same(one, other):
     assert one.keys() == other.keys()
-    return all(torch.equal(one[name], other[name]) for name in one)
+    return all(torch.equal(one[name].cpu(), other[name].cpu()) for name in one)
 
 
 def untrained(adapter, images):
-    return clone(adapter.extractor).fit(images)
+    """With the network on the CPU, where slow trainings go on from it."""
+    fitted = clone(adapter.extractor).fit(images)
+    fitted.network_.cpu()
+    return fitted
 
 
 def first_head(n_features, n_classes):
@@ -177,7 +180,8 @@ def prepared(fitted, images):
 
 
 def weights_of(adapter):
-    state = {f"network.{name}": value for name, value in adapter.network_.state_dict().items()}
+    network = copies(adapter.network_.state_dict())
+    state = {f"network.{name}": value for name, value in network.items()}
     return state | {
         "head.weight": torch.from_numpy(adapter.coef_),
         "head.bias": torch.from_numpy(adapter.intercept_),
@@ -326,7 +330,7 @@ def test_the_average_of_what_does_not_move_is_the_same(batch_norm, images):
     adapter = pseudo(learning_rate=1e-30, final_learning_rate=0.0, batch_norm=batch_norm)
     adapter.fit(images)
     before = untrained(adapter, images).network_
-    found = dict(adapter.network_.named_parameters())
+    found = copies(adapter.network_.state_dict())
     for name, value in before.named_parameters():
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-25)
     head = first_head(32, 3)
@@ -339,7 +343,7 @@ def test_the_average_of_what_does_not_move_is_the_same(batch_norm, images):
 def test_statistics_stay_in_evaluation_mode(trainable, augmentation, images):
     adapter = pseudo(trainable=trainable, augmentation=augmentation).fit(images)
     before, after = (
-        m.state_dict() for m in (untrained(adapter, images).network_, adapter.network_)
+        copies(m.state_dict()) for m in (untrained(adapter, images).network_, adapter.network_)
     )
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     statistics = {name for name in before if name.endswith(STATISTICS)}
@@ -357,8 +361,8 @@ def test_statistics_are_learned_and_averaged_from_scratch(images, watched):
 
     watched(PseudoLabelAdapter, then=keep)
     adapter = pseudo(batch_norm="train", averaged_epochs=[1, 3]).fit(images)
-    found = adapter.network_.state_dict()
-    assert_close(dict(found), mean_of([ends[0], ends[2]]), rtol=1e-6, atol=1e-6)
+    found = copies(adapter.network_.state_dict())
+    assert_close(found, mean_of([ends[0], ends[2]]), rtol=1e-6, atol=1e-6)
     before = untrained(adapter, images).network_.state_dict()
     assert not any(torch.equal(before[name], found[name]) for name in before)
     assert not adapter.network_.training
@@ -381,7 +385,7 @@ def test_mild_views_are_what_is_learned_from(images):
     seen = []
 
     def view(batch, generator):
-        seen.append((batch.clone(), generator.initial_seed()))
+        seen.append((batch.clone().cpu(), generator.initial_seed()))
         return batch.float()
 
     adapter = pseudo(augmentation=view).fit(images)
@@ -420,7 +424,7 @@ def test_a_stop_at_collapse_is_without_an_average(images, watched):
 
 def test_a_bare_clusterer_gets_features(images):
     adapter = pseudo(Given(np.arange(30) % 2)).fit(images)
-    features = untrained(adapter, images).transform(images)
+    features = clone(adapter.extractor).fit_transform(images)
     seen = adapter.clusterer_.seen_
     assert isinstance(seen, np.ndarray)
     np.testing.assert_allclose(seen, features, rtol=1e-5, atol=1e-6)
@@ -608,11 +612,12 @@ def test_flat_rows_are_images_too(output, images, others):
 def slow_odin(adapter, images):
     """One image at a time."""
     extractor = adapter.extractor_
+    network = copy.deepcopy(extractor.network_).cpu()
     weight, bias = torch.from_numpy(adapter.coef_), torch.from_numpy(adapter.intercept_)
     std, rows = torch.tensor(extractor.preprocessing_.std), []
 
     def logits_of(image):
-        return (extractor.network_(image.clone()) @ weight.T + bias)[0] / adapter.temperature
+        return (network(image.clone()) @ weight.T + bias)[0] / adapter.temperature
 
     for image in prepared(extractor, images):
         image = image[None].clone().requires_grad_(True)
@@ -675,7 +680,7 @@ def test_odin_steps_in_pixels(odin, colored, monkeypatch):
         pass
 
     def spy(logits_of, images, step, temperature):
-        seen.append((images, step, temperature))
+        seen.append((images.cpu(), step.cpu(), temperature))
         raise Stop
 
     monkeypatch.setattr(_pseudo_labels, "odin_logits", spy)
@@ -762,6 +767,7 @@ def test_at_a_high_temperature_odin_ranks_by_the_margin_to_the_mean(odin, colore
 # Seeds and copies
 
 
+@pytest.mark.bits
 @every
 def test_the_same_seed_gives_the_same_bits_and_leaves_the_global_state(kind, images, others):
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
@@ -796,6 +802,7 @@ def test_images_that_are_not_kept_make_no_difference(images):
 # Broken-off fits
 
 
+@pytest.mark.bits
 @every
 def test_a_broken_fit_goes_on_to_the_same_bits(
     kind, images, others, watched, monkeypatch, tmp_path
@@ -836,6 +843,7 @@ def test_a_broken_fit_goes_on_to_the_same_bits(
         np.testing.assert_array_equal(adapter.training_curve_[name], values)
 
 
+@pytest.mark.bits
 def test_a_break_among_the_clusters_goes_on(images, watched, tmp_path):
     whole = pseudo(dec()).fit(images)
     clusterer = dec(checkpoint=tmp_path).set_params(extractor__checkpoint=tmp_path)
@@ -915,6 +923,7 @@ SCORERS = {
 }
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("clusterer", ["rows", "images"])
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_deep_clustering_is_its_parts(scorer, clusterer, images, others):
@@ -960,6 +969,7 @@ def test_the_default_clusterer_is_scan(images):
     assert clusterer.extractor is None
 
 
+@pytest.mark.bits
 def test_deep_clustering_keeps_its_contracts(images, others, watched, tmp_path):
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
     detector = deep(checkpoint=tmp_path).fit(images)
@@ -1066,6 +1076,7 @@ def parts_of_clad(**parameters):
     return Pipeline([("adapter", adapter), ("scorer", ConfidenceScorer())])
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("parameters", [{}, {"temperature": 10.0, "perturbation": 0.0}])
 def test_clad_is_its_parts(parameters, images, others):
     detector, parts = clad(**parameters).fit(images), parts_of_clad(**parameters).fit(images)
@@ -1080,6 +1091,7 @@ def test_clad_is_its_parts(parameters, images, others):
     np.testing.assert_allclose(detector.score_samples(others), odds, rtol=1e-6)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("kind", [AutoencoderAdapter, DEC, PseudoLabelAdapter])
 def test_a_broken_clad_goes_on_to_the_same_bits(kind, images, others, watched, tmp_path):
     expected = clad().fit(images).score_samples(others)
@@ -1100,6 +1112,7 @@ def test_a_broken_clad_goes_on_to_the_same_bits(kind, images, others, watched, t
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.bits
 def test_clad_keeps_its_contracts(images, others):
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
     detector = clad().fit(images)

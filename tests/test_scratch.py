@@ -1,5 +1,6 @@
 """Networks trained from scratch: the adapters, and the detectors on them."""
 
+import copy
 import math
 import pickle
 from functools import partial
@@ -140,16 +141,17 @@ def watched(monkeypatch):
 
 
 def copies(tensors):
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    return {name: tensor.detach().clone().cpu() for name, tensor in tensors.items()}
 
 
 def same(one, other):
     assert one.keys() == other.keys()
-    return all(torch.equal(one[name], other[name]) for name in one)
+    return all(torch.equal(one[name].cpu(), other[name].cpu()) for name in one)
 
 
 def untrained(adapter, images):
-    return clone(adapter.extractor).fit(images).network_
+    """The network before training, on the CPU."""
+    return clone(adapter.extractor).fit(images).network_.cpu()
 
 
 def prepared(fitted, images):
@@ -170,7 +172,7 @@ class Keep:
             side = min(min(image.shape[1:]) for image in batch)
             batch = torch.stack([image[:, :side, :side] for image in batch])
         else:
-            self.seen.append(batch.clone())
+            self.seen.append(batch.clone().cpu())
         batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
         return nn.functional.interpolate(batch, (8, 8))
 
@@ -178,6 +180,7 @@ class Keep:
 # Seeds
 
 
+@pytest.mark.bits
 @every
 def test_the_same_seed_gives_the_same_bits_and_leaves_the_global_state(kind, zeros, others):
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
@@ -237,6 +240,7 @@ ADAPTERS = {
 }
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("stop_at_collapse", [False, True])
 @every
 def test_a_broken_fit_goes_on_to_the_same_bits(
@@ -277,6 +281,7 @@ def test_a_broken_fit_goes_on_to_the_same_bits(
         assert any(name.startswith("skad:target.projector.") for name in names)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("objective", ["simsiam", "simclr", "byol"])
 def test_layers_of_the_head_survive_a_broken_fit(objective, zeros, watched, tmp_path):
     make = partial(siamese, objective, layers="ensemble")
@@ -305,6 +310,7 @@ def detectors(**parameters):
 every_detector = pytest.mark.parametrize("name", detectors())
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 @every_detector
 def test_a_scorer_that_fails_does_not_lose_the_training(
@@ -336,6 +342,7 @@ def test_a_scorer_that_fails_does_not_lose_the_training(
     np.testing.assert_array_equal(detector.score_samples(others), expected)
 
 
+@pytest.mark.bits
 def test_what_is_found_after_a_failed_scorer_is_the_training(zeros, others, monkeypatch, tmp_path):
     for name in detectors():
         expected = detectors()[name][0].fit(zeros)
@@ -357,6 +364,7 @@ def nested(inner=None, outer=None):
     return svdd(extractor=made, **SOFT, **outer or {})
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("both", [True, False])
 def test_a_break_in_the_second_training_keeps_the_first(both, zeros, others, watched, tmp_path):
     whole = nested().fit(zeros)
@@ -376,6 +384,7 @@ def test_a_break_in_the_second_training_keeps_the_first(both, zeros, others, wat
     assert adapter.radius_ == whole.radius_
 
 
+@pytest.mark.bits
 def test_a_break_in_the_first_training_goes_on(zeros, others, watched, tmp_path):
     whole = nested().fit(zeros)
     adapter = nested({"checkpoint": tmp_path}, {"checkpoint": tmp_path})
@@ -417,7 +426,8 @@ def test_statistics_are_learned_and_nothing_trains_on(kind, zeros, watched):
     runs = []
     watched(ADAPTERS[kind], then=lambda run, step: runs.append(run))
     adapter = KINDS[kind](collapse_limit=0.0).fit(zeros)
-    before, after = untrained(adapter, zeros).state_dict(), adapter.network_.state_dict()
+    before = untrained(adapter, zeros).state_dict()
+    after = copies(adapter.network_.state_dict())
     statistics = [name for name in before if name.endswith(("running_mean", "running_var"))]
     assert statistics
     assert not any(torch.equal(before[name], after[name]) for name in statistics)
@@ -435,9 +445,9 @@ def test_statistics_are_learned_and_nothing_trains_on(kind, zeros, watched):
 @every
 def test_the_whole_network_is_trained(kind, zeros):
     adapter = KINDS[kind](collapse_limit=0.0).fit(zeros)
-    before, after = untrained(adapter, zeros), adapter.network_
-    pairs = zip(before.named_parameters(), after.named_parameters())
-    assert not [name for (name, one), (_, other) in pairs if torch.equal(one, other)]
+    before = copies(dict(untrained(adapter, zeros).named_parameters()))
+    after = copies(dict(adapter.network_.named_parameters()))
+    assert not [name for name in before if torch.equal(before[name], after[name])]
 
 
 @every
@@ -484,6 +494,7 @@ def test_labelled_anomalies_are_left_out(kind, zeros, others):
     assert same(found.network_.state_dict(), KINDS[kind]().fit(zeros).network_.state_dict())
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("kind", ["autoencoder", "svdd", "rotation"])
 def test_less_memory_gives_the_same(kind, zeros, others):
     whole = KINDS[kind]().fit(zeros).transform(others)
@@ -683,7 +694,7 @@ def test_simsiams_loss_is_that_of_the_book(normalize, zeros):
     adapter = Spy(**parameters).fit(zeros)
     network = untrained(adapter, zeros).train()
     for head in found.values():
-        head.train()
+        head.cpu().train()
     batch = torch.from_numpy(zeros[BatchSampler(20, 10, _seed_of(0))(0)]).float()[:, None]
     seed = int(np.random.SeedSequence([_seed_of(0), 0]).generate_state(1)[0])
     views = ContrastiveAugmentation(8)(torch.cat([batch] * 2), torch.Generator().manual_seed(seed))
@@ -741,7 +752,7 @@ def test_the_radius_is_a_quantile_of_the_last_batch(nu, zeros, watched):
     seen = []
 
     def look(run, step):
-        distances = (run.batch_features.detach() - run.center).norm(dim=1).numpy()
+        distances = (run.batch_features.detach() - run.center).norm(dim=1).cpu().numpy()
         seen.append((step, float(run.radius), np.quantile(distances, 1 - nu)))
 
     watched(DeepSVDDAdapter, then=look)
@@ -757,8 +768,8 @@ def test_the_losses_of_deep_svdd_are_those_of_the_book(nu, zeros, watched):
         seen = []
 
         def look(run, step, seen=seen):
-            distances = ((run.batch_features.detach() - run.center) ** 2).sum(1).double()
-            seen.append((distances.numpy(), float(run.radius) ** 2))
+            distances = ((run.batch_features.detach() - run.center) ** 2).sum(1).cpu()
+            seen.append((distances.double().numpy(), float(run.radius) ** 2))
 
         watched(DeepSVDDAdapter, then=look)
         adapter = svdd(objective=objective, nu=nu, warm_up_epochs=0).fit(zeros)
@@ -786,6 +797,7 @@ def test_deep_svdds_score_is_the_squared_distance(parameters, zeros, others):
     assert isinstance(encoder, AutoencoderAdapter) == ("n_pretraining_epochs" not in parameters)
 
 
+@pytest.mark.bits
 def test_deep_svdd_is_the_pipeline_made_by_hand(zeros, others):
     detector = DeepSVDD(
         CODER,
@@ -1005,12 +1017,12 @@ def test_images_are_turned_and_moved_as_by_numpy(side):
 
 def slow_scores(adapter, images):
     """Sum of the probabilities of the true classes, image by image and way by way."""
-    scores = []
+    scores, network = [], copy.deepcopy(adapter.network_).cpu()
     for image in images:
         views = np.stack([turned_and_moved(image[..., None], *way)[..., 0] for way in WAYS])
         with torch.no_grad():
             seen = prepared(adapter.extractor_, views)
-            features = adapter.network_(seen).numpy().astype(np.float64)
+            features = network(seen).numpy().astype(np.float64)
         total = 0.0
         for row, way in zip(features, WAYS):
             logits = adapter.coef_.astype(np.float64) @ row + adapter.intercept_
@@ -1032,6 +1044,7 @@ def test_the_score_is_the_sum_of_what_is_recognised(zeros, others):
     assert len(features.get_feature_names_out()) == 32
 
 
+@pytest.mark.bits
 def test_rotation_prediction_is_the_pipeline_made_by_hand(zeros, others):
     detector = RotationPrediction(
         NET, n_steps=3, batch_size=10, learning_rate=0.05, contamination=0.2
@@ -1132,7 +1145,8 @@ def test_layers_of_the_head_are_those_of_the_book(objective, normalize, zeros, o
     rows = plain.transform(others).astype(np.float64)
     if normalize:
         rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    head = {name: value.double().numpy() for name, value in adapter.network_.state_dict().items()}
+    head = copies(adapter.network_.state_dict())
+    head = {name: value.double().numpy() for name, value in head.items()}
 
     def linear(rows, layer):
         return rows @ head[f"projector.{layer}.0.weight"].T
@@ -1157,7 +1171,7 @@ def test_layers_of_the_head_are_those_of_the_book(objective, normalize, zeros, o
 
 def test_layers_of_the_trained_network(zeros, others):
     adapter = siamese(layers=["layer1"], flattened_layers=["layer3", "layer2"]).fit(zeros)
-    network = siamese().fit(zeros).network_
+    network = siamese().fit(zeros).network_.cpu()
     with torch.no_grad():
         maps, x = {}, prepared(adapter.extractor_, others)
         for name in STAGES:
@@ -1232,6 +1246,7 @@ def nsa(**parameters):
     return NSA(**defaults | parameters)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("scorer", BY_HAND)
 def test_nsa_is_the_pipeline_made_by_hand(scorer, zeros, others):
     detector = nsa(scorer=scorer, contamination=0.2).fit(zeros)
@@ -1345,7 +1360,7 @@ def test_bfloat16_is_for_training_alone(kind, zeros, others):
     np.testing.assert_array_equal(loaded.transform(others), features)
     if kind == "simsiam":  # the network computes as exactly as one of float32
         with torch.no_grad():
-            plain = adapter.network_(prepared(adapter.extractor_, others)).numpy()
+            plain = adapter.network_.cpu()(prepared(adapter.extractor_, others)).numpy()
         np.testing.assert_allclose(features, plain, rtol=1e-4, atol=1e-5)
         assert np.isfinite(nsa(precision="bfloat16", scorer="sum").fit(zeros).offset_)
 

@@ -169,13 +169,15 @@ def test_the_summary_in_the_first_pixel_of_tiny_is_left_out(tiles):
     extractor = FeatureExtractor(layers=LAYERS).fit(tiles)
     raw = extractor.feature_maps(tiles)
     images = preprocess(
-        torch.from_numpy(tiles).permute(0, 3, 1, 2), extractor.preprocessing_, torch.device("cpu")
+        torch.from_numpy(tiles).permute(0, 3, 1, 2),
+        extractor.preprocessing_,
+        next(extractor.network_.parameters()).device,
     )
     plain = FeatureExtractor().fit(tiles)
     features, maps = plain._features_and_maps(images, LAYERS)
-    np.testing.assert_allclose(features, plain.transform(tiles), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(features.cpu(), plain.transform(tiles), rtol=1e-4, atol=1e-5)
     for name, one in zip(LAYERS, maps):
-        one = one.numpy()
+        one = one.cpu().numpy()
         lengths = [np.linalg.norm(m, axis=1) for m in (raw[name], one)]
         assert (lengths[0][:, 0, 0].mean() / np.median(lengths[0])) > 5
         assert (lengths[1][:, 0, 0].mean() / np.median(lengths[1])) < 4
@@ -253,6 +255,7 @@ def test_order_of_training_images_does_not_matter(temple, detector):
     )
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize(
     "parameters", [{}, {"n_centroids": 5}, EACH, {"n_centroids": 5, "fusion": "per_layer"}]
 )
@@ -267,6 +270,7 @@ def test_same_seed_same_bits_and_no_global_state(temple, parameters):
     assert torch.equal(torch.get_rng_state(), state[1])
 
 
+@pytest.mark.bits
 def test_disk_and_memory_give_the_same_bits(temple, detector):
     spilled = clone(detector).set_params(memory_limit=0).fit(temple[:16])
     assert spilled._gallery.store.on_disk
@@ -298,6 +302,7 @@ def test_pickling_opens_few_files(temple):
     np.testing.assert_array_equal(same.score_maps(temple[:2]), detector.score_maps(temple[:2]))
 
 
+@pytest.mark.bits
 def test_threads_may_share_a_gallery_on_disk(temple):
     detector = SPADE(**SMALL, n_neighbors=4, memory_limit=0).fit(temple[:16])
     expected = [detector.score_maps(temple[i : i + 3]) for i in range(20)]
@@ -377,19 +382,18 @@ def test_centroids_stand_for_the_pixels_of_all_training_images(temple, fusion):
     detector = SPADE(**SMALL, n_centroids=6, fusion=fusion, smoothing=0).fit(temple[:16])
     centroids = detector._gallery.centroids
     assert [len(rows) for rows in centroids] == [6] * (1 if fusion == "joined" else 3)
-    maps = detector.pipeline_["extractor"]._features_and_maps(
-        preprocess(
-            torch.from_numpy(temple[16:18]).permute(0, 3, 1, 2),
-            detector.pipeline_["extractor"].preprocessing_,
-            torch.device("cpu"),
-        ),
-        LAYERS,
-    )[1]
+    extractor = detector.pipeline_["extractor"]
+    images = preprocess(
+        torch.from_numpy(temple[16:18]).permute(0, 3, 1, 2),
+        extractor.preprocessing_,
+        next(extractor.network_.parameters()).device,
+    )
+    _, maps = extractor._features_and_maps(images, LAYERS)
     if fusion == "per_layer":  # the first layer alone
-        rows = maps[0].permute(0, 2, 3, 1).double().numpy()
+        rows = maps[0].permute(0, 2, 3, 1).cpu().double().numpy()
         apart = np.linalg.norm(rows[..., None, :] - centroids[0], axis=-1).min(axis=-1)
         found = detector._gallery.distances(maps, None)[0]
-        np.testing.assert_allclose(found, apart, rtol=1e-4)
+        np.testing.assert_allclose(found.cpu(), apart, rtol=1e-4)
     else:
         assert detector._gallery.distances(maps, None)[0].shape == (2, *maps[0].shape[2:])
 

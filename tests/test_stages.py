@@ -81,7 +81,8 @@ def fitted(backbone, size, **parameters):
 
 def noise(extractor, n=4):
     size = extractor.preprocessing_.image_size
-    return torch.randn((n, 3, size, size), generator=torch.Generator().manual_seed(1))
+    images = torch.randn((n, 3, size, size), generator=torch.Generator().manual_seed(1))
+    return images.to(next(extractor.network_.parameters()).device)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -175,7 +176,8 @@ def test_a_network_without_metadata_has_its_largest_part_taken_apart():
 @pytest.mark.parametrize("size", [16, 96])
 def test_an_end_that_sees_the_images_is_given_them(backbone, size):
     extractor = fitted(backbone, size)
-    images = noise(extractor) / 4 + torch.tensor([-1.0, 0.0, 0.5, 1.0])[:, None, None, None]
+    images = noise(extractor) / 4
+    images += torch.tensor([-1.0, 0.0, 0.5, 1.0]).to(images)[:, None, None, None]
     with torch.no_grad():
         whole = copy.deepcopy(extractor)._outputs(images)
     cut = CutNetwork(extractor, "last_two", "owner")

@@ -2,19 +2,22 @@
 
 A far tensor keeps its numbers in a tensor of the CPU, but torch takes it for one of another device:
 it refuses the company of CPU tensors where CUDA does, and numpy cannot see it. float64 can be
-refused too, as Apple's MPS does. The device has no streams, no half precision and no generators of
-its own; it draws from the CPU's, so it computes the CPU's bits.
+refused too, as Apple's MPS does. The device has no streams, and draws from the CPU's generator.
 
 It rests on torch's backends in Python, which torch calls experimental.
 """
 
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 NAME = "far"
+aten = torch.ops.aten
+
+_AUTOCAST = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastPrivateUse1)
 
 # Operators that take their indices from the CPU, whatever device the tensor is on.
 _INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index")
@@ -28,16 +31,18 @@ class FarTensor(torch.Tensor):
     def __new__(cls, near):
         if near.dtype in (torch.float64, torch.complex128) and not Far.float64:
             raise TypeError("the far device has no float64; use float32, or the CPU.")
-        made = torch.Tensor._make_wrapper_subclass(
-            cls,
-            near.size(),
-            strides=near.stride(),
-            storage_offset=near.storage_offset(),
-            dtype=near.dtype,
-            layout=near.layout,
-            device=f"{NAME}:0",
-            requires_grad=near.requires_grad,
-        )
+        # Views of parameters are no tensors of inference mode, even there.
+        with torch.inference_mode(near.is_inference()):
+            made = torch.Tensor._make_wrapper_subclass(
+                cls,
+                near.size(),
+                strides=near.stride(),
+                storage_offset=near.storage_offset(),
+                dtype=near.dtype,
+                layout=near.layout,
+                device=f"{NAME}:0",
+                requires_grad=near.requires_grad,
+            )
         made.near = near
         return made
 
@@ -61,6 +66,9 @@ class FarTensor(torch.Tensor):
         raise TypeError("can't convert a far tensor to numpy; use Tensor.cpu() first.")
 
     __array__ = numpy
+
+    def __reduce_ex__(self, protocol):
+        return _remade, (self.near, isinstance(self, torch.nn.Parameter))
 
     def __repr__(self, **kwargs):
         return f"far {self.near!r}"
@@ -95,8 +103,15 @@ def _call(function, *args, **kwargs):
     return result
 
 
+def _in_half_precision(product, *args):
+    """A product inside of torch.autocast: what it takes is rounded."""
+    dtype = torch.get_autocast_dtype(NAME)
+    with torch._C._ExcludeDispatchKeyGuard(_AUTOCAST):
+        return product(*tree_map_only(torch.Tensor, lambda t: t.to(dtype), args))
+
+
 def _copy_from(source, target, non_blocking=False):
-    return _call(torch.ops.aten.copy_.default, target, source)
+    return _call(aten.copy_.default, target, source)
 
 
 def _check_company(name, args, kwargs, given, result_is_far):
@@ -113,6 +128,10 @@ def _check_company(name, args, kwargs, given, result_is_far):
         near = [t for t in near if t.dtype not in _INDICES]
     if any(t.ndim or name in ("stack", "cat") for t in near):
         raise RuntimeError(f"{name}: expected all tensors on one device, but found far:0 and cpu")
+
+
+def _remade(near, is_parameter):
+    return torch.nn.Parameter(FarTensor(near)) if is_parameter else FarTensor(near)
 
 
 class Far:
@@ -143,6 +162,14 @@ class Far:
         pass
 
     @staticmethod
+    def get_rng_state(device=None):
+        return torch.empty(0, dtype=torch.uint8)
+
+    @staticmethod
+    def set_rng_state(state, device=None):
+        pass
+
+    @staticmethod
     def get_amp_supported_dtype():
         return [torch.bfloat16, torch.float16]
 
@@ -153,8 +180,13 @@ def register():
         _setup_privateuseone_for_python_backend(NAME, backend_module=Far())
         Far._libraries = [torch.library.Library(name, "IMPL") for name in ("_", "aten")]
         Far._libraries[0].fallback(_call, "PrivateUse1")
-        # torch.tensor() ends here, with tensors that torch does not hand to a fallback.
+        Far._libraries[0].fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
+        # These get far tensors, which torch does not hand to a fallback.
         Far._libraries[1].impl("_copy_from", _copy_from, "PrivateUse1")
+        for product in (aten.conv2d.default, aten.linear.default, aten.matmul.default):
+            kernel = partial(_in_half_precision, product)
+            Far._libraries[1].impl(product, kernel, "AutocastPrivateUse1")
+        torch.serialization.add_safe_globals([_remade])  # for torch.load()
 
 
 @contextmanager
