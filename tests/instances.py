@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.covariance import EllipticEnvelope
 from sklearn.ensemble import IsolationForest
@@ -229,6 +230,19 @@ INSTANCES = [
     SPADE(**SMALLEST, n_centroids=2, centroids_of="each", n_threshold_images=2),
     SPADE(**SMALLEST, image_score="map", n_threshold_images=1000),
 ]
+
+
+def with_device(estimator, device):
+    """A copy whose networks are all on a device; None if it has no network."""
+    given = {}
+    for name, value in estimator.get_params().items():
+        last = name.rpartition("__")[2]
+        if last == "device":
+            given[name] = device
+        elif last == "extractor" and value is None:
+            given[name] = FeatureExtractor(device=device)
+    return clone(estimator).set_params(**given) if given else None
+
 
 # Names of scikit-learn's checks that an estimator may fail, with the reason.
 EXPECTED_FAILURES = {}

@@ -9,24 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.base import clone
 
 from skad import DN2, SPADE, CompactnessAdapter, ConformalDetector, FeatureExtractor
-from tests.instances import INSTANCES, SMALL, SMALLEST
+from tests.instances import INSTANCES, SMALL, SMALLEST, with_device
 
 METHODS = ["transform", "decision_function", "predict_proba", "score_maps"]
-
-
-def with_device(estimator, device):
-    """A copy whose networks are all on a device; None if it has no network."""
-    given = {}
-    for name, value in estimator.get_params().items():
-        last = name.rpartition("__")[2]
-        if last == "device":
-            given[name] = device
-        elif last == "extractor" and value is None:
-            given[name] = FeatureExtractor(device=device)
-    return clone(estimator).set_params(**given) if given else None
 
 
 def outputs(estimator, X):
