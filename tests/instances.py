@@ -223,12 +223,12 @@ INSTANCES = [
     MSC(**SMALL, n_steps=2, n_neighbors=1),
     CheckedPANDAOE(**SMALL, n_steps=2),
     CheckedJointOptimization(**SMALL, n_steps=2, source_head="new", metric="cosine"),
-    DN2(),
+    DN2(image_size=32),
     DN2(**SMALL, n_neighbors=1),
     SPADE(**SMALLEST, n_threshold_images=2),
     SPADE(**SMALLEST, n_neighbors=3, n_centroids=4, n_threshold_images=2),
     SPADE(**SMALLEST, n_centroids=2, centroids_of="each", n_threshold_images=2),
-    SPADE(**SMALLEST, image_score="map", n_threshold_images=1000),
+    SPADE(**SMALLEST, n_neighbors=5, image_score="map", n_threshold_images=1000),
 ]
 
 

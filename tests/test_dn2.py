@@ -134,22 +134,22 @@ def test_every_parameter_of_the_parts_is_a_parameter():
     assert DN2().get_params() == {k: v for k, v in of_parts.items() if k not in left}
 
 
-@pytest.mark.parametrize("library", ["pickle", "joblib"])
-def test_saved_detectors_score_alike_in_a_fresh_process(library, fitted, tiles, tmp_path):
+def test_saved_detectors_score_alike_in_a_fresh_process(fitted, tiles, tmp_path):
     expected = fitted.decision_function(tiles)
-    if library == "pickle":
-        (tmp_path / "saved").write_bytes(pickle.dumps(fitted))
-        load = "pickle.load(open('saved', 'rb'))"
-    else:
-        joblib.dump(fitted, tmp_path / "saved")
-        load = "joblib.load('saved')"
+    (tmp_path / "saved.pickle").write_bytes(pickle.dumps(fitted))
+    joblib.dump(fitted, tmp_path / "saved.joblib")
     np.save(tmp_path / "tiles.npy", tiles)
     code = (
         "import joblib, pickle, numpy as np, torch; torch.set_num_threads(1)\n"
-        f"np.save('out.npy', {load}.decision_function(np.load('tiles.npy')))"
+        "tiles = np.load('tiles.npy')\n"
+        "for library in (pickle, joblib):\n"
+        "    with open(f'saved.{library.__name__}', 'rb') as file:\n"
+        "        detector = library.load(file)\n"
+        "    np.save(library.__name__, detector.decision_function(tiles))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=tmp_path)
-    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+    for library in ("pickle", "joblib"):
+        np.testing.assert_array_equal(np.load(tmp_path / f"{library}.npy"), expected)
 
 
 def test_an_interrupted_fit_leaves_nothing_behind(monkeypatch, tiles):
