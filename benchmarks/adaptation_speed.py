@@ -17,8 +17,8 @@ from unittest import mock
 import numpy as np
 
 from skad import CompactnessAdapter, FeatureExtractor, MeanShiftedContrastive
-from skad.adapters._watch import N_LOOKS, CollapseWatch
 from skad.losses import mean_shifted_contrastive_loss
+from skad.training._watch import N_LOOKS, CollapseWatch
 
 from .accuracy import SHARED, load_images, shared_mobilenet
 from .timing import peak_memory, run_tasks, seconds
@@ -73,7 +73,7 @@ class PlainLoop:
         import torch
         from torchvision import transforms as T
 
-        from skad._stages import trained_parameters
+        from skad.networks._stages import trained_parameters
 
         extractor = FeatureExtractor(**network | {"precision": "float32"}).fit(images)
         made = extractor.preprocessing_

@@ -48,11 +48,11 @@ from skad import (
     SelfSupervisedAdapter,
     backbones,
 )
-from skad._images import check_images
-from skad.adapters._training_images import TrainingImages
 from skad.backbones import svdd_cifar, svdd_mnist
+from skad.images._door import check_images
 from skad.metrics import auroc_score, clustering_accuracy
 from skad.model_selection import Task, leave_one_class_out, super_categories
+from skad.training._images import TrainingImages
 
 from .accuracy import HERE, SHARED, load_images, shared_mobilenet, small_network, versions
 from .from_scratch import measure_svm, score

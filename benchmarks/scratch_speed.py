@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from skad import FeatureExtractor, SelfSupervisedAdapter
-from skad.adapters import _run
 from skad.backbones import cifar_resnet18, small_cnn
+from skad.training import _run as _run
 
 from .accuracy import SHARED, load_images
 from .timing import run_tasks

@@ -1,7 +1,8 @@
 """Train the small bundled backbone by distilling a larger frozen network.
 
-The student (``skad._tiny.tiny``) learns from unlabelled pictures to reproduce the pooled features
-of a teacher (MobileNetV2 trained on ImageNet).  Three steps, the first cached in ``--work``:
+The student (``skad.networks._tiny.tiny``) learns from unlabelled pictures to reproduce the pooled
+features of a teacher (MobileNetV2 trained on ImageNet).  Three steps, the first cached in
+``--work``:
 
 1. decode all pictures, keep a 64-pixel copy, compute the teacher's features of the clean picture;
 2. normalise these features, subtract their mean and keep the leading principal components;
@@ -32,7 +33,7 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from skad._tiny import tiny
+from skad.networks._tiny import tiny
 
 SIZE = 64  # pixels of the stored pictures and of the student's input
 TEACHER_SIZE = 128

@@ -24,12 +24,7 @@ from sklearn.datasets import load_sample_images
 
 from skad import SPADE
 from skad.displays import AnomalyMapDisplay
-from skad.metrics import (
-    auroc_score,
-    pixel_auroc_score,
-    pixel_average_precision_score,
-    pro_score,
-)
+from skad.metrics import auroc_score, pixel_auroc_score, pixel_average_precision_score, pro_score
 
 # %%
 # Normal images, and a test set with masks

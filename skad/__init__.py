@@ -19,7 +19,7 @@ _HOMES = {
     "DeepClustering": "detectors",
     "DeepSVDD": "detectors",
     "DeepSVDDAdapter": "adapters",
-    "DeviceWarning": "_devices",
+    "DeviceWarning": "networks",
     "EnsembleScorer": "scorers",
     "FeatureExtractor": "features",
     "FisherDiagonal": "adapters",

@@ -12,14 +12,7 @@ from sklearn.utils import check_random_state, get_tags, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 
-from ._compat import (
-    HasMethods,
-    Interval,
-    StrOptions,
-    fit_context,
-    params_of_rows,
-    safe_indexing,
-)
+from ._compat import HasMethods, Interval, StrOptions, fit_context, params_of_rows, safe_indexing
 from ._decision import DecisionMixin
 from ._fitting import unchanged_on_error
 from ._labels import normal_rows

@@ -11,16 +11,17 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._batches import contrast_range, iterate_batches, preprocess
-from ._cache import FeatureCache, network_fingerprint
 from ._compat import HasMethods, Interval, StrOptions, check_feature_names_in, fit_context
-from ._devices import move_loaded, resolve_device
 from ._fitting import unchanged_on_error
-from ._images import check_images
 from ._labels import has_anomaly_labels
-from ._networks import build_network, resolve_preprocessing
-from ._one_image import same_arithmetic
-from ._taps import (
+from .images._batches import iterate_batches
+from .images._door import check_images
+from .networks._cache import FeatureCache, network_fingerprint
+from .networks._device import move_loaded, resolve_device
+from .networks._one_image import same_arithmetic
+from .networks._preprocessing import contrast_range, preprocess, resolve_preprocessing
+from .networks._recipe import build_network
+from .networks._taps import (
     last_map,
     layer_outputs,
     outputs_on_the_way,

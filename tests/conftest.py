@@ -40,7 +40,7 @@ def pytest_configure(config):
             raise pytest.UsageError("--device cuda: torch finds no CUDA device.")
         torch.backends.cudnn.deterministic = True
     if device == "far":
-        from skad import _devices
+        from skad.networks import _device as _devices
         from tests.devices import far
 
         far.register()

@@ -38,12 +38,14 @@ from skad import (
     SampleWiseScorer,
     auroc_scorer,
 )
-from skad._batches import normalize, preprocess
 from skad._rows import unit_rows
-from skad._training import BatchSampler, TrainingError
-from skad.adapters import _compactness, _fisher, _joint, _mean_shifted, _outlier_exposure, _run
+from skad.adapters import _compactness, _fisher, _joint, _mean_shifted, _outlier_exposure
 from skad.augment import ContrastiveAugmentation
 from skad.metrics import auroc_score
+from skad.networks._preprocessing import normalize, preprocess
+from skad.training import _run as _run
+from skad.training._loop import TrainingError
+from skad.training._order import BatchSampler
 
 CLASSES = np.arange(24) % 4  # of the source images
 SEED = int(check_random_state(0).randint(2**31))  # what adapters make of random_state=0

@@ -11,8 +11,6 @@ import torch
 from torch import nn
 
 from skad import FeatureExtractor
-from skad._networks import resolve_preprocessing
-from skad._stages import network_stages
 from skad.backbones import (
     cifar_resnet18,
     clad_large,
@@ -22,6 +20,8 @@ from skad.backbones import (
     svdd_mnist,
     wide_resnet,
 )
+from skad.networks._preprocessing import resolve_preprocessing
+from skad.networks._stages import network_stages
 
 # Narrow networks, and the number of their features.
 NARROW = {

@@ -28,13 +28,13 @@ from skad import (
     SelfSupervisedAdapter,
     auroc_scorer,
 )
-from skad._stages import FrozenNetwork
-from skad._training import BatchSampler
-from skad.adapters import _run
 from skad.augment import ContrastiveAugmentation
 from skad.backbones import clad_small, small_cnn, svdd_mnist
 from skad.clusterers import ClusterWarning, _scan, _semantic
 from skad.clusterers._semantic import NeighborClustering, draw_neighbors
+from skad.networks._cut import FrozenNetwork
+from skad.training import _run as _run
+from skad.training._order import BatchSampler
 
 NET = partial(small_cnn, width=4, image_size=8)
 CODER = partial(svdd_mnist, image_size=8, code_dim=16)

@@ -16,8 +16,8 @@ from PIL import Image
 from sklearn.base import clone
 
 from skad import FeatureExtractor
-from skad._batches import resize_images
-from skad._networks import build_network, load_weights, resolve_preprocessing
+from skad.networks._preprocessing import resize_images, resolve_preprocessing
+from skad.networks._recipe import build_network, load_weights
 
 SMALL = partial(timm.create_model, "test_resnet", num_classes=7)
 

@@ -35,10 +35,11 @@ from skad import (
     PseudoLabelAdapter,
     auroc_scorer,
 )
-from skad._training import BatchSampler
-from skad.adapters import _pseudo_labels, _run
+from skad.adapters import _pseudo_labels
 from skad.adapters._odin import odin_logits
 from skad.backbones import clad_small, small_cnn, svdd_mnist
+from skad.training import _run as _run
+from skad.training._order import BatchSampler
 
 NET = partial(small_cnn, width=4, image_size=8)
 CODER = partial(svdd_mnist, image_size=8, code_dim=16)

@@ -34,18 +34,20 @@ from skad import (
     SelfSupervisedAdapter,
     auroc_scorer,
 )
-from skad._batches import preprocess
-from skad._training import BatchSampler, TrainingError
-from skad.adapters import _run, _self_supervised
+from skad.adapters import _self_supervised
 from skad.adapters._autoencoder import pixels
 from skad.adapters._base import BaseAdapter
 from skad.adapters._deep_svdd import away_from_zero
 from skad.adapters._rotation import N_TRANSFORMS, transformed
 from skad.adapters._scratch import cosine_decay, step_decay
-from skad.adapters._training_images import TrainingImages
-from skad.adapters._watch import CollapseWatch
 from skad.augment import ContrastiveAugmentation
 from skad.backbones import small_cnn, svdd_mnist, wide_resnet
+from skad.networks._preprocessing import preprocess
+from skad.training import _run as _run
+from skad.training._images import TrainingImages
+from skad.training._loop import TrainingError
+from skad.training._order import BatchSampler
+from skad.training._watch import CollapseWatch
 
 NET = partial(small_cnn, width=4, image_size=8)
 CODER = partial(svdd_mnist, image_size=8, code_dim=16)

@@ -29,13 +29,12 @@ from skad import (
     RotationAdapter,
     SelfSupervisedAdapter,
 )
-from skad._batches import preprocess
-from skad._map_store import MapStore
-from skad._maps import lay_over
-from skad._networks import Preprocessing
 from skad.backbones import small_cnn, svdd_cifar
-from skad.detectors._pixel_galleries import Nearest, RetrievedCentroids
+from skad.maps._galleries import Nearest, RetrievedCentroids
+from skad.maps._maps import lay_over
+from skad.maps._store import MapStore
 from skad.metrics import auroc_score
+from skad.networks._preprocessing import Preprocessing, preprocess
 
 try:
     import resource
@@ -441,7 +440,7 @@ def test_centroids_as_many_as_pixels_are_the_pixels(temple):
 def detector_layer(temple):
     """A layer of the small network whose maps have 4 x 4 pixels."""
     backbone = partial(small_cnn, width=4, image_size=8)
-    from skad._networks import build_network
+    from skad.networks._recipe import build_network
 
     for name, _ in build_network(backbone, None).named_modules():
         if not name:

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from skad import CompactnessAdapter, FeatureExtractor
-from skad._stages import CutNetwork, network_stages, trained_parameters
+from skad.networks._cut import CutNetwork
+from skad.networks._stages import network_stages, trained_parameters
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (5, 40, 40, 3)).astype(np.uint8)
 

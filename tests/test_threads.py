@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from skad._networks import build_network
+from skad.networks._recipe import build_network
 
 
 def first_weights(seed):

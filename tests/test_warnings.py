@@ -19,9 +19,9 @@ from skad import (
     OneClassKFold,
     auroc_scorer,
 )
-from skad.adapters import _run
 from skad.clusterers import ClusterWarning
 from skad.scorers import _knn
+from skad.training import _run as _run
 
 from .instances import SMALLEST
 

@@ -1,5 +1,6 @@
 """Adapters: extractors that train a copy of another extractor's network on normal images."""
 
+from ..training._watch import CollapseWarning
 from ._autoencoder import AutoencoderAdapter
 from ._compactness import CompactnessAdapter
 from ._deep_svdd import DeepSVDDAdapter
@@ -10,7 +11,6 @@ from ._outlier_exposure import OutlierExposureAdapter
 from ._pseudo_labels import PseudoLabelAdapter
 from ._rotation import RotationAdapter
 from ._self_supervised import SelfSupervisedAdapter
-from ._watch import CollapseWarning
 
 __all__ = [
     "AutoencoderAdapter",

@@ -3,7 +3,7 @@
 from numbers import Real
 
 from .._compat import Interval
-from .._networks import local_seed
+from .._random import local_seed
 from ..backbones import svdd_cifar
 from ..features import FeatureExtractor
 from ..losses import reconstruction_loss

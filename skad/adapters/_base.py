@@ -9,9 +9,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._compat import HasMethods, Interval, fit_context
 from .._fitting import unchanged_on_error
-from .._images import check_images
 from ..features import FeatureExtractor
-from ._run import Run
+from ..images._door import check_images
+from ..training._run import Run
 
 POSITIVE = Interval(Integral, 1, None, closed="left")
 NOT_NEGATIVE = Interval(Real, 0, None, closed="left")

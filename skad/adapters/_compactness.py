@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import Interval, StrOptions, fit_context
-from .._images import check_images
 from .._rows import unit_rows
+from ..images._door import check_images
 from ..losses import angular_center_loss, compactness_loss, elastic_penalty
 from ._base import CONSTRAINTS, NOT_NEGATIVE, BaseAdapter, unit
 from ._fisher import FisherDiagonal, fisher_of_run

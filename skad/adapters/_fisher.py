@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from .._cache import weights_digest
+from ..networks._cache import weights_digest
 from ._heads import own_classifier, source_head
 
 # Of the official code: batches of 32, a hundred of them.

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from .._networks import local_seed
+from .._random import local_seed
 
 # A classifier that gets fewer right than this has learned other classes.
 _FEWEST_RIGHT = 0.1

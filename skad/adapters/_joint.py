@@ -3,7 +3,7 @@
 from numbers import Integral
 
 from .._compat import Interval, StrOptions, fit_context
-from .._images import check_images
+from ..images._door import check_images
 from ..losses import compactness_loss
 from ._base import CONSTRAINTS, NOT_NEGATIVE, BaseAdapter
 from ._compactness import EARLY_STEPS

@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 
 from .._compat import Interval, StrOptions, fit_context
-from .._images import check_images
+from ..images._door import check_images
 from ..losses import outlier_exposure_loss
 from ._base import CONSTRAINTS, BaseAdapter
 

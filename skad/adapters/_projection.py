@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from .._taps import pooled_output, to_vector, unknown_layer
 from ..losses._rows import unit
+from ..networks._taps import pooled_output, to_vector, unknown_layer
 
 
 def mlp(n_in, widths, *, affine_end):

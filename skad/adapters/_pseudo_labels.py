@@ -11,13 +11,13 @@ from sklearn.preprocessing import Normalizer
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from .._batches import preprocess
 from .._compat import HasMethods, Interval, StrOptions, fit_context
-from .._images import check_images
 from .._labels import classes_of_normal
-from .._one_image import same_arithmetic
-from .._training import n_batches
 from ..augment import ContrastiveAugmentation
+from ..images._door import check_images
+from ..networks._one_image import same_arithmetic
+from ..networks._preprocessing import preprocess
+from ..training._order import n_batches
 from ._base import CONSTRAINTS, BaseAdapter
 from ._heads import LinearHead, linear_head, new_head, random_head
 from ._odin import odin_logits

@@ -4,12 +4,12 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.utils.validation import check_is_fitted
 
-from .._batches import preprocess
 from .._compat import StrOptions
-from .._images import check_images
-from .._networks import local_seed
+from .._random import local_seed
 from ..backbones import wide_resnet
 from ..features import FeatureExtractor
+from ..images._door import check_images
+from ..networks._preprocessing import preprocess
 from ._scratch import SCRATCH_CONSTRAINTS, ScratchAdapter, cosine_decay
 
 # What the heads tell apart: quarter turns, moves up and down, moves left and right.

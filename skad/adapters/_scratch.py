@@ -5,9 +5,9 @@ import os
 from numbers import Integral, Real
 
 from .._compat import HasMethods, Interval
-from .._training import n_batches
 from ..backbones import cifar_resnet18
 from ..features import FeatureExtractor
+from ..training._order import n_batches
 from ._base import NOT_NEGATIVE, BaseAdapter
 
 SCRATCH_CONSTRAINTS = {

@@ -7,11 +7,11 @@ from numbers import Integral, Real
 import numpy as np
 
 from .._compat import Interval, StrOptions
-from .._networks import local_seed
-from .._stages import network_stages
+from .._random import local_seed
 from ..augment import ContrastiveAugmentation
 from ..losses import byol_loss, nt_xent_loss, simsiam_loss
 from ..losses._rows import unit
+from ..networks._stages import network_stages
 from ._projection import ProjectedNetwork, mlp
 from ._scratch import SCRATCH_CONSTRAINTS, ScratchAdapter, cosine_decay
 

@@ -2,7 +2,7 @@
 
 from numbers import Integral, Real
 
-from .._batches import _same_shape
+from ..images._batches import same_shape
 
 
 def _are_numbers(values, n):
@@ -71,7 +71,7 @@ def _by_shape(batch, image_size, function, *parameters):
         return function(batch, *parameters)
     shape = (len(batch), batch[0].shape[0], image_size, image_size)
     images = torch.empty(shape, device=batch[0].device)
-    for places in _same_shape(batch):
+    for places in same_shape(batch):
         group = torch.stack([batch[i] for i in places])
         images[places] = function(group, *(values[places] for values in parameters))
     return images

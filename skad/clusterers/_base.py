@@ -8,9 +8,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._compat import fit_context
 from .._fitting import unchanged_on_error
-from .._images import check_images
 from .._warnings import warn
 from ..adapters import CollapseWarning
+from ..images._door import check_images
 
 
 class ClusterWarning(UserWarning):

@@ -8,7 +8,7 @@ from ..backbones import cifar_resnet18, clad_large
 from ..clusterers import DEC
 from ..features import FeatureExtractor
 from ..scorers import ConfidenceScorer
-from ._base import BaseImageDetector
+from ._image import BaseImageDetector
 
 
 class CLAD(BaseImageDetector):

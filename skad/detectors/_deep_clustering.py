@@ -9,7 +9,7 @@ from ..adapters._pseudo_labels import NOISE
 from ..clusterers import SCAN
 from ..features import FeatureExtractor
 from ..scorers import ConfidenceScorer, GaussianScorer, KNNScorer
-from ._base import BaseImageDetector
+from ._image import BaseImageDetector
 
 
 class DeepClustering(BaseImageDetector):

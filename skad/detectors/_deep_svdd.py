@@ -7,7 +7,7 @@ from ..adapters import AutoencoderAdapter, DeepSVDDAdapter
 from ..backbones import svdd_cifar
 from ..features import FeatureExtractor
 from ..scorers import CentroidScorer
-from ._base import BaseImageDetector
+from ._image import BaseImageDetector
 
 
 class DeepSVDD(BaseImageDetector):

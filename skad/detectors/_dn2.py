@@ -2,7 +2,7 @@
 
 from ..features import FeatureExtractor
 from ..scorers import KNNScorer
-from ._base import BaseImageDetector
+from ._image import BaseImageDetector
 
 
 class DN2(BaseImageDetector):

@@ -4,7 +4,7 @@ from .._compat import fit_context
 from ..adapters import JointOptimizationAdapter
 from ..features import FeatureExtractor
 from ..scorers import KNNScorer
-from ._base import BaseImageDetector
+from ._image import BaseImageDetector
 
 
 class JointOptimization(BaseImageDetector):

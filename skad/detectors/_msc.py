@@ -3,7 +3,7 @@
 from ..adapters import MeanShiftedContrastive
 from ..features import FeatureExtractor
 from ..scorers import KNNScorer
-from ._base import BaseImageDetector
+from ._image import BaseImageDetector
 
 
 class MSC(BaseImageDetector):

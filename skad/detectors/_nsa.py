@@ -5,7 +5,7 @@ from ..adapters import SelfSupervisedAdapter
 from ..backbones import cifar_resnet18
 from ..features import FeatureExtractor
 from ..scorers import CentroidScorer, EnsembleScorer, GaussianScorer, KNNScorer
-from ._base import BaseImageDetector
+from ._image import BaseImageDetector
 
 # The paper's names of its scores of one feature map.
 SCORERS = {

@@ -4,7 +4,7 @@ from .._compat import StrOptions, fit_context
 from ..adapters import CompactnessAdapter
 from ..features import FeatureExtractor
 from ..scorers import KNNScorer, SampleWiseScorer
-from ._base import BaseImageDetector
+from ._image import BaseImageDetector
 
 
 class PANDA(BaseImageDetector):

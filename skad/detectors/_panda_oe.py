@@ -4,7 +4,7 @@ from .._compat import fit_context
 from ..adapters import OutlierExposureAdapter
 from ..features import FeatureExtractor
 from ..scorers import LogitScorer
-from ._base import BaseImageDetector
+from ._image import BaseImageDetector
 
 
 class PANDAOE(BaseImageDetector):

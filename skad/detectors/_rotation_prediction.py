@@ -4,7 +4,7 @@ from ..adapters import RotationAdapter
 from ..backbones import wide_resnet
 from ..features import FeatureExtractor
 from ..scorers import LogitScorer
-from ._base import BaseImageDetector
+from ._image import BaseImageDetector
 
 
 class RotationPrediction(BaseImageDetector):

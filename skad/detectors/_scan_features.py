@@ -8,7 +8,7 @@ from ..backbones import cifar_resnet18
 from ..clusterers import SCAN
 from ..features import FeatureExtractor
 from ..scorers import KNNScorer
-from ._base import BaseImageDetector
+from ._image import BaseImageDetector
 
 
 class SCANFeatures(BaseImageDetector):

@@ -9,15 +9,15 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._batches import preprocess
 from .._compat import HasMethods, Interval, StrOptions
-from .._images import ImageArray, check_images
-from .._maps import lay_over, smooth
-from .._stages import network_stages
 from ..features import FeatureExtractor
+from ..images._door import ImageArray, check_images
+from ..maps._galleries import CentroidPixels, RetrievedCentroids, RetrievedPixels
+from ..maps._maps import lay_over, smooth
+from ..networks._preprocessing import preprocess
+from ..networks._stages import network_stages
 from ..scorers import KNNScorer
-from ._base import BaseImageDetector
-from ._pixel_galleries import CentroidPixels, RetrievedCentroids, RetrievedPixels
+from ._image import BaseImageDetector
 
 # The picture of the paper, in whose pixels `smoothing` is told.
 _PICTURE = 224

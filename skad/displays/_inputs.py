@@ -5,8 +5,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from .._images import check_images
 from .._labels import outlier_mask
+from ..images._door import check_images
 
 
 def read_scores(scores, owner):

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
-from .._images import check_images
+from ..images._door import check_images
 
 # Images in a mosaic are an inch or two wide: larger ones are averaged down when they are read, so
 # that a sheet of photographs does not fill the memory.

@@ -10,7 +10,7 @@ import torch
 from torch.backends import cuda, cudnn, mkldnn
 
 from skad import DeviceWarning, FeatureExtractor
-from skad._devices import full_float32, resolve_device
+from skad.networks._device import full_float32, resolve_device
 from tests.instances import SMALL
 
 from . import far

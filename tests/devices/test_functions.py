@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from skad import _maps, augment, losses
+from skad import augment, losses
 from skad.augment import ContrastiveAugmentation, StrongAugmentation
-from skad.detectors._pixel_galleries import CentroidPixels, RetrievedCentroids, RetrievedPixels
+from skad.maps import _maps as _maps
+from skad.maps._galleries import CentroidPixels, RetrievedCentroids, RetrievedPixels
 
 from . import far
 

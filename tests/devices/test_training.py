@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skad._training import TrainingError, train
+from skad.training._loop import TrainingError, train
 
 from . import far
 

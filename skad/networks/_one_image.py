@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager, nullcontext
 
-from ._devices import full_float32
+from ._device import full_float32
 
 # Above this many values torch gives a single image to oneDNN anyway
 # (aten/src/ATen/native/Convolution.cpp, use_mkldnn).
@@ -13,10 +13,10 @@ _SMALL = 20480
 def same_arithmetic(images):
     """Context in which an image's features do not depend on its batch, but for rounding.
 
-    float32 is computed in full, see :func:`skad._devices.full_float32`. And on the CPU, torch hands
-    small convolutions of a batch of one to a routine of its own, which adds in another order than
-    oneDNN's, used for every larger batch. The features then differ in their last bits, so that a
-    score depends on the company an image is in. Here they go to oneDNN too.
+    float32 is computed in full, see :func:`skad.networks._device.full_float32`. And on the CPU,
+    torch hands small convolutions of a batch of one to a routine of its own, which adds in another
+    order than oneDNN's, used for every larger batch. The features then differ in their last bits,
+    so that a score depends on the company an image is in. Here they go to oneDNN too.
 
     Parameters
     ----------

@@ -8,13 +8,13 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
-from .._cache import network_fingerprint
-from .._networks import local_seed
-from .._stages import HEAD, CutNetwork, FrozenNetwork
-from .._training import TrainingError, train
+from .._random import local_seed
 from ..features import FeatureExtractor
+from ..networks._cache import network_fingerprint
+from ..networks._cut import HEAD, CutNetwork, FrozenNetwork
 from ._checkpoint import Checkpoint, recipe_of
-from ._training_images import TrainingImages
+from ._images import TrainingImages
+from ._loop import TrainingError, train
 from ._watch import FEWEST_STEPS, N_LOOKS, N_WATCHED, CollapseWatch
 
 

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._compat import fit_context
 from .._decision import DecisionMixin
 from .._fitting import unchanged_on_error
-from .._images import check_images
+from ..images._door import check_images
 
 # What an adapter learns about its training, and a detector passes on.
 TOLD_BY_ADAPTERS = ("training_curve_", "stopped_at_", "collapsed_at_", "labels_")

@@ -4,7 +4,7 @@ import threading
 from collections import Counter
 from contextlib import contextmanager
 
-from ._warnings import warn
+from .._warnings import warn
 
 # What "auto" takes: the first of these that torch finds.
 AUTO = ["cuda", "cpu"]

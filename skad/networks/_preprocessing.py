@@ -1,7 +1,9 @@
-"""From a source of images to what a network takes: batches read ahead, resized on the device."""
+"""From images to what a network takes: its size, channels and values."""
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from numbers import Real
+
+from ..images._batches import same_shape
 
 # The papers' preprocessing: shorter side to 256, then the central 224.
 CROP_RATIO = 8 / 7
@@ -10,35 +12,63 @@ CROP_RATIO = 8 / 7
 _STRIP = 4
 
 
-def iterate_batches(source, batch_size, n_threads):
-    """Read batches one ahead, so that decoding overlaps with what is done with the last one.
+# What networks without metadata get: the statistics and the size of nearly all ImageNet networks.
+IMAGENET_MEAN, IMAGENET_STD, IMAGENET_SIZE = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224
 
-    Parameters
-    ----------
-    source : ImageSource
-        What :func:`skad._images.check_images` returns.
-    batch_size : int
-    n_threads : int
-        Threads that decode within a batch.
 
-    Yields
-    ------
-    start : int
-        Place of the first image of the batch.
-    batch : tensor (n, channels, height, width) or list of tensors (channels, height, width)
-    """
-    starts = range(0, len(source), batch_size)
-    if len(starts) == 1:
-        yield 0, source.read(0, batch_size, n_threads)
-        return
-    with ThreadPoolExecutor(1) as reader:
-        ahead = None
-        for start in starts:
-            batch = ahead.result() if ahead else source.read(0, batch_size, n_threads)
-            following = start + batch_size
-            if following < len(source):
-                ahead = reader.submit(source.read, following, following + batch_size, n_threads)
-            yield start, batch
+@dataclass(frozen=True)
+class Preprocessing:
+    """How images are made ready for a network."""
+
+    image_size: int
+    resize: str
+    mean: tuple
+    std: tuple
+    n_channels: int
+    contrast_range: tuple | None = None
+
+
+def resolve_preprocessing(network, *, image_size=None, resize=None, mean=None, std=None):
+    """Fill in what the user left open from the metadata of the network."""
+    config = _metadata(network)
+    input_size = config.get("input_size") or (
+        _first_channels(network),
+        IMAGENET_SIZE,
+        IMAGENET_SIZE,
+    )
+    n_channels = input_size[0]
+    mean = _per_channel("mean", mean, config.get("mean") or IMAGENET_MEAN, n_channels)
+    std = _per_channel("std", std, config.get("std") or IMAGENET_STD, n_channels)
+    if min(std) <= 0:
+        raise ValueError(f"std must be positive, got {std}.")
+    if resize is None:
+        resize = "whole" if config.get("crop_pct") == 1.0 else "crop"
+    return Preprocessing(image_size or input_size[-1], resize, mean, std, n_channels)
+
+
+def _metadata(network):
+    config = getattr(network, "pretrained_cfg", None) or {}
+    return config if isinstance(config, dict) else config.to_dict()
+
+
+def _first_channels(network):
+    """Channels that a network without metadata takes: those of its first convolution."""
+    for module in network.modules():
+        if hasattr(module, "in_channels") and hasattr(module, "kernel_size"):
+            return module.in_channels
+    return 3
+
+
+def _per_channel(name, given, default, n_channels):
+    values = default if given is None else given
+    values = tuple(float(v) for v in ([values] if isinstance(values, Real) else values))
+    if len(values) == 1 or (given is None and len(values) != n_channels):
+        values = (sum(values) / len(values),) * n_channels
+    if len(values) != n_channels:
+        raise ValueError(
+            f"{name} has {len(values)} values; the network takes {n_channels} channels."
+        )
+    return values
 
 
 def preprocess(batch, preprocessing, device):
@@ -60,7 +90,7 @@ def preprocess(batch, preprocessing, device):
     if isinstance(batch, list):
         size = preprocessing.image_size
         images = torch.empty((len(batch), preprocessing.n_channels, size, size), device=device)
-        for places in _same_shape(batch):
+        for places in same_shape(batch):
             group = torch.stack([batch[i] for i in places])
             images[places] = preprocess(group, preprocessing, device)
         return images
@@ -110,14 +140,6 @@ def contrast_range(batches, preprocessing):
         highs.append(float(images.amax()))
     low, high = min(lows), max(highs)
     return (low, high) if high > low else (low, low + 1)
-
-
-def _same_shape(batch):
-    """Places of the images of each shape."""
-    groups = {}
-    for place, image in enumerate(batch):
-        groups.setdefault((image.shape, image.dtype), []).append(place)
-    return groups.values()
 
 
 def resize_images(images, image_size, resize):

@@ -41,5 +41,5 @@ def tiny():
         first_conv="conv1.0",
         classifier="fc",
     )
-    net.summary_pixel = True  # see skad._taps.without_summary
+    net.summary_pixel = True  # see skad.networks._taps.without_summary
     return net.eval()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__
+from .. import __version__
 
 # SQLite takes at most so many parameters in one statement.
 _MOST_PARAMETERS = 900

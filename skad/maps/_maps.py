@@ -1,7 +1,7 @@
 """Maps of a network: joined pixel by pixel, smoothed, laid back over the images they came from."""
 
-from ._batches import cropped_size, resized_for_crop
-from .augment import gaussian_blur
+from ..augment import gaussian_blur
+from ..networks._preprocessing import cropped_size, resized_for_crop
 
 
 def join(maps):
@@ -49,7 +49,7 @@ def smooth(maps, size, sigma):
 
 
 def lay_over(square, size, preprocessing):
-    """Undo the resizing of :func:`skad._batches.resize_images` for the map of one image.
+    """Undo :func:`skad.networks._preprocessing.resize_images` for the map of one image.
 
     Parameters
     ----------

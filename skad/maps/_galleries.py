@@ -4,9 +4,9 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.random import sample_without_replacement
 
-from .._map_store import MapStore
-from .._maps import join, pixels_of
 from ..scorers._kmeans import kmeans
+from ._maps import join, pixels_of
+from ._store import MapStore
 
 # Distances that are looked at together: few enough to stay in the cache of a processor.
 _AT_ONCE = 2**20

@@ -3,14 +3,9 @@
 import numpy as np
 
 from .._rows import unit_rows
-from .._training import TrainingError
 from .._warnings import warn
-from ..diagnostics import (
-    effective_rank,
-    mean_pairwise_cosine,
-    uniformity_mmd,
-    vmf_concentration,
-)
+from ..diagnostics import effective_rank, mean_pairwise_cosine, uniformity_mmd, vmf_concentration
+from ._loop import TrainingError
 
 # Images that are watched; the measures settle with a few hundred.
 N_WATCHED = 256

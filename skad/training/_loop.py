@@ -1,4 +1,4 @@
-"""train(): the only training loop, and the order in which it takes images."""
+"""train(): the only training loop."""
 
 import numpy as np
 
@@ -75,39 +75,3 @@ def _check_finite(what, value, step, n_steps, owner):
             f"{owner}: the {what} is {value} at step {step + 1} of {n_steps}; nothing was fitted. "
             "Try a smaller learning_rate, and look for images of one colour throughout."
         )
-
-
-def n_batches(n_images, batch_size, fewest=1):
-    """Number of batches of an epoch."""
-    return max(1, min(-(-n_images // batch_size), n_images // fewest))
-
-
-class BatchSampler:
-    """Which images make up the batch of a step: epochs of shuffled images, in even batches.
-
-    A batch follows from the seed and the number of the step alone, so that training can go on from
-    any step. Batches of an epoch differ in size by one at most, so that none is left with a few
-    images.
-
-    Parameters
-    ----------
-    n_images : int
-    batch_size : int
-        Largest number of images in a batch.
-    seed : int
-    fewest : int, default=1
-        Least number of images in a batch, where there are as many; one batch may be larger for it.
-    """
-
-    def __init__(self, n_images, batch_size, seed, fewest=1):
-        self.n_images, self.seed = n_images, seed
-        self.n_batches = n_batches(n_images, batch_size, fewest)  # in an epoch
-        self._epoch = None
-
-    def __call__(self, step):
-        """Places of the images of a step, ndarray of int."""
-        epoch, batch = divmod(step, self.n_batches)
-        if epoch != self._epoch:
-            order = np.random.RandomState([self.seed, epoch]).permutation(self.n_images)
-            self._epoch, self._batches = epoch, np.array_split(order, self.n_batches)
-        return self._batches[batch]

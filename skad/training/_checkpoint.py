@@ -6,7 +6,7 @@ import pickle
 import tempfile
 from pathlib import Path
 
-from .._cache import network_fingerprint
+from ..networks._cache import network_fingerprint
 
 # Parameters that do not decide what a training ends with, or that the digests stand for.
 _UNDECISIVE = {

@@ -6,8 +6,9 @@ from functools import partial
 import joblib
 import numpy as np
 
-from .._batches import iterate_batches, normalize, preprocess
-from .._training import BatchSampler
+from ..images._batches import iterate_batches
+from ..networks._preprocessing import normalize, preprocess
+from ._order import BatchSampler
 
 
 class TrainingImages:

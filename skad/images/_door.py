@@ -5,8 +5,8 @@ import os
 import numpy as np
 from sklearn.utils.validation import validate_data
 
+from .._labels import normal_rows
 from ._items import ImageItems, is_image_item, is_pil
-from ._labels import normal_rows
 from ._pixels import CHANNELS, check_float_pixels
 
 # Rows that leave the range of the training rows by more than this many times its width are as far

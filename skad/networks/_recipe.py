@@ -1,33 +1,15 @@
-"""Networks by recipe: a name or a factory, weights, and what each expects of its images."""
+"""Networks by recipe: a name or a factory, and weights."""
 
 import copy
 import difflib
 import pickle
-import threading
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from numbers import Real
 from pathlib import Path
 
+from .._random import local_seed
 from ._tiny import tiny
 
-TINY_WEIGHTS = Path(__file__).parent / "weights" / "tiny.safetensors"
-
-# What networks without metadata get: the statistics and the size of nearly all ImageNet networks.
-IMAGENET_MEAN, IMAGENET_STD, IMAGENET_SIZE = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How images are made ready for a network."""
-
-    image_size: int
-    resize: str
-    mean: tuple
-    std: tuple
-    n_channels: int
-    contrast_range: tuple | None = None
+TINY_WEIGHTS = Path(__file__).parents[1] / "weights" / "tiny.safetensors"
 
 
 def build_network(backbone, weights="pretrained", random_state=0):
@@ -65,28 +47,6 @@ def build_network(backbone, weights="pretrained", random_state=0):
     if weights is not None and weights != "pretrained":
         load_weights(network, weights)
     return network.eval()
-
-
-# torch draws first weights, and dropout, from a generator that all threads of a process share.
-_DRAWING = threading.RLock()
-
-
-@contextmanager
-def local_seed(seed, device=None):
-    """Let torch draw from a seed of our own, and leave its global state as it was.
-
-    Threads take turns.
-    """
-    import torch
-
-    cuda = device is not None and device.type == "cuda"
-    with _DRAWING, torch.random.fork_rng(devices=[device] if cuda else []):
-        # torch.manual_seed would seed every GPU as well, whose state nobody gives back.
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 def _from_factory(backbone):
@@ -247,46 +207,3 @@ def load_weights(network, path):
             f"weights file {str(path)!r} does not fit {type(network).__name__}: {details}."
         )
     network.load_state_dict(state, strict=False)
-
-
-def resolve_preprocessing(network, *, image_size=None, resize=None, mean=None, std=None):
-    """Fill in what the user left open from the metadata of the network."""
-    config = _metadata(network)
-    input_size = config.get("input_size") or (
-        _first_channels(network),
-        IMAGENET_SIZE,
-        IMAGENET_SIZE,
-    )
-    n_channels = input_size[0]
-    mean = _per_channel("mean", mean, config.get("mean") or IMAGENET_MEAN, n_channels)
-    std = _per_channel("std", std, config.get("std") or IMAGENET_STD, n_channels)
-    if min(std) <= 0:
-        raise ValueError(f"std must be positive, got {std}.")
-    if resize is None:
-        resize = "whole" if config.get("crop_pct") == 1.0 else "crop"
-    return Preprocessing(image_size or input_size[-1], resize, mean, std, n_channels)
-
-
-def _metadata(network):
-    config = getattr(network, "pretrained_cfg", None) or {}
-    return config if isinstance(config, dict) else config.to_dict()
-
-
-def _first_channels(network):
-    """Channels that a network without metadata takes: those of its first convolution."""
-    for module in network.modules():
-        if hasattr(module, "in_channels") and hasattr(module, "kernel_size"):
-            return module.in_channels
-    return 3
-
-
-def _per_channel(name, given, default, n_channels):
-    values = default if given is None else given
-    values = tuple(float(v) for v in ([values] if isinstance(values, Real) else values))
-    if len(values) == 1 or (given is None and len(values) != n_channels):
-        values = (sum(values) / len(values),) * n_channels
-    if len(values) != n_channels:
-        raise ValueError(
-            f"{name} has {len(values)} values; the network takes {n_channels} channels."
-        )
-    return values

@@ -1,0 +1,1 @@
+"""Images in any container: the door, and what stands behind it."""

@@ -1,0 +1,1 @@
+"""Score maps: joined, compared with galleries of normal pixels, laid over images."""

@@ -1,0 +1,5 @@
+"""Networks: recipes, what each expects of images, its features, maps and stages."""
+
+from ._device import DeviceWarning
+
+__all__ = ["DeviceWarning"]

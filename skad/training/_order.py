@@ -1,0 +1,39 @@
+"""Which images make up the batch of a step."""
+
+import numpy as np
+
+
+def n_batches(n_images, batch_size, fewest=1):
+    """Number of batches of an epoch."""
+    return max(1, min(-(-n_images // batch_size), n_images // fewest))
+
+
+class BatchSampler:
+    """Which images make up the batch of a step: epochs of shuffled images, in even batches.
+
+    A batch follows from the seed and the number of the step alone, so that training can go on from
+    any step. Batches of an epoch differ in size by one at most, so that none is left with a few
+    images.
+
+    Parameters
+    ----------
+    n_images : int
+    batch_size : int
+        Largest number of images in a batch.
+    seed : int
+    fewest : int, default=1
+        Least number of images in a batch, where there are as many; one batch may be larger for it.
+    """
+
+    def __init__(self, n_images, batch_size, seed, fewest=1):
+        self.n_images, self.seed = n_images, seed
+        self.n_batches = n_batches(n_images, batch_size, fewest)  # in an epoch
+        self._epoch = None
+
+    def __call__(self, step):
+        """Places of the images of a step, ndarray of int."""
+        epoch, batch = divmod(step, self.n_batches)
+        if epoch != self._epoch:
+            order = np.random.RandomState([self.seed, epoch]).permutation(self.n_images)
+            self._epoch, self._batches = epoch, np.array_split(order, self.n_batches)
+        return self._batches[batch]
