@@ -933,7 +933,8 @@ import os, signal, sys
 import numpy as np, torch
 torch.set_num_threads(1)
 from skad import PANDA
-from skad.adapters import _compactness, _run
+from skad.adapters import _compactness
+from skad.training import _run
 _run.FEWEST_STEPS = 1
 calls, plain = [], _compactness.compactness_loss
 def failing(*args):
