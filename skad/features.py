@@ -1,9 +1,7 @@
 """FeatureExtractor: images to the features of a frozen network."""
 
 import copy
-import os
 from dataclasses import replace
-from numbers import Integral, Real
 
 import joblib
 import numpy as np
@@ -11,7 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._compat import HasMethods, Interval, StrOptions, check_feature_names_in, fit_context
+from ._compat import check_feature_names_in, fit_context
 from ._fitting import unchanged_on_error
 from ._labels import has_anomaly_labels
 from .images._batches import iterate_batches
@@ -19,6 +17,15 @@ from .images._door import check_images
 from .networks._cache import FeatureCache, network_fingerprint
 from .networks._device import move_loaded, resolve_device
 from .networks._one_image import same_arithmetic
+from .networks._parameters import (
+    ContrastParameters,
+    FlattenedLayerParameters,
+    ImagesTogether,
+    LayerParameters,
+    MemoryParameters,
+    NetworkParameters,
+    RandomParameters,
+)
 from .networks._preprocessing import contrast_range, preprocess, resolve_preprocessing
 from .networks._recipe import build_network
 from .networks._taps import (
@@ -32,58 +39,18 @@ from .networks._taps import (
 )
 
 
-class FeatureExtractor(TransformerMixin, BaseEstimator):
+class FeatureExtractor(
+    RandomParameters,
+    MemoryParameters,
+    ContrastParameters,
+    ImagesTogether,
+    FlattenedLayerParameters,
+    LayerParameters,
+    NetworkParameters,
+    TransformerMixin,
+    BaseEstimator,
+):
     """Turn images into the features of a pretrained network.
-
-    Parameters
-    ----------
-    backbone : str or callable, default="tiny"
-        "tiny", the network inside the package; the name of a network of timm or torchvision (with
-        prefix "timm/" or "torchvision/" where both have it); or a factory: a picklable callable
-        that returns a ``torch.nn.Module``. The papers use "resnet152".
-    weights : "pretrained", None or path, default="pretrained"
-        Published weights ("tiny" needs no download; a factory's network is left as it came),
-        random ones (None), or a file: safetensors, or a state dict of torch.
-    layers : list of str, optional
-        Names of layers whose outputs, averaged over places, are joined. By default the pooled
-        output before the classifier.
-    flattened_layers : list of str, optional
-        Names of layers whose outputs are joined to those as they are, place by place, not averaged.
-    image_size : int, optional
-        Side in pixels that the network sees. By default the backbone's (64 for "tiny").
-    resize : {"crop", "whole"}, optional
-        "crop": shorter side to 8/7 of `image_size`, then the centre, as the papers do; "whole": the
-        whole image, its proportions not kept. By default "whole" for networks whose metadata say
-        so (``crop_pct`` 1, as "tiny"), "crop" for others. Both by antialiased bicubic
-        interpolation.
-    precision : {"float32", "bfloat16"}, default="float32"
-        Arithmetic of the network; "bfloat16" is faster where the processor supports it. "float32"
-        computes features in all of it, also where torch allows less (TF32).
-    batch_size : int, default=64
-        Images that go through the network together.
-    device : str, default="auto"
-        "auto" (a CUDA device if there is one, else the CPU), or a name that torch knows. Where it
-        is missing, a fitted extractor is loaded onto the CPU with a :class:`~skad.DeviceWarning`.
-    mean, std : float or tuple of float, optional
-        Subtracted from and divided into each channel, for pixels in [0, 1]. By default those that
-        the backbone was trained with.
-    contrast_normalization : bool, default=False
-        In the place of `mean` and `std`: subtract each image's mean, divide by its mean absolute
-        value, and scale so that the training images lie in [0, 1] (global contrast normalisation,
-        as DeepSVDD's code does).
-    image_shape : tuple of int, optional
-        Shape of the image in flat rows: (height, width), (height, width, channels) or (channels,
-        height, width). By default squares, or strips one pixel high.
-    memory : path or joblib.Memory, optional
-        Folder in which the features of every image are kept, by content of the image and of the
-        network: each image goes through the network once, in however many folds, candidates or
-        processes it appears.
-    n_jobs : int, optional
-        Threads that decode image files. By default one for each core.
-    random_state : int, RandomState instance or None, default=0
-        Draws random weights (``weights=None``).
-    verbose : bool, default=False
-        Show a progress bar.
 
     Attributes
     ----------
@@ -119,65 +86,6 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     >>> FeatureExtractor(layers=["layer1", "layer3"]).fit_transform(photos).shape
     (2, 192)
     """
-
-    _parameter_constraints = {  # noqa: RUF012
-        "backbone": [str, callable],
-        "weights": [str, os.PathLike, None],
-        "layers": ["array-like", None],
-        "flattened_layers": ["array-like", None],
-        "contrast_normalization": ["boolean"],
-        "image_size": [Interval(Integral, 1, None, closed="left"), None],
-        "resize": [StrOptions({"crop", "whole"}), None],
-        "precision": [StrOptions({"float32", "bfloat16"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "device": "no_validation",  # torch.device says what it knows
-        "mean": [Real, "array-like", None],
-        "std": [Real, "array-like", None],
-        "image_shape": ["array-like", None],
-        "memory": [str, os.PathLike, HasMethods("cache"), None],
-        "n_jobs": [Integral, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
-
-    def __init__(
-        self,
-        backbone="tiny",
-        *,
-        weights="pretrained",
-        layers=None,
-        flattened_layers=None,
-        image_size=None,
-        resize=None,
-        precision="float32",
-        batch_size=64,
-        device="auto",
-        mean=None,
-        std=None,
-        contrast_normalization=False,
-        image_shape=None,
-        memory=None,
-        n_jobs=None,
-        random_state=0,
-        verbose=False,
-    ):
-        self.backbone = backbone
-        self.weights = weights
-        self.layers = layers
-        self.flattened_layers = flattened_layers
-        self.image_size = image_size
-        self.resize = resize
-        self.precision = precision
-        self.batch_size = batch_size
-        self.device = device
-        self.mean = mean
-        self.std = std
-        self.contrast_normalization = contrast_normalization
-        self.image_shape = image_shape
-        self.memory = memory
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):

@@ -1058,7 +1058,12 @@ def test_a_loss_that_is_not_finite_keeps_what_was_fitted(images, others, tmp_pat
 
 def features_of_scan(**parameters):
     defaults = {"n_representation_epochs": 1, "representation_batch_size": 10, "n_clusters": 3}
-    defaults |= {"projector_widths": [8, 8], "n_neighbors": 4, "n_epochs": 2, "batch_size": 10}
+    defaults |= {
+        "projector_widths": [8, 8],
+        "n_cluster_neighbors": 4,
+        "n_epochs": 2,
+        "batch_size": 10,
+    }
     defaults |= {"learning_rate": 1e-2, "threshold": 0.1, "self_labelling_batch_size": 15}
     defaults |= {"n_self_labelling_epochs": 1, "representation_learning_rate": 1e-2}
     return SCANFeatures(NET, **defaults | parameters)

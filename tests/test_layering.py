@@ -14,7 +14,7 @@ ROOT = Path(skad.__file__).parent
 # All rooms of the package, from the ground up: each imports of the floors below its own.
 FLOORS = [
     {"__version__", "_compat", "_fitting", "_random", "_rows", "_warnings"},
-    {"_decision", "_labels", "backbones", "datasets", "diagnostics", "losses"},
+    {"_decision", "_labels", "_parameters", "backbones", "datasets", "diagnostics", "losses"},
     {"conformal", "images", "metrics", "model_selection", "scorers"},
     {"augment", "displays", "networks"},
     {"features", "maps"},
@@ -25,7 +25,9 @@ FLOORS = [
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # What scorers see: no image, no network.
-FOR_SCORERS = {"_compat", "_decision", "_fitting", "_labels", "_rows", "_warnings"}
+FOR_SCORERS = {
+    *("_compat", "_decision", "_fitting", "_labels", "_parameters", "_rows", "_warnings"),
+}
 
 
 def imports_of(path):

@@ -1,40 +1,32 @@
 """What every adapter shares: an extractor around an extractor, whose network it trains."""
 
-import os
 from abc import ABC, abstractmethod
-from numbers import Integral, Real
 
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .._compat import HasMethods, Interval, fit_context
+from .._compat import fit_context
 from .._fitting import unchanged_on_error
 from ..features import FeatureExtractor
 from ..images._door import check_images
+from ..training._parameters import ExtractorParameters
 from ..training._run import Run
 
-POSITIVE = Interval(Integral, 1, None, closed="left")
-NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 
-CONSTRAINTS = {
-    "extractor": [HasMethods(["fit", "transform"]), None],
-    "trainable": [str, Integral, "array-like"],
-    "batch_size": [POSITIVE],
-    "learning_rate": [Interval(Real, 0, None, closed="neither")],
-    "momentum": [Interval(Real, 0, 1, closed="left")],
-    "weight_decay": [NOT_NEGATIVE],
-    "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
-    "collapse_limit": [Interval(Real, 0, 1, closed="left")],
-    "stop_at_collapse": ["boolean"],
-    "memory_limit": [NOT_NEGATIVE],
-    "checkpoint": [str, os.PathLike, None],
-    "random_state": ["random_state"],
-    "verbose": ["verbose"],
-}
+class BaseAdapter(ExtractorParameters, TransformerMixin, BaseEstimator, ABC):
+    """Train a copy of an extractor's network; subclasses give what with, and the loss of a step.
 
-
-class BaseAdapter(TransformerMixin, BaseEstimator, ABC):
-    """Train a copy of an extractor's network; subclasses give what with, and the loss of a step."""
+    Attributes
+    ----------
+    extractor_ : FeatureExtractor
+        Fitted, with the trained network.
+    network_ : torch.nn.Module
+        The trained network, in evaluation mode.
+    pixel_range_ : tuple of float or None
+        Values of flat rows that become black and white; None for pixels of fixed range.
+    n_features_in_ : int
+        Length of flat rows, only where `fit` saw those.
+    """
 
     # True where every step sees other pictures, so that nothing computed for one is of further use.
     _augments = False

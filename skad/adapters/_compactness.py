@@ -2,17 +2,20 @@
 
 import copy
 import os
-from numbers import Integral
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .._compat import Interval, StrOptions, fit_context
+from .._compat import StrOptions, fit_context
+from .._parameters import AT_LEAST_TWO, NOT_NEGATIVE, changed, parameter
 from .._rows import unit_rows
 from ..images._door import check_images
 from ..losses import angular_center_loss, compactness_loss, elastic_penalty
-from ._base import CONSTRAINTS, NOT_NEGATIVE, BaseAdapter, unit
+from ..networks._parameters import RandomParameters
+from ..training._parameters import FineTuningParameters, StepParameters
+from ._base import BaseAdapter, unit
 from ._fisher import FisherDiagonal, fisher_of_run
+from ._heads import SourceHeadParameters
 
 # Steps of the official code on CIFAR-10: 15 and 50 epochs of 157 batches.
 EARLY_STEPS, ELASTIC_STEPS = 2300, 7800
@@ -20,7 +23,59 @@ EARLY_STEPS, ELASTIC_STEPS = 2300, 7800
 ELASTIC_PENALTY, L2_SP_PENALTY = 1e4, 0.1
 
 
-class CompactnessAdapter(BaseAdapter):
+class CompactnessParameters(FineTuningParameters, SourceHeadParameters, StepParameters):
+    """Compactness, and what keeps it in bounds."""
+
+    loss: str = parameter(
+        default="squared",
+        limits=[StrOptions({"squared", "angular"})],
+        text="Squared distance to the centre (PANDA; the code divides by D, the paper does not), "
+        "or the angular loss of MSC's paper, with a centre of unit length (96.8 instead of "
+        "96.2 on CIFAR-10 with ResNet-152).",
+    )
+    stopping: str = parameter(
+        default="early",
+        limits=[StrOptions({"early", "sample_wise", "elastic", "l2_sp"})],
+        text='"early": stop after `n_steps` (PANDA-Early). "sample_wise": keep `n_checkpoints` '
+        "networks along the way and give the features of all, side by side, for "
+        r':class:`~skad.SampleWiseScorer` (PANDA-SES). "elastic": add :math:`\frac\lambda2 '
+        r"\sum_j F_j (\theta_j - \theta_j^0)^2` with the Fisher information F of the "
+        "network's own task (PANDA-EWC, what others' tables call PANDA). \"l2_sp\": the same "
+        "with F = 1.",
+    )
+    n_steps: int | None = changed(
+        default=None,
+        note='By default 2 300, whatever the number of images (paper), and 7 800 for "elastic" '
+        'and "l2_sp" (code: 50 epochs of CIFAR-10).',
+    )
+    penalty: float | None = parameter(
+        default=None,
+        limits=[NOT_NEGATIVE, None],
+        text=r":math:`\lambda`; by default 1e4 for elastic stopping (paper) and 0.1 for L2-SP "
+        "(ours).",
+    )
+    fisher: str | os.PathLike | None = parameter(
+        default=None,
+        limits=[str, os.PathLike, None],
+        text='File of :meth:`FisherDiagonal.save`, for "elastic"; by default computed in `fit`: '
+        "from labelled source images (paper), else with classes drawn from the network's own "
+        "predictions. A network without a classifier counts as a regression with errors of "
+        "unit variance.",
+    )
+    n_checkpoints: int = parameter(
+        default=4,
+        limits=[AT_LEAST_TWO],
+        text='Networks kept by "sample_wise", evenly spaced from the untrained to the last one. '
+        "(The paper keeps one every five epochs and does not say how many.)",
+    )
+    batch_size: int = changed(default=32, note="(Code.)")
+    learning_rate: float = changed(default=1e-2, note="(Code.)")
+    momentum: float = changed(default=0.9, note="(Code.)")
+    weight_decay: float = changed(default=5e-5, note="(Code.)")
+    clip_norm: float | None = changed(default=1e-3, note="(Code.)")
+
+
+class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
     r"""PANDA's adaptation: draw the features of normal images to their centre, and stop in time.
 
     With the features :math:`\psi` of D values, and the centre c of the training images' features
@@ -34,96 +89,14 @@ class CompactnessAdapter(BaseAdapter):
     trained. Images are not augmented. Features that only draw together end in one point, so
     training must stop early, or be held back.
 
-    Parameters
-    ----------
-    extractor : FeatureExtractor or adapter, optional
-        What gives the features; a copy is fitted and trained. By default ``FeatureExtractor()``.
-    loss : {"squared", "angular"}, default="squared"
-        Squared distance to the centre (PANDA; the code divides by D, the paper does not), or the
-        angular loss of MSC, with a centre of unit length.
-    stopping : {"early", "sample_wise", "elastic", "l2_sp"}, default="early"
-        "early": stop after `n_steps` (PANDA-Early). "sample_wise": keep `n_checkpoints` networks
-        along the way and give the features of all, side by side, for
-        :class:`~skad.SampleWiseScorer` (PANDA-SES). "elastic": add
-        :math:`\frac\lambda2 \sum_j F_j (\theta_j - \theta_j^0)^2` with the Fisher information F of
-        the network's own task (PANDA-EWC). "l2_sp": the same with F = 1.
-    n_steps : int, optional
-        Steps of the optimiser. By default 2 300, whatever the number of images (paper), and 7 800
-        for "elastic" and "l2_sp" (code: 50 epochs of CIFAR-10).
-    penalty : float, optional
-        :math:`\lambda`; by default 1e4 for "elastic" (paper) and 0.1 for "l2_sp" (ours).
-    fisher : path, optional
-        File of :meth:`FisherDiagonal.save`, for "elastic"; by default computed in `fit`: from
-        labelled source images (paper), else with classes drawn from the network's own predictions.
-        A network without a classifier counts as a regression with errors of unit variance.
-    source_head : {"auto", "pretrained", "new"}, default="auto"
-        What classifies labelled source images, for "elastic": the network's own classifier, or a
-        new linear one, fitted to their features by linear discriminant analysis. "auto": its own
-        if it has one.
-    n_checkpoints : int, default=4
-        Networks kept by "sample_wise", evenly spaced from the untrained to the last one. The paper
-        keeps one every five epochs and does not say how many.
-    trainable : str, int or list of str, default="last_two"
-        Stages to train: "last", "last_two" (paper: of a ResNet's four), "last_three", "all", a
-        number of last stages, or their names. Stages are those of timm's metadata; of a vision
-        transformer each block is one. Of other networks, torchvision's too, each part counts, which
-        may be less: a block of a MobileNet, say.
-    batch_size : int, default=32
-        Images in a step (code).
-    learning_rate : float, default=1e-2
-        Of stochastic gradient descent (code).
-    momentum : float, default=0.9
-        (Code.)
-    weight_decay : float, default=5e-5
-        (Code.) Not held back by `clip_norm`, so it may move features more than the loss does.
-    clip_norm : float or None, default=1e-3
-        Largest norm of the gradient of all parameters together (code).
-    collapse_limit : float in [0, 1), default=0.25
-        Collapse is an angular spread of the features below this share of that before training.
-    stop_at_collapse : bool, default=False
-        Stop there, and keep the network of the last look before it.
-    memory_limit : float, default=2048
-        Most MiB for the outputs of the frozen stages, which are computed once for each image; for
-        the images beyond they are computed anew in each epoch. On the device that trains; those of
-        the 256 images that are watched come in addition.
-    checkpoint : path, optional
-        Folder that keeps the state of the training while it lasts. A fit that was broken off goes
-        on from there, if parameters and images are the same and `random_state` is an integer.
-    random_state : int, RandomState instance or None, default=0
-        Decides the order of the images.
-    verbose : bool, default=False
-        Show a progress bar.
-
     Attributes
     ----------
-    extractor_ : FeatureExtractor
-        Fitted, with the trained network.
-    network_ : torch.nn.Module
-        The trained network, in evaluation mode.
     center_ : ndarray of shape (n_features,)
         The centre c.
-    training_curve_ : dict of str to ndarray of shape (n_looks,)
-        Of at most 256 training images, before training and about twenty times during it: "step",
-        "loss" (mean since the last look), "center_distance", "spread" (1 minus the mean pairwise
-        cosine), "concentration" (of a von Mises-Fisher distribution), "effective_rank" and "mmd"
-        (discrepancy from the uniform distribution on the sphere).
-    stopped_at_ : int
-        Steps that the network was trained.
-    collapsed_at_ : int or None
-        Step at which collapse was seen.
     fisher_ : FisherDiagonal
         Only for ``stopping="elastic"``.
     checkpoint_steps_ : list of int
         Steps of the networks that "sample_wise" keeps; the last one again, where it stopped early.
-    pixel_range_ : tuple of float or None
-        Values of flat rows that become black and white; None for pixels of fixed range.
-    n_features_in_ : int
-        Length of flat rows, only where `fit` saw those.
-
-    Warns
-    -----
-    CollapseWarning
-        If the features collapse and `stop_at_collapse` is False.
 
     See Also
     --------
@@ -150,62 +123,6 @@ class CompactnessAdapter(BaseAdapter):
     >>> detector.fit(digits[labels == 0][:100]).predict(digits[[0, 1]])  # a zero and a one
     array([ 1, -1])
     """
-
-    _parameter_constraints = {  # noqa: RUF012
-        **CONSTRAINTS,
-        "loss": [StrOptions({"squared", "angular"})],
-        "stopping": [StrOptions({"early", "sample_wise", "elastic", "l2_sp"})],
-        "n_steps": [Interval(Integral, 1, None, closed="left"), None],
-        "source_head": [StrOptions({"auto", "pretrained", "new"})],
-        "penalty": [NOT_NEGATIVE, None],
-        "fisher": [str, os.PathLike, None],
-        "n_checkpoints": [Interval(Integral, 2, None, closed="left")],
-    }
-
-    def __init__(
-        self,
-        extractor=None,
-        *,
-        loss="squared",
-        stopping="early",
-        n_steps=None,
-        penalty=None,
-        fisher=None,
-        source_head="auto",
-        n_checkpoints=4,
-        trainable="last_two",
-        batch_size=32,
-        learning_rate=1e-2,
-        momentum=0.9,
-        weight_decay=5e-5,
-        clip_norm=1e-3,
-        collapse_limit=0.25,
-        stop_at_collapse=False,
-        memory_limit=2048,
-        checkpoint=None,
-        random_state=0,
-        verbose=False,
-    ):
-        self.extractor = extractor
-        self.loss = loss
-        self.stopping = stopping
-        self.n_steps = n_steps
-        self.penalty = penalty
-        self.fisher = fisher
-        self.source_head = source_head
-        self.n_checkpoints = n_checkpoints
-        self.trainable = trainable
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.collapse_limit = collapse_limit
-        self.stop_at_collapse = stop_at_collapse
-        self.memory_limit = memory_limit
-        self.checkpoint = checkpoint
-        self.random_state = random_state
-        self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, X_source=None, y_source=None):

@@ -3,16 +3,62 @@
 from numbers import Integral, Real
 
 from .._compat import Interval, StrOptions
+from .._parameters import AT_LEAST_TWO, changed, parameter
 from ..losses import compactness_loss, soft_boundary_loss, soft_boundary_radius
+from ..networks._parameters import RandomParameters
+from ..training._parameters import (
+    CollapseParameters,
+    DecayParameters,
+    EpochParameters,
+    MemoryLimitParameters,
+    ObjectiveParameters,
+    RateDecayParameters,
+    StepParameters,
+    TrainingParameters,
+)
 from ._autoencoder import AutoencoderAdapter
-from ._scratch import SCRATCH_CONSTRAINTS, ScratchAdapter, step_decay
+from ._scratch import ScratchAdapter, step_decay
 
 # Coordinates of the centre lie at least so far from zero, as a network without biases reaches zero
 # by weights of zero (code).
 CENTER_EPSILON = 0.1
 
 
-class DeepSVDDAdapter(ScratchAdapter):
+class HypersphereParameters(
+    MemoryLimitParameters,
+    DecayParameters,
+    RateDecayParameters,
+    TrainingParameters,
+    EpochParameters,
+    ObjectiveParameters,
+):
+    """Near a centre."""
+
+    objective: str = changed(
+        default="one_class", limits=[StrOptions({"one_class", "soft_boundary"})]
+    )
+    nu: float = parameter(
+        default=0.1,
+        limits=[Interval(Real, 0, 1, closed="right")],
+        text=r":math:`\nu`, the share of images left outside of the radius R (code).",
+    )
+    warm_up_epochs: int = parameter(
+        default=10,
+        limits=[Interval(Integral, 0, None, closed="left")],
+        text=r'Epochs before R leaves zero, for "soft_boundary"; then it is the :math:`1 - \nu` '
+        "quantile of the distances in the batch (code). A training that is no longer ends "
+        "with R = 0.",
+    )
+    n_epochs: int = changed(default=150, note="(Code.)")
+    batch_size: int = changed(default=200, note="(Code.)", limits=[AT_LEAST_TWO])
+    learning_rate: float = changed(default=1e-4, note="Adam (code).")
+    decay_at: float = changed(default=1 / 3, note="(Code: epoch 50.)")
+    weight_decay: float = changed(default=5e-7, note="(Code.)")
+
+
+class DeepSVDDAdapter(
+    RandomParameters, CollapseParameters, HypersphereParameters, StepParameters, ScratchAdapter
+):
     r"""DeepSVDD's training: draw the features of normal images together around a fixed centre.
 
     .. math::
@@ -24,65 +70,12 @@ class DeepSVDDAdapter(ScratchAdapter):
     gives the features as seen from there, :math:`\phi(x) - c`, whose squared length is the score:
     ``CentroidScorer("squared_euclidean", center="origin")``.
 
-    Parameters
-    ----------
-    extractor : FeatureExtractor or adapter, optional
-        What gives the features; a copy is fitted and trained whole. By default
-        ``AutoencoderAdapter()``, whose encoder goes on (paper).
-    objective : {"one_class", "soft_boundary"}, default="one_class"
-        What is minimised.
-    nu : float in (0, 1], default=0.1
-        :math:`\nu`, the share of images left outside of the radius R (code).
-    warm_up_epochs : int, default=10
-        Epochs before R leaves zero, for "soft_boundary"; then it is the :math:`1 - \nu` quantile
-        of the distances in the batch (code). A training that is no longer ends with R = 0.
-    n_epochs : int, default=150
-        Passes over the images (code).
-    n_steps : int, optional
-        Steps of the optimiser instead.
-    batch_size : int, default=200
-        Images in a step (code).
-    learning_rate : float, default=1e-4
-        Of Adam (code).
-    decay_at : float in [0, 1], default=1/3
-        Share of the training after which the learning rate is a tenth (code: epoch 50).
-    weight_decay : float, default=5e-7
-        (Code.)
-    collapse_limit : float in [0, 1), default=0.0
-        Collapse is an angular spread of the features below this share of the widest one so far.
-        Features are to draw together here, so by default it is not looked for.
-    stop_at_collapse : bool, default=False
-        Stop there, and keep the network of the last look before it.
-    memory_limit : float, default=2048
-        Most MiB for prepared images; those beyond are prepared anew in each epoch.
-    checkpoint : path, optional
-        Folder that keeps the state of the training while it lasts. A fit that was broken off goes
-        on from there, if parameters and images are the same and `random_state` is an integer.
-    random_state : int, RandomState instance or None, default=0
-        Decides the order of the images.
-    verbose : bool, default=False
-        Show a progress bar.
-
     Attributes
     ----------
-    extractor_ : FeatureExtractor
-        Fitted, with the trained network.
-    network_ : torch.nn.Module
-        The trained network, in evaluation mode.
     center_ : ndarray of shape (n_features,)
         The centre c.
     radius_ : float
         The radius R; 0 for "one_class".
-    training_curve_ : dict of str to ndarray of shape (n_looks,)
-        Label-free measures along training; see :class:`~skad.CompactnessAdapter`.
-    stopped_at_ : int
-        Steps that the network was trained.
-    collapsed_at_ : int or None
-        Step at which collapse was seen.
-    pixel_range_ : tuple of float or None
-        Values of flat rows that become black and white; None for pixels of fixed range.
-    n_features_in_ : int
-        Length of flat rows, only where `fit` saw those.
 
     See Also
     --------
@@ -113,50 +106,7 @@ class DeepSVDDAdapter(ScratchAdapter):
     array([ 1, -1])
     """
 
-    _parameter_constraints = {  # noqa: RUF012
-        **SCRATCH_CONSTRAINTS,
-        "objective": [StrOptions({"one_class", "soft_boundary"})],
-        "nu": [Interval(Real, 0, 1, closed="right")],
-        "warm_up_epochs": [Interval(Integral, 0, None, closed="left")],
-        "decay_at": [Interval(Real, 0, 1, closed="both")],
-    }
-
-    def __init__(
-        self,
-        extractor=None,
-        *,
-        objective="one_class",
-        nu=0.1,
-        warm_up_epochs=10,
-        n_epochs=150,
-        n_steps=None,
-        batch_size=200,
-        learning_rate=1e-4,
-        decay_at=1 / 3,
-        weight_decay=5e-7,
-        collapse_limit=0.0,
-        stop_at_collapse=False,
-        memory_limit=2048,
-        checkpoint=None,
-        random_state=0,
-        verbose=False,
-    ):
-        self.extractor = extractor
-        self.objective = objective
-        self.nu = nu
-        self.warm_up_epochs = warm_up_epochs
-        self.n_epochs = n_epochs
-        self.n_steps = n_steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.decay_at = decay_at
-        self.weight_decay = weight_decay
-        self.collapse_limit = collapse_limit
-        self.stop_at_collapse = stop_at_collapse
-        self.memory_limit = memory_limit
-        self.checkpoint = checkpoint
-        self.random_state = random_state
-        self.verbose = verbose
+    collapse_limit: float = changed(default=0.0, note="Features are to draw together here.")
 
     def _default_extractor(self):
         return AutoencoderAdapter()

@@ -4,7 +4,22 @@ from functools import partial
 
 import numpy as np
 
+from .._compat import StrOptions
+from .._parameters import ParameterGroup, parameter
 from .._random import local_seed
+
+
+class SourceHeadParameters(ParameterGroup):
+    """A classifier of labelled source images."""
+
+    source_head: str = parameter(
+        default="auto",
+        limits=[StrOptions({"auto", "pretrained", "new"})],
+        text="What classifies labelled source images: the network's own classifier (paper), or a "
+        'new linear one, fitted to their features by linear discriminant analysis. "auto": '
+        "its own if it has one.",
+    )
+
 
 # A classifier that gets fewer right than this has learned other classes.
 _FEWEST_RIGHT = 0.1

@@ -1,5 +1,21 @@
 """ODIN: logits of images moved a little to where the network is surer."""
 
+from .._parameters import NOT_NEGATIVE, changed, parameter
+from ..training._parameters import TemperatureParameters
+
+
+class OdinParameters(TemperatureParameters):
+    """ODIN."""
+
+    temperature: float = changed(
+        default=1000.0, note="T of ODIN (ODIN's paper; CLAD's code chose by test images)."
+    )
+    perturbation: float = parameter(
+        default=0.0014,
+        limits=[NOT_NEGATIVE],
+        text=r":math:`\epsilon` of ODIN for pixels in [0, 1] (ODIN's paper); 0 for none.",
+    )
+
 
 def odin_logits(logits_of, images, step, temperature):
     r"""Logits, over the temperature, of images that are moved towards greater confidence.

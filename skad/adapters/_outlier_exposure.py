@@ -1,16 +1,35 @@
 """PANDA-OE: a logit that tells normal images from outliers of any kind."""
 
-from numbers import Integral
-
 import numpy as np
 
-from .._compat import Interval, StrOptions, fit_context
+from .._compat import StrOptions, fit_context
+from .._parameters import changed
 from ..images._door import check_images
 from ..losses import outlier_exposure_loss
-from ._base import CONSTRAINTS, BaseAdapter
+from ..networks._parameters import RandomParameters
+from ..training._parameters import (
+    EpochParameters,
+    FineTuningParameters,
+    OutputParameters,
+    StepParameters,
+)
+from ._base import BaseAdapter
 
 
-class OutlierExposureAdapter(BaseAdapter):
+class OutlierExposureParameters(FineTuningParameters, StepParameters, EpochParameters):
+    """A logit that is trained with the network."""
+
+    n_epochs: int = changed(default=50, note="(Code.)")
+    batch_size: int = changed(default=32, note="As many outliers (code).")
+    learning_rate: float = changed(default=0.1, note="(Code.)")
+    momentum: float = changed(default=0.9, note="(Code.)")
+    weight_decay: float = changed(default=0.0, note="(Code.)")
+    clip_norm: float | None = changed(default=1e-3, note="(Code.)")
+
+
+class OutlierExposureAdapter(
+    RandomParameters, OutlierExposureParameters, OutputParameters, BaseAdapter
+):
     r"""PANDA-OE's adaptation: train a logit, and the network below it, on normal images and others.
 
     .. math:: L = -\operatorname{mean} \Bigl[ \sum_{\text{normal}} \log(1 - \sigma(l(x)))
@@ -20,64 +39,12 @@ class OutlierExposureAdapter(BaseAdapter):
     anomalies to come, the better. They are given to `fit` as ``X_outliers``; within a Pipeline or a
     search, ask for that by ``set_fit_request(X_outliers=True)``.
 
-    Parameters
-    ----------
-    extractor : FeatureExtractor or adapter, optional
-        What gives the features; a copy is fitted and trained. By default ``FeatureExtractor()``.
-    output : {"logit", "features"}, default="logit"
-        What `transform` gives: the logit, for :class:`~skad.LogitScorer` (paper), or the features
-        below it.
-    n_epochs : int, default=50
-        Passes over the normal images (code).
-    n_steps : int, optional
-        Steps of the optimiser instead.
-    trainable : str, int or list of str, default="last_two"
-        Stages to train (paper); see :class:`~skad.CompactnessAdapter`.
-    batch_size : int, default=32
-        Normal images in a step, and as many outliers (code).
-    learning_rate : float, default=0.1
-        Of stochastic gradient descent (code).
-    momentum : float, default=0.9
-        (Code.)
-    weight_decay : float, default=0
-        (Code.)
-    clip_norm : float or None, default=1e-3
-        Largest norm of the gradient of all parameters together (code).
-    collapse_limit : float in [0, 1), default=0.25
-        Collapse is an angular spread of the features below this share of that before training.
-    stop_at_collapse : bool, default=False
-        Stop there, and keep the network of the last look before it.
-    memory_limit : float, default=2048
-        Most MiB for the outputs of the frozen stages that are kept; see
-        :class:`~skad.CompactnessAdapter`.
-    checkpoint : path, optional
-        Folder that keeps the state of the training while it lasts. A fit that was broken off goes
-        on from there, if parameters and images are the same and `random_state` is an integer.
-    random_state : int, RandomState instance or None, default=0
-        Decides the order of the images.
-    verbose : bool, default=False
-        Show a progress bar.
-
     Attributes
     ----------
-    extractor_ : FeatureExtractor
-        Fitted, with the trained network.
-    network_ : torch.nn.Module
-        The trained network, in evaluation mode.
     coef_ : ndarray of shape (n_features,)
         Weights w of the logit.
     intercept_ : float
         Its bias b.
-    training_curve_ : dict of str to ndarray of shape (n_looks,)
-        Label-free measures along training; see :class:`~skad.CompactnessAdapter`.
-    stopped_at_ : int
-        Steps that the network was trained.
-    collapsed_at_ : int or None
-        Step at which collapse was seen.
-    pixel_range_ : tuple of float or None
-        Values of flat rows that become black and white; None for pixels of fixed range.
-    n_features_in_ : int
-        Length of flat rows, only where `fit` saw those.
 
     See Also
     --------
@@ -104,49 +71,11 @@ class OutlierExposureAdapter(BaseAdapter):
 
     _warns_of_collapse = False  # normal images may look alike to a logit
 
-    _parameter_constraints = {  # noqa: RUF012
-        **CONSTRAINTS,
-        "output": [StrOptions({"logit", "features"})],
-        "n_epochs": [Interval(Integral, 1, None, closed="left")],
-        "n_steps": [Interval(Integral, 1, None, closed="left"), None],
-    }
-
-    def __init__(
-        self,
-        extractor=None,
-        *,
-        output="logit",
-        n_epochs=50,
-        n_steps=None,
-        trainable="last_two",
-        batch_size=32,
-        learning_rate=0.1,
-        momentum=0.9,
-        weight_decay=0.0,
-        clip_norm=1e-3,
-        collapse_limit=0.25,
-        stop_at_collapse=False,
-        memory_limit=2048,
-        checkpoint=None,
-        random_state=0,
-        verbose=False,
-    ):
-        self.extractor = extractor
-        self.output = output
-        self.n_epochs = n_epochs
-        self.n_steps = n_steps
-        self.trainable = trainable
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.collapse_limit = collapse_limit
-        self.stop_at_collapse = stop_at_collapse
-        self.memory_limit = memory_limit
-        self.checkpoint = checkpoint
-        self.random_state = random_state
-        self.verbose = verbose
+    output: str = changed(
+        default="logit",
+        limits=[StrOptions({"logit", "features"})],
+        note="The logit, for :class:`~skad.LogitScorer` (paper), or the features below it.",
+    )
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, X_outliers=None):

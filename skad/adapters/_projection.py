@@ -2,8 +2,22 @@
 
 from torch import nn
 
+from .._parameters import ParameterGroup, parameter
 from ..losses._rows import unit
 from ..networks._taps import pooled_output, to_vector, unknown_layer
+
+
+class ProjectorParameters(ParameterGroup):
+    """The head behind the features."""
+
+    projector_widths: list | None = parameter(
+        default=None,
+        limits=["array-like", None],
+        kind="list of int",
+        text="Outputs of the projector's layers. By default 2048, 2048, 2048 for SimSiam (three "
+        "layers: NSA's paper; widths: SimSiam's), 512, 128 for SimCLR (two layers: paper; "
+        "widths: ours and SCAN's), 4096, 4096, 256 for BYOL (widths: BYOL's).",
+    )
 
 
 def mlp(n_in, widths, *, affine_end):

@@ -1,98 +1,116 @@
 """Pseudo-labels: a network learns to tell the clusters of normal images apart."""
 
 import hashlib
-from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.cluster import KMeans
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
-from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from .._compat import HasMethods, Interval, StrOptions, fit_context
+from .._compat import HasMethods, StrOptions, fit_context
 from .._labels import classes_of_normal
+from .._parameters import NOT_NEGATIVE, changed, parameter
 from ..augment import ContrastiveAugmentation
 from ..images._door import check_images
 from ..networks._one_image import same_arithmetic
+from ..networks._parameters import RandomParameters
 from ..networks._preprocessing import preprocess
 from ..training._order import n_batches
-from ._base import CONSTRAINTS, BaseAdapter
+from ..training._parameters import (
+    AugmentationParameters,
+    ClippingParameters,
+    CollapseParameters,
+    DecayParameters,
+    EpochParameters,
+    MemoryLimitParameters,
+    OutputParameters,
+    StageParameters,
+    TrainingParameters,
+)
+from ._base import BaseAdapter
+from ._classes import NOISE, places_of_classes, takes_images
 from ._heads import LinearHead, linear_head, new_head, random_head
-from ._odin import odin_logits
+from ._odin import OdinParameters, odin_logits
 from ._scratch import cosine_decay
 
-# A cluster of this number holds what belongs to none, as scikit-learn's DBSCAN numbers it.
-NOISE = -1
+
+class PseudoLabelParameters(
+    MemoryLimitParameters,
+    CollapseParameters,
+    DecayParameters,
+    TrainingParameters,
+    EpochParameters,
+    AugmentationParameters,
+    StageParameters,
+):
+    """Clusters as classes, and weights that are averaged.
+
+    Attributes
+    ----------
+    labels_ : ndarray of int, shape (n_images,)
+        Cluster of each normal training image, or the index of its class among `classes_`.
+    """
+
+    clusterer: object = parameter(
+        default=None,
+        limits=[HasMethods(["fit_predict"]), None],
+        kind="clusterer",
+        text="Anything with ``fit_predict``. One that takes images (:class:`~skad.SCAN`, "
+        ":class:`~skad.DEC`, a Pipeline that begins with an extractor) gets the images, any "
+        "other the features. Images numbered -1 (noise) are left out of the training. By "
+        "default k-means with 10 clusters on features of unit length.",
+    )
+    first_head: str = parameter(
+        default="random",
+        limits=[StrOptions({"random", "discriminant"})],
+        text="Weights of the head to begin with: random ones, or linear discriminant analysis of "
+        "the features, so that training goes on from what they tell already. With fewer "
+        "images than features that may tell all apart at once, and leave nothing to learn. "
+        "(The paper does not say.)",
+    )
+    trainable: object = changed(default="all", note="(The paper does not say.)")
+    averaged_epochs: object = parameter(
+        default="all",
+        limits=[StrOptions({"all", "last"}), "array-like"],
+        kind='{"all", "last"} or list of int',
+        text="The epochs, counted from 1, at whose ends the weights are averaged. (Paper: all "
+        "five.)",
+    )
+    augmentation: object = changed(
+        default="mild",
+        limits=[StrOptions({"mild"}), callable, None],
+        note='"mild" is crops of no less than 0.8 of the image, mirrored or not; with None the '
+        "output of frozen stages is computed once. (The paper does not say.)",
+    )
+    n_epochs: int = changed(default=5, note="(Paper.)")
+    batch_size: int = changed(default=32, note="(The paper does not say.)")
+    learning_rate: float = changed(
+        default=1e-5,
+        note="Adam, from here to `final_learning_rate` along half a cosine (paper).",
+    )
+    final_learning_rate: float = parameter(
+        default=1e-6, limits=[NOT_NEGATIVE], text="The last learning rate (paper)."
+    )
+    weight_decay: float = changed(default=0.0, note="(The paper does not say.)")
 
 
-class PseudoLabelAdapter(LinearHead, BaseAdapter):
+class PseudoLabelAdapter(
+    RandomParameters,
+    PseudoLabelParameters,
+    ClippingParameters,
+    OdinParameters,
+    OutputParameters,
+    LinearHead,
+    BaseAdapter,
+):
     r"""Fine-tune a network to tell clusters of normal images apart, and average its weights.
 
     .. math:: L = -\frac1B \sum_i \log \operatorname{softmax}(W \psi(x_i) + b)_{c_i}
 
     with the cluster :math:`c_i` of each image, found by a clusterer without labels. At each end of
     an epoch the weights are taken, and their mean is what is used.
-
-    Parameters
-    ----------
-    extractor : FeatureExtractor or adapter, optional
-        What gives the features; a copy is fitted and trained. By default ``FeatureExtractor()``.
-    clusterer : clusterer, optional
-        Anything with ``fit_predict``. One that takes images (:class:`~skad.SCAN`,
-        :class:`~skad.DEC`, a Pipeline that begins with an extractor) gets the images, any other the
-        features of `extractor`. By default k-means with 10 clusters on features of unit length.
-        Images numbered -1 (noise) are left out of the training.
-    output : {"features", "logits", "odin"}, default="features"
-        What `transform` gives: features, logits of the clusters, or ODIN's logits, those of the
-        perturbed image over the temperature; :class:`~skad.ConfidenceScorer` scores either.
-    temperature : float, default=1000
-        T of "odin" (ODIN's paper).
-    perturbation : float, default=0.0014
-        :math:`\epsilon` of "odin", for pixels in [0, 1] (ODIN's paper).
-    first_head : {"random", "discriminant"}, default="random"
-        Weights of the head to begin with: random ones, or linear discriminant analysis of the
-        features, so that training goes on from what they tell already. With fewer images than
-        features that may tell all apart at once, and leave nothing to learn. (The paper does not
-        say.)
-    trainable : str, int or list of str, default="all"
-        Stages to train, see :class:`~skad.CompactnessAdapter`, or "head" for none. (The paper does
-        not say.)
-    batch_norm : {"eval", "train"}, default="eval"
-        Whether BatchNorm keeps its statistics, for a pretrained network, or learns them, for one
-        from random weights. (The paper does not say.)
-    averaged_epochs : {"all", "last"} or list of int, default="all"
-        The epochs, counted from 1, at whose ends the weights are averaged. (Paper: all five.)
-    augmentation : {"mild"}, callable or None, default="mild"
-        What images look like in training: crops of no less than 0.8 of the image, mirrored or not;
-        another map of a batch and a ``torch.Generator`` to views; or None, with which the output of
-        frozen stages is computed once. (The paper does not say.)
-    n_epochs : int, default=5
-        Passes over the images (paper).
-    batch_size : int, default=32
-        Images in a step. (The paper does not say.)
-    learning_rate, final_learning_rate : float, default=1e-5, 1e-6
-        Of Adam, from the first to the last along half a cosine (paper).
-    weight_decay : float, default=0.0
-        (The paper does not say.)
-    clip_norm : float or None, default=None
-        Largest norm of the gradient of all parameters together.
-    collapse_limit : float in [0, 1), default=0.25
-        Collapse is an angular spread of the features below this share of that before training.
-    stop_at_collapse : bool, default=False
-        Stop there, and keep the network of the last look before it, without averaging.
-    memory_limit : float, default=2048
-        Most MiB for what is kept where `augmentation` is None; see
-        :class:`~skad.CompactnessAdapter`.
-    checkpoint : path, optional
-        Folder that keeps the state of the training while it lasts. A fit that was broken off goes
-        on from there, if parameters and images are the same and `random_state` is an integer.
-    random_state : int, RandomState instance or None, default=0
-        Decides the head's first weights, the order of the images and their augmentation, and where
-        the default clusterer starts.
-    verbose : bool, default=False
-        Show a progress bar.
 
     Attributes
     ----------
@@ -106,25 +124,6 @@ class PseudoLabelAdapter(LinearHead, BaseAdapter):
         Weights of the head.
     intercept_ : ndarray of float32, shape (n_classes,)
         Its biases.
-    extractor_ : FeatureExtractor
-        Fitted, with the trained network.
-    network_ : torch.nn.Module
-        The trained network, in evaluation mode.
-    training_curve_ : dict of str to ndarray of shape (n_looks,)
-        Label-free measures along training, before averaging; see :class:`~skad.CompactnessAdapter`.
-    stopped_at_ : int
-        Steps that the network was trained.
-    collapsed_at_ : int or None
-        Step at which collapse was seen.
-    pixel_range_ : tuple of float or None
-        Values of flat rows that become black and white; None for pixels of fixed range.
-    n_features_in_ : int
-        Length of flat rows, only where `fit` saw those.
-
-    Warns
-    -----
-    CollapseWarning
-        If the features collapse and `stop_at_collapse` is False.
 
     See Also
     --------
@@ -152,68 +151,20 @@ class PseudoLabelAdapter(LinearHead, BaseAdapter):
 
     _may_train_head_alone = True
 
-    _parameter_constraints = {  # noqa: RUF012
-        **{k: v for k, v in CONSTRAINTS.items() if k != "momentum"},
-        "clusterer": [HasMethods(["fit_predict"]), None],
-        "output": [StrOptions({"features", "logits", "odin"})],
-        "temperature": [Interval(Real, 0, None, closed="neither")],
-        "perturbation": [Interval(Real, 0, None, closed="left")],
-        "first_head": [StrOptions({"random", "discriminant"})],
-        "batch_norm": [StrOptions({"eval", "train"})],
-        "averaged_epochs": [StrOptions({"all", "last"}), "array-like"],
-        "augmentation": [StrOptions({"mild"}), callable, None],
-        "n_epochs": [Interval(Integral, 1, None, closed="left")],
-        "final_learning_rate": [Interval(Real, 0, None, closed="left")],
-    }
-
-    def __init__(
-        self,
-        extractor=None,
-        clusterer=None,
-        *,
-        output="features",
-        temperature=1000.0,
-        perturbation=0.0014,
-        first_head="random",
-        trainable="all",
-        batch_norm="eval",
-        averaged_epochs="all",
-        augmentation="mild",
-        n_epochs=5,
-        batch_size=32,
-        learning_rate=1e-5,
-        final_learning_rate=1e-6,
-        weight_decay=0.0,
-        clip_norm=None,
-        collapse_limit=0.25,
-        stop_at_collapse=False,
-        memory_limit=2048,
-        checkpoint=None,
-        random_state=0,
-        verbose=False,
-    ):
-        self.extractor = extractor
-        self.clusterer = clusterer
-        self.output = output
-        self.temperature = temperature
-        self.perturbation = perturbation
-        self.first_head = first_head
-        self.trainable = trainable
-        self.batch_norm = batch_norm
-        self.averaged_epochs = averaged_epochs
-        self.augmentation = augmentation
-        self.n_epochs = n_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.final_learning_rate = final_learning_rate
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.collapse_limit = collapse_limit
-        self.stop_at_collapse = stop_at_collapse
-        self.memory_limit = memory_limit
-        self.checkpoint = checkpoint
-        self.random_state = random_state
-        self.verbose = verbose
+    clusterer: object = changed(default=None, kw_only=False)
+    output: str = changed(
+        default="features",
+        limits=[StrOptions({"features", "logits", "odin"})],
+        note="Features, logits of the clusters, or ODIN's logits, those of the perturbed image "
+        "over the temperature; :class:`~skad.ConfidenceScorer` scores either.",
+    )
+    batch_norm: str = parameter(
+        default="eval",
+        limits=[StrOptions({"eval", "train"})],
+        text="Whether BatchNorm keeps its statistics, for a pretrained network, or learns them, "
+        "for one from random weights. (The paper does not say.)",
+    )
+    stop_at_collapse: bool = changed(default=False, note="Nothing is averaged then.")
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, class_labels=None):
@@ -434,43 +385,3 @@ def mild_augmentation(image_size):
         gray_probability=0,
         blur_probability=0,
     )
-
-
-def takes_images(clusterer):
-    """Whether a clusterer takes images; others take rows of features."""
-    first = clusterer.steps[0][1] if isinstance(clusterer, Pipeline) else clusterer
-    return hasattr(first, "__sklearn_tags__") and get_tags(first).input_tags.three_d_array
-
-
-def places_of_classes(labels, n_images, owner, given):
-    """Classes, and the place of each image's among them, -1 for noise.
-
-    Parameters
-    ----------
-    labels : array-like
-    n_images : int
-    owner : str
-        Named in errors.
-    given : bool
-        Whether the labels are the user's, not a clusterer's.
-    """
-    labels = np.asarray(labels)
-    name = "class_labels" if given else "the clusterer's labels"
-    if labels.shape != (n_images,):
-        raise ValueError(
-            f"{owner}: {name} must be one for each of the {n_images} normal images; got shape "
-            f"{labels.shape}."
-        )
-    is_noise = np.zeros(n_images, dtype=bool)
-    if not given and labels.dtype.kind in "iu":
-        is_noise = labels == NOISE
-    classes, found = np.unique(labels[~is_noise], return_inverse=True)
-    if len(classes) < 2:
-        fix = "" if given else "Ask for more clusters, or choose another clusterer."
-        raise ValueError(
-            f"{owner}: {name} must tell at least 2 classes apart; got {classes.tolist()}"
-            f"{f', and {is_noise.sum()} images of noise' if is_noise.any() else ''}. {fix}".rstrip()
-        )
-    places = np.full(n_images, NOISE, dtype=np.int64)
-    places[~is_noise] = found
-    return classes, places

@@ -5,12 +5,23 @@ from scipy.special import softmax
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import StrOptions
+from .._parameters import AT_LEAST_TWO, changed
 from .._random import local_seed
 from ..backbones import wide_resnet
 from ..features import FeatureExtractor
 from ..images._door import check_images
+from ..networks._parameters import RandomParameters
 from ..networks._preprocessing import preprocess
-from ._scratch import SCRATCH_CONSTRAINTS, ScratchAdapter, cosine_decay
+from ..training._parameters import (
+    CollapseParameters,
+    DecayParameters,
+    EpochParameters,
+    MemoryLimitParameters,
+    OutputParameters,
+    StepParameters,
+    TrainingParameters,
+)
+from ._scratch import ScratchAdapter, cosine_decay
 
 # What the heads tell apart: quarter turns, moves up and down, moves left and right.
 N_CLASSES = (4, 3, 3)
@@ -26,7 +37,28 @@ JITTER = 1 / 8
 SMALLEST = 8
 
 
-class RotationAdapter(ScratchAdapter):
+class RotationParameters(
+    MemoryLimitParameters, DecayParameters, TrainingParameters, StepParameters, EpochParameters
+):
+    """Turns and moves, told apart."""
+
+    n_epochs: int = changed(
+        default=180,
+        note="Each image in one of the 36 ways; ours: the code's default for larger images, 5 "
+        "epochs of all 36.",
+    )
+    batch_size: int = changed(default=128, limits=[AT_LEAST_TWO])
+    learning_rate: float = changed(
+        default=0.1,
+        note="Stochastic gradient descent with Nesterov's momentum 0.9, falling to 0 along half a "
+        "cosine (code: to 1e-6).",
+    )
+    weight_decay: float = changed(default=5e-4, note="(Code.)")
+
+
+class RotationAdapter(
+    RandomParameters, CollapseParameters, RotationParameters, OutputParameters, ScratchAdapter
+):
     r"""Train a network to tell which of 36 ways an image was turned and moved (multi-head RotNet).
 
     Images are turned by 0, 90, 180 or 270 degrees and moved by a quarter of their side up, down or
@@ -37,60 +69,12 @@ class RotationAdapter(ScratchAdapter):
 
     for :class:`~skad.LogitScorer`, high for anomalies.
 
-    Parameters
-    ----------
-    extractor : FeatureExtractor or adapter, optional
-        What gives the features; a copy is fitted and trained whole. By default
-        ``FeatureExtractor(skad.backbones.wide_resnet, weights=None)``, a WRN-16-4 (code).
-    output : {"score", "features"}, default="score"
-        What `transform` gives: the score above, or the features of images as they are.
-    n_epochs : int, default=180
-        Passes over the images, each in one of the 36 ways; ours: the code's default for larger
-        images, 5 epochs of all 36.
-    n_steps : int, optional
-        Steps of the optimiser instead.
-    batch_size : int, default=128
-        Images in a step.
-    learning_rate : float, default=0.1
-        Of stochastic gradient descent with Nesterov's momentum 0.9, falling to 0 along half a
-        cosine (code: to 1e-6).
-    weight_decay : float, default=5e-4
-        (Code.)
-    collapse_limit : float in [0, 1), default=0.0
-        Collapse is an angular spread of the features below this share of the widest one so far; by
-        default it is not looked for, as features of normal images may look alike to the heads.
-    stop_at_collapse : bool, default=False
-        Stop there, and keep the network of the last look before it.
-    memory_limit : float, default=2048
-        Most MiB for prepared images; those beyond are prepared anew in each epoch.
-    checkpoint : path, optional
-        Folder that keeps the state of the training while it lasts. A fit that was broken off goes
-        on from there, if parameters and images are the same and `random_state` is an integer.
-    random_state : int, RandomState instance or None, default=0
-        Decides the heads' first weights, the order of the images and how they are turned.
-    verbose : bool, default=False
-        Show a progress bar.
-
     Attributes
     ----------
-    extractor_ : FeatureExtractor
-        Fitted, with the trained network.
-    network_ : torch.nn.Module
-        The trained network, in evaluation mode.
     coef_ : ndarray of shape (10, n_features)
         Weights of the heads, of the four turns first.
     intercept_ : ndarray of shape (10,)
         Their biases.
-    training_curve_ : dict of str to ndarray of shape (n_looks,)
-        Label-free measures along training; see :class:`~skad.CompactnessAdapter`.
-    stopped_at_ : int
-        Steps that the network was trained.
-    collapsed_at_ : int or None
-        Step at which collapse was seen.
-    pixel_range_ : tuple of float or None
-        Values of flat rows that become black and white; None for pixels of fixed range.
-    n_features_in_ : int
-        Length of flat rows, only where `fit` saw those.
 
     See Also
     --------
@@ -114,41 +98,14 @@ class RotationAdapter(ScratchAdapter):
     (5, 1)
     """
 
-    _parameter_constraints = {  # noqa: RUF012
-        **SCRATCH_CONSTRAINTS,
-        "output": [StrOptions({"score", "features"})],
-    }
-
-    def __init__(
-        self,
-        extractor=None,
-        *,
-        output="score",
-        n_epochs=180,
-        n_steps=None,
-        batch_size=128,
-        learning_rate=0.1,
-        weight_decay=5e-4,
-        collapse_limit=0.0,
-        stop_at_collapse=False,
-        memory_limit=2048,
-        checkpoint=None,
-        random_state=0,
-        verbose=False,
-    ):
-        self.extractor = extractor
-        self.output = output
-        self.n_epochs = n_epochs
-        self.n_steps = n_steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.collapse_limit = collapse_limit
-        self.stop_at_collapse = stop_at_collapse
-        self.memory_limit = memory_limit
-        self.checkpoint = checkpoint
-        self.random_state = random_state
-        self.verbose = verbose
+    output: str = changed(
+        default="score",
+        limits=[StrOptions({"score", "features"})],
+        note="The score above, or the features of images as they are.",
+    )
+    collapse_limit: float = changed(
+        default=0.0, note="Features of normal images may look alike to the heads."
+    )
 
     def _default_extractor(self):
         return FeatureExtractor(wide_resnet, weights=None)

@@ -1,29 +1,11 @@
 """What adapters share that train a whole network, from random weights."""
 
 import math
-import os
-from numbers import Integral, Real
 
-from .._compat import HasMethods, Interval
 from ..backbones import cifar_resnet18
 from ..features import FeatureExtractor
 from ..training._order import n_batches
-from ._base import NOT_NEGATIVE, BaseAdapter
-
-SCRATCH_CONSTRAINTS = {
-    "extractor": [HasMethods(["fit", "transform"]), None],
-    "n_epochs": [Interval(Integral, 1, None, closed="left")],
-    "n_steps": [Interval(Integral, 1, None, closed="left"), None],
-    "batch_size": [Interval(Integral, 2, None, closed="left")],
-    "learning_rate": [Interval(Real, 0, None, closed="neither")],
-    "weight_decay": [NOT_NEGATIVE],
-    "collapse_limit": [Interval(Real, 0, 1, closed="left")],
-    "stop_at_collapse": ["boolean"],
-    "memory_limit": [NOT_NEGATIVE],
-    "checkpoint": [str, os.PathLike, None],
-    "random_state": ["random_state"],
-    "verbose": ["verbose"],
-}
+from ._base import BaseAdapter
 
 
 class ScratchAdapter(BaseAdapter):

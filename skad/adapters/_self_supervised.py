@@ -2,18 +2,36 @@
 
 import copy
 import math
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 
-from .._compat import Interval, StrOptions
+from .._compat import StrOptions
+from .._parameters import (
+    AT_LEAST_TWO,
+    POSITIVE,
+    SHARE_BELOW_ONE,
+    changed,
+    parameter,
+)
 from .._random import local_seed
 from ..augment import ContrastiveAugmentation
 from ..losses import byol_loss, nt_xent_loss, simsiam_loss
 from ..losses._rows import unit
+from ..networks._parameters import FlattenedLayerParameters, LayerParameters, RandomParameters
 from ..networks._stages import network_stages
-from ._projection import ProjectedNetwork, mlp
-from ._scratch import SCRATCH_CONSTRAINTS, ScratchAdapter, cosine_decay
+from ..training._parameters import (
+    AugmentationParameters,
+    CollapseParameters,
+    DecayParameters,
+    EpochParameters,
+    ObjectiveParameters,
+    StepParameters,
+    TemperatureParameters,
+    TrainingParameters,
+)
+from ._projection import ProjectedNetwork, ProjectorParameters, mlp
+from ._scratch import ScratchAdapter, cosine_decay
 
 N_EPOCHS = {"simclr": 500, "simsiam": 4000, "byol": 4000}
 
@@ -26,7 +44,84 @@ PROJECTOR_WIDTHS = {
 PREDICTOR_WIDTHS = {"simsiam": (512, 512), "byol": (4096, 4096)}  # and back to the projection
 
 
-class SelfSupervisedAdapter(ScratchAdapter):
+class AgreementParameters(
+    CollapseParameters,
+    DecayParameters,
+    TrainingParameters,
+    StepParameters,
+    EpochParameters,
+    AugmentationParameters,
+    TemperatureParameters,
+    ProjectorParameters,
+    ObjectiveParameters,
+):
+    """Two views that agree."""
+
+    objective: str = changed(
+        default="simsiam",
+        limits=[StrOptions({"simsiam", "simclr", "byol"})],
+        note="The paper's best without negatives is SimSiam.",
+    )
+    normalize: bool = parameter(
+        default=True,
+        limits=["boolean"],
+        text="NSA's normalisations in training; False is the plain objective, SS, SC or BYOL in "
+        "the paper.",
+    )
+    negatives: str | None = parameter(
+        default=None,
+        limits=[StrOptions({"rotation"}), None],
+        text="For SimCLR: each image also stands in the batch turned by 90, 180 and 270 degrees, "
+        "as three other images (the paper's SC(n-); all turns in each batch are CSI's, the "
+        "paper draws some at random).",
+    )
+    predictor_widths: list | None = parameter(
+        default=None,
+        limits=["array-like", None],
+        kind="list of int",
+        text="Outputs of the predictor's layers but for the last, which is as wide as the "
+        "projection. By default 512, 512 for SimSiam (three layers: paper; the bottleneck is "
+        "SimSiam's) and 4096, 4096 for BYOL.",
+    )
+    temperature: float = changed(default=0.5, note="For SimCLR (CSI's; not in the paper).")
+    target_momentum: float = parameter(
+        default=0.996,
+        limits=[SHARE_BELOW_ONE],
+        text="Of BYOL's moving average; it rises to 1 along half a cosine (BYOL's; not in the "
+        "paper).",
+    )
+    augmentation: object = changed(
+        default=None,
+        note="By default crops of 20 % of the image and more, mirrored, with changed colours, "
+        "without blur: ``ContrastiveAugmentation(image_size, blur_probability=0)`` (not in "
+        "the paper).",
+    )
+    n_epochs: int | None = changed(
+        default=None,
+        limits=[POSITIVE, None],
+        note="By default 500 for SimCLR and 4000 for the others (paper).",
+    )
+    batch_size: int = changed(
+        default=512,
+        limits=[AT_LEAST_TWO],
+        note="Two views of each; those that are turned count as well (paper).",
+    )
+    learning_rate: float = changed(
+        default=1e-4, note="Adam, falling to 0 along half a cosine (paper)."
+    )
+    weight_decay: float = changed(default=0.0, note="(Not in the paper.)")
+    monitor: object = parameter(
+        default=None,
+        limits=[callable, None],
+        text="Called as ``monitor(extractor)`` at each look along the training with a fitted "
+        "extractor; it returns a dict of numbers that join `training_curve_`. The training "
+        "does not depend on them.",
+    )
+
+
+class SelfSupervisedAdapter(
+    RandomParameters, AgreementParameters, FlattenedLayerParameters, LayerParameters, ScratchAdapter
+):
     r"""NSA's training: agree on two views of each normal image, no shifted image being needed.
 
     With features y of an image, a projector g and, but for SimCLR, a predictor h,
@@ -44,96 +139,14 @@ class SelfSupervisedAdapter(ScratchAdapter):
         L_{\text{BYOL}} &= 4 - 2 \cos(p_1, z'_2) - 2 \cos(p_2, z'_1) \\
         L_{\text{SimCLR}} &= \text{NT-Xent}(z_1, z_2)
 
-    Parameters
-    ----------
-    extractor : FeatureExtractor or adapter, optional
-        What gives the features y; a copy is fitted and trained whole. By default
-        ``FeatureExtractor(skad.backbones.cifar_resnet18, weights=None)`` (paper).
-    objective : {"simsiam", "simclr", "byol"}, default="simsiam"
-        What is minimised. The paper's best without negatives is SimSiam.
-    normalize : bool, default=True
-        NSA's normalisations; False is the plain objective, "SS", "SC" or "BYOL" in the paper.
-    negatives : "rotation" or None, default=None
-        For SimCLR: each image also stands in the batch turned by 90, 180 and 270 degrees, as three
-        other images (the paper's "SC(n-)"; all turns in each batch are CSI's, the paper draws some
-        at random).
-    layers : "ensemble", "stages" or list of str, optional
-        What `transform` gives: the features y (default); the averaged outputs of layers by name,
-        those of the projector being "projector.0", "projector.1" and so on; "stages", each stage of
-        the network averaged over places, and each but the first as it is; or "ensemble", those and
-        the layers of the projector, as in the paper's ensemble.
-    flattened_layers : list of str, optional
-        Layers whose outputs come as they are, after those of `layers`.
-    projector_widths : list of int, optional
-        Outputs of the projector's layers. By default 2048, 2048, 2048 for SimSiam (three layers:
-        paper; widths: SimSiam's), 512, 128 for SimCLR (two layers: paper; widths: ours), 4096,
-        4096, 256 for BYOL (widths: BYOL's).
-    predictor_widths : list of int, optional
-        Outputs of the predictor's layers but for the last, which is as wide as the projection. By
-        default 512, 512 for SimSiam (three layers: paper; the bottleneck is SimSiam's) and 4096,
-        4096 for BYOL.
-    temperature : float, default=0.5
-        Of SimCLR's loss (CSI's; not in the paper).
-    target_momentum : float in [0, 1), default=0.996
-        Of BYOL's moving average; it rises to 1 along half a cosine (BYOL's; not in the paper).
-    augmentation : callable, optional
-        Maps a batch and a ``torch.Generator`` to views. By default crops of 20 % of the image and
-        more, mirrored, with changed colours, without blur:
-        ``ContrastiveAugmentation(image_size, blur_probability=0)`` (not in the paper).
-    n_epochs : int, optional
-        Passes over the images. By default 500 for SimCLR and 4000 for the others (paper).
-    n_steps : int, optional
-        Steps of the optimiser instead.
-    batch_size : int, default=512
-        Images in a step, with two views each; those that are turned count as well (paper).
-    learning_rate : float, default=1e-4
-        Of Adam, falling to 0 along half a cosine (paper).
-    weight_decay : float, default=0
-        Not in the paper.
-    collapse_limit : float in [0, 1), default=0.25
-        Collapse is an angular spread of the features below this share of the widest one so far (or
-        of a tenth of that of random weights).
-    stop_at_collapse : bool, default=False
-        Stop there, and keep the network of the last look before it.
-    monitor : callable, optional
-        Called as ``monitor(extractor)`` at each look along the training with a fitted extractor; it
-        returns a dict of numbers that join `training_curve_`. The training does not depend on them.
-    checkpoint : path, optional
-        Folder that keeps the state of the training while it lasts. A fit that was broken off goes
-        on from there, if parameters and images are the same and `random_state` is an integer.
-    random_state : int, RandomState instance or None, default=0
-        Decides the heads' first weights, the order of the images and their augmentation; those of
-        the network are drawn by the extractor's.
-    verbose : bool, default=False
-        Show a progress bar.
-
     Attributes
     ----------
-    extractor_ : FeatureExtractor
-        Fitted, with the trained network.
-    network_ : torch.nn.Module
-        The trained network, in evaluation mode; with its projector where `layers` is given.
     projector_ : torch.nn.Module
         The trained projector, on the CPU, which :class:`~skad.SCAN` looks for neighbours with.
     tap_widths_ : list of int
         Number of features of each layer.
     map_taps_ : list of int
         Places of `flattened_layers` among them; both are for :class:`~skad.EnsembleScorer`.
-    training_curve_ : dict of str to ndarray of shape (n_looks,)
-        Label-free measures along training; see :class:`~skad.CompactnessAdapter`.
-    stopped_at_ : int
-        Steps that the network was trained.
-    collapsed_at_ : int or None
-        Step at which collapse was seen.
-    pixel_range_ : tuple of float or None
-        Values of flat rows that become black and white; None for pixels of fixed range.
-    n_features_in_ : int
-        Length of flat rows, only where `fit` saw those.
-
-    Warns
-    -----
-    CollapseWarning
-        If the features collapse and `stop_at_collapse` is False.
 
     See Also
     --------
@@ -168,72 +181,16 @@ class SelfSupervisedAdapter(ScratchAdapter):
 
     _augments = True
 
-    _parameter_constraints = {  # noqa: RUF012
-        **{k: v for k, v in SCRATCH_CONSTRAINTS.items() if k != "memory_limit"},
-        "n_epochs": [Interval(Integral, 1, None, closed="left"), None],
-        "objective": [StrOptions({"simsiam", "simclr", "byol"})],
-        "normalize": ["boolean"],
-        "negatives": [StrOptions({"rotation"}), None],
-        "layers": [StrOptions({"ensemble", "stages"}), "array-like", None],
-        "flattened_layers": ["array-like", None],
-        "projector_widths": ["array-like", None],
-        "predictor_widths": ["array-like", None],
-        "temperature": [Interval(Real, 0, None, closed="neither")],
-        "target_momentum": [Interval(Real, 0, 1, closed="left")],
-        "augmentation": [callable, None],
-        "monitor": [callable, None],
-    }
+    layers: object = changed(
+        default=None,
+        limits=[StrOptions({"ensemble", "stages"}), "array-like", None],
+        kind='"ensemble", "stages" or list of str',
+        note='Those of the projector are "projector.0", "projector.1" and so on. "stages": each '
+        "stage of the network averaged over places, and each but the first as it is; "
+        '"ensemble": those and the layers of the projector, as in the paper\'s ensemble.',
+    )
 
     memory_limit = 0  # nothing is kept of images that look otherwise each time
-
-    def __init__(
-        self,
-        extractor=None,
-        *,
-        objective="simsiam",
-        normalize=True,
-        negatives=None,
-        layers=None,
-        flattened_layers=None,
-        projector_widths=None,
-        predictor_widths=None,
-        temperature=0.5,
-        target_momentum=0.996,
-        augmentation=None,
-        n_epochs=None,
-        n_steps=None,
-        batch_size=512,
-        learning_rate=1e-4,
-        weight_decay=0.0,
-        collapse_limit=0.25,
-        stop_at_collapse=False,
-        monitor=None,
-        checkpoint=None,
-        random_state=0,
-        verbose=False,
-    ):
-        self.extractor = extractor
-        self.objective = objective
-        self.normalize = normalize
-        self.negatives = negatives
-        self.layers = layers
-        self.flattened_layers = flattened_layers
-        self.projector_widths = projector_widths
-        self.predictor_widths = predictor_widths
-        self.temperature = temperature
-        self.target_momentum = target_momentum
-        self.augmentation = augmentation
-        self.n_epochs = n_epochs
-        self.n_steps = n_steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.collapse_limit = collapse_limit
-        self.stop_at_collapse = stop_at_collapse
-        self.monitor = monitor
-        self.checkpoint = checkpoint
-        self.random_state = random_state
-        self.verbose = verbose
 
     @property
     def _n_turns(self):

@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._compat import fit_context
 from .._fitting import unchanged_on_error
+from .._parameters import POSITIVE, ParameterGroup, parameter
 from .._warnings import warn
 from ..adapters import CollapseWarning
 from ..images._door import check_images
@@ -15,6 +16,25 @@ from ..images._door import check_images
 
 class ClusterWarning(UserWarning):
     """A clustering has fewer clusters than it was asked for."""
+
+
+class ClusterCountParameters(ParameterGroup):
+    """How many clusters.
+
+    Attributes
+    ----------
+    labels_ : ndarray of int, shape (n_images,)
+        Cluster of each normal training image.
+
+    Warns
+    -----
+    CollapseWarning
+        If all images end in one cluster.
+    ClusterWarning
+        If some clusters end without images.
+    """
+
+    n_clusters: int = parameter(default=10, limits=[POSITIVE], text="Number of clusters.")
 
 
 class ImageClusterMixin(ClusterMixin, ABC):

@@ -1,19 +1,27 @@
 """DEC: codes of an autoencoder, drawn towards the centres of their clusters."""
 
-import os
-from numbers import Integral, Real
-
 import numpy as np
 from sklearn.cluster import KMeans
 
-from .._compat import HasMethods, Interval
+from .._parameters import ABOVE_ZERO, AT_LEAST_TWO, POSITIVE, SHARE_BELOW_ONE, changed, parameter
 from ..adapters import AutoencoderAdapter
-from ..adapters._base import NOT_NEGATIVE, BaseAdapter
+from ..adapters._base import BaseAdapter
 from ..adapters._scratch import ScratchAdapter
 from ..backbones import clad_large
 from ..features import FeatureExtractor
 from ..losses import dec_loss, sharpened_targets, soft_assignments
-from ._base import ImageClusterMixin
+from ..networks._parameters import RandomParameters
+from ..training._parameters import (
+    EpochParameters,
+    MemoryLimitParameters,
+    MomentumParameters,
+    StepParameters,
+    TrainingParameters,
+)
+from ._base import ClusterCountParameters, ImageClusterMixin
+
+# How CLAD trains its autoencoder (code), but for the epochs.
+AUTOENCODER = {"batch_size": 512, "learning_rate": 1e-3, "decay_at": 1.0, "weight_decay": 0.0}
 
 # Starts of k-means (code).
 N_STARTS = 20
@@ -22,7 +30,17 @@ N_STARTS = 20
 N_ROWS = 4096
 
 
-class DEC(ImageClusterMixin, ScratchAdapter):
+class DEC(
+    RandomParameters,
+    MemoryLimitParameters,
+    MomentumParameters,
+    TrainingParameters,
+    StepParameters,
+    EpochParameters,
+    ClusterCountParameters,
+    ImageClusterMixin,
+    ScratchAdapter,
+):
     r"""Deep embedded clustering: network and centres learn from their own surest assignments.
 
     .. math::
@@ -33,63 +51,12 @@ class DEC(ImageClusterMixin, ScratchAdapter):
     Codes z of an autoencoder, centres :math:`\mu` from k-means; both are trained. The targets p are
     computed on all images, and anew from time to time. `transform` gives the codes.
 
-    Parameters
-    ----------
-    extractor : FeatureExtractor or adapter, optional
-        What gives the codes; a copy is fitted and trained whole. By default CLAD's autoencoder,
-        ``AutoencoderAdapter(FeatureExtractor(skad.backbones.clad_large, weights=None),
-        n_epochs=100, batch_size=512, learning_rate=1e-3, decay_at=1.0, weight_decay=0.0)``.
-    n_clusters : int, default=10
-        (CLAD.)
-    alpha : float, default=1.0
-        :math:`\alpha`, degrees of freedom (paper).
-    update_interval : int, default=140
-        Steps after which the targets are computed anew (DEC's code; CLAD's computes them for each
-        batch by itself).
-    tolerance : float in [0, 1), default=0.001
-        Training ends when no more than this share of the images has changed its cluster since the
-        targets were last computed (paper).
-    n_epochs : int, default=100
-        Most passes over the images (CLAD).
-    n_steps : int, optional
-        Most steps of the optimiser instead.
-    batch_size : int, default=256
-        Images in a step (paper).
-    learning_rate : float, default=0.01
-        Of stochastic gradient descent (paper).
-    momentum : float in [0, 1), default=0.9
-        (Code.)
-    memory_limit : float, default=2048
-        Most MiB for prepared images; those beyond are prepared anew in each epoch.
-    checkpoint : path, optional
-        Folder that keeps the state of the training while it lasts. A fit that was broken off goes
-        on from there, if parameters and images are the same and `random_state` is an integer.
-    random_state : int, RandomState instance or None, default=0
-        Decides where k-means starts and the order of the images.
-    verbose : bool, default=False
-        Show a progress bar.
-
     Attributes
     ----------
     labels_ : ndarray of int, shape (n_images,)
         Cluster of each training image.
     cluster_centers_ : ndarray of float32, shape (n_clusters, n_features)
         The centres :math:`\mu`.
-    extractor_ : FeatureExtractor
-        Fitted, with the trained network.
-    network_ : torch.nn.Module
-        The trained network, in evaluation mode.
-    training_curve_ : dict of str to ndarray of shape (n_looks,)
-        Label-free measures along training; see :class:`~skad.CompactnessAdapter`. "changed" is the
-        share of images that changed its cluster when the targets were last computed.
-    stopped_at_ : int
-        Steps that the network was trained.
-    collapsed_at_ : None
-        Collapse of features is not looked for: they are to draw together.
-    pixel_range_ : tuple of float or None
-        Values of flat rows that become black and white; None for pixels of fixed range.
-    n_features_in_ : int
-        Length of flat rows, only where `fit` saw those.
 
     See Also
     --------
@@ -117,66 +84,32 @@ class DEC(ImageClusterMixin, ScratchAdapter):
 
     _warns_of_collapse = False
 
-    _parameter_constraints = {  # noqa: RUF012
-        "extractor": [HasMethods(["fit", "transform"]), None],
-        "n_clusters": [Interval(Integral, 1, None, closed="left")],
-        "alpha": [Interval(Real, 0, None, closed="neither")],
-        "update_interval": [Interval(Integral, 1, None, closed="left")],
-        "tolerance": [Interval(Real, 0, 1, closed="left")],
-        "n_epochs": [Interval(Integral, 1, None, closed="left")],
-        "n_steps": [Interval(Integral, 1, None, closed="left"), None],
-        "batch_size": [Interval(Integral, 2, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
-        "memory_limit": [NOT_NEGATIVE],
-        "checkpoint": [str, os.PathLike, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
+    n_clusters: int = changed(default=10, note="(CLAD.)")
+    alpha: float = parameter(
+        default=1.0, limits=[ABOVE_ZERO], text=r":math:`\alpha`, degrees of freedom (paper)."
+    )
+    update_interval: int = parameter(
+        default=140,
+        limits=[POSITIVE],
+        text="Steps after which the targets are computed anew (DEC's code; CLAD's computes them "
+        "for each batch by itself).",
+    )
+    tolerance: float = parameter(
+        default=0.001,
+        limits=[SHARE_BELOW_ONE],
+        text="Training ends when no more than this share of the images has changed its cluster "
+        "since the targets were last computed (paper).",
+    )
+    n_epochs: int = changed(default=100, note="At most (CLAD).")
+    batch_size: int = changed(default=256, note="(Paper.)", limits=[AT_LEAST_TWO])
+    learning_rate: float = changed(default=0.01, note="(Paper.)")
+    momentum: float = changed(default=0.9, note="(Code.)")
 
     collapse_limit, stop_at_collapse, weight_decay = 0.0, False, 0.0
 
-    def __init__(
-        self,
-        extractor=None,
-        *,
-        n_clusters=10,
-        alpha=1.0,
-        update_interval=140,
-        tolerance=0.001,
-        n_epochs=100,
-        n_steps=None,
-        batch_size=256,
-        learning_rate=0.01,
-        momentum=0.9,
-        memory_limit=2048,
-        checkpoint=None,
-        random_state=0,
-        verbose=False,
-    ):
-        self.extractor = extractor
-        self.n_clusters = n_clusters
-        self.alpha = alpha
-        self.update_interval = update_interval
-        self.tolerance = tolerance
-        self.n_epochs = n_epochs
-        self.n_steps = n_steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.memory_limit = memory_limit
-        self.checkpoint = checkpoint
-        self.random_state = random_state
-        self.verbose = verbose
-
     def _default_extractor(self):
         return AutoencoderAdapter(
-            FeatureExtractor(clad_large, weights=None),
-            n_epochs=100,
-            batch_size=512,
-            learning_rate=1e-3,
-            decay_at=1.0,
-            weight_decay=0.0,
+            FeatureExtractor(clad_large, weights=None), n_epochs=100, **AUTOENCODER
         )
 
     _make_optimizer = BaseAdapter._make_optimizer

@@ -1,13 +1,35 @@
 """SCAN's clustering step: an image and its neighbours belong together, and clusters are even."""
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from .._compat import Interval, StrOptions
+from .._parameters import (
+    AT_LEAST_TWO,
+    NOT_NEGATIVE,
+    SHARE_BELOW_ONE,
+    ParameterGroup,
+    changed,
+    parameter,
+)
 from ..adapters._heads import LinearHead, random_head
 from ..adapters._scratch import ScratchAdapter
 from ..augment import StrongAugmentation
 from ..losses import scan_loss
 from ..losses._rows import unit
+from ..networks._parameters import RandomParameters
+from ..scorers._parameters import CountParameters
+from ..training._parameters import (
+    AugmentationParameters,
+    DecayParameters,
+    EpochParameters,
+    MemoryLimitParameters,
+    StageParameters,
+    TrainingParameters,
+)
+from ._base import ClusterCountParameters
 
 # Images, and neighbours of each, that tell which network is best.
 N_SELECTING, N_SELECTING_NEIGHBORS = 512, 5
@@ -40,45 +62,87 @@ class ClusteringAdapter(LinearHead, ScratchAdapter):
         self._keep_head(run.head)
 
 
-class NeighborClustering(ClusteringAdapter):
+class SemanticParameters(
+    DecayParameters,
+    TrainingParameters,
+    EpochParameters,
+    AugmentationParameters,
+    CountParameters,
+    ClusterCountParameters,
+):
+    """An image and its neighbours in one cluster."""
+
+    n_clusters: int = changed(
+        default=10, note="K. (The deep clustering paper has 10 for all image sets.)"
+    )
+    n_neighbors: int = changed(
+        default=20,
+        note="One of those of an image, or itself, is to share its cluster (code). They are near "
+        "by the cosine of the output of SimCLR's projector, or of the features if there is "
+        "none. There are no more of them than other images in a cluster of even size.",
+    )
+    entropy_weight: float = parameter(
+        default=5.0,
+        limits=[NOT_NEGATIVE],
+        text=r":math:`\lambda`, what the evenness of clusters counts (code).",
+    )
+    augmentation: object = changed(
+        default="strong",
+        limits=[StrOptions({"strong"}), callable],
+        note='Of neighbours and self-labelled images; "strong" is '
+        ":class:`~skad.augment.StrongAugmentation` (code).",
+    )
+    n_epochs: int = changed(default=50, note="With SCAN's loss (code).")
+    batch_size: int = changed(
+        default=128, note="Pairs, with SCAN's loss (code).", limits=[AT_LEAST_TWO]
+    )
+    learning_rate: float = changed(default=1e-4, note="Adam (code).")
+    weight_decay: float = changed(default=1e-4, note="In all trainings (code).")
+
+
+class SelfLabellingParameters(ParameterGroup):
+    """Sure images as labelled ones."""
+
+    threshold: float = parameter(
+        default=0.99,
+        limits=[SHARE_BELOW_ONE],
+        text="Probability from which an image is labelled by its likeliest cluster (code).",
+    )
+    n_self_labelling_epochs: int = parameter(
+        default=200,
+        limits=[Interval(Integral, 0, None, closed="left")],
+        text="Passes over the images (code); 0 leaves self-labelling out.",
+    )
+    self_labelling_batch_size: int = parameter(
+        default=1000,
+        limits=[AT_LEAST_TWO],
+        text="Images in a step of it (code). Steps without a sure image are left out.",
+    )
+
+
+class TrainedHeadParameters(MemoryLimitParameters, AugmentationParameters, StageParameters):
+    """A network, or its head alone."""
+
+    trainable: object = changed(
+        default="all",
+        note='"all" trains BatchNorm as well (code, for small images); "head" nothing but the '
+        "head (code, for ImageNet; for pretrained networks).",
+    )
+    augmentation: object = changed(
+        default="strong",
+        limits=[StrOptions({"strong"}), callable, None],
+        note='Of neighbours and self-labelled images; "strong" is '
+        ":class:`~skad.augment.StrongAugmentation` (code); with None images are as they are, "
+        'and with ``trainable="head"`` that takes seconds.',
+    )
+
+
+class NeighborClustering(
+    RandomParameters, TrainedHeadParameters, SemanticParameters, ClusteringAdapter
+):
     """Train a network and a head by SCAN's loss; parameters are those of :class:`~skad.SCAN`."""
 
     _selected_by = "selection"
-
-    _parameter_constraints = {}  # noqa: RUF012 - SCAN has checked them
-
-    def __init__(
-        self,
-        extractor=None,
-        *,
-        n_clusters=10,
-        n_neighbors=20,
-        entropy_weight=5.0,
-        trainable="all",
-        augmentation="strong",
-        n_epochs=50,
-        batch_size=128,
-        learning_rate=1e-4,
-        weight_decay=1e-4,
-        memory_limit=2048,
-        checkpoint=None,
-        random_state=0,
-        verbose=False,
-    ):
-        self.extractor = extractor
-        self.n_clusters = n_clusters
-        self.n_neighbors = n_neighbors
-        self.entropy_weight = entropy_weight
-        self.trainable = trainable
-        self.augmentation = augmentation
-        self.n_epochs = n_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.memory_limit = memory_limit
-        self.checkpoint = checkpoint
-        self.random_state = random_state
-        self.verbose = verbose
 
     n_steps = None
 

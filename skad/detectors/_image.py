@@ -9,16 +9,34 @@ from sklearn.utils.validation import check_is_fitted
 from .._compat import fit_context
 from .._decision import DecisionMixin
 from .._fitting import unchanged_on_error
+from .._parameters import ParameterGroup, parameter
 from ..images._door import check_images
 
 # What an adapter learns about its training, and a detector passes on.
 TOLD_BY_ADAPTERS = ("training_curve_", "stopped_at_", "collapsed_at_", "labels_")
 
 
-class BaseImageDetector(DecisionMixin, BaseEstimator, ABC):
+class ScorerParameters(ParameterGroup):
+    """Which of several scores."""
+
+    scorer: str = parameter(default=None, limits=[str], text="How features are scored.")
+
+
+class BaseImageDetector(ParameterGroup, DecisionMixin, BaseEstimator, ABC):
     """Images to decisions; subclasses give `_make_steps()`.
 
     The last step is a scorer, whose `offset_` is the detector's.
+
+    Attributes
+    ----------
+    pipeline_ : sklearn.pipeline.Pipeline
+        The fitted parts.
+    offset_ : float
+        Threshold on `score_samples` below which an image is an anomaly.
+    pixel_range_ : tuple of float or None
+        Values of flat rows that become black and white; None for pixels of fixed range.
+    n_features_in_ : int
+        Length of flat rows, only where `fit` saw those.
     """
 
     @abstractmethod

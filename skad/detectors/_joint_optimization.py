@@ -1,13 +1,30 @@
 """Joint optimisation: compactness beside the network's own task, then nearest neighbours."""
 
 from .._compat import fit_context
+from .._parameters import changed
 from ..adapters import JointOptimizationAdapter
+from ..adapters._joint import JointParameters
 from ..features import FeatureExtractor
+from ..networks._parameters import (
+    LayerParameters,
+    MemoryParameters,
+    NetworkParameters,
+    RandomParameters,
+)
 from ..scorers import KNNScorer
+from ..scorers._parameters import NeighborParameters
 from ._image import BaseImageDetector
 
 
-class JointOptimization(BaseImageDetector):
+class JointOptimization(
+    RandomParameters,
+    MemoryParameters,
+    NeighborParameters,
+    JointParameters,
+    LayerParameters,
+    NetworkParameters,
+    BaseImageDetector,
+):
     r"""JO: compactness of normal images, while the network keeps classifying others.
 
     The network is trained for both, see :class:`~skad.JointOptimizationAdapter`; an image is scored
@@ -16,103 +33,11 @@ class JointOptimization(BaseImageDetector):
     The labelled source images are given to `fit` as ``X_source`` and ``y_source``; in a search, ask
     for that by ``set_fit_request(X_source=True, y_source=True)``.
 
-    Parameters
-    ----------
-    backbone : str or callable, default="tiny"
-        Network, see :class:`~skad.FeatureExtractor`. "tiny" comes with the package; the paper uses
-        "resnet152".
-    weights : "pretrained", None or path, default="pretrained"
-        Published weights, random ones, or a file.
-    layers : list of str, optional
-        Layers whose pooled outputs are joined; by default the output before the classifier (paper).
-    image_size : int, optional
-        Side in pixels that the network sees; by default the backbone's. The paper uses 224.
-    resize : {"crop", "whole"}, optional
-        Paper: "crop". By default the backbone's.
-    precision : {"float32", "bfloat16"}, default="float32"
-        Arithmetic of the frozen stages; those that are trained always compute in float32.
-    device : str, default="auto"
-        A CUDA device if there is one, else the CPU.
-    mean, std : float or tuple of float, optional
-        Normalisation; by default the backbone's.
-    image_shape : tuple of int, optional
-        Shape of the image in flat rows; by default squares, or strips one pixel high.
-    compactness_weight : float, default=1
-        Weight of compactness beside the classification; the paper does not give it.
-    source_head : {"auto", "pretrained", "new"}, default="auto"
-        What classifies source images: the network's own classifier (paper), or a new linear one.
-        "auto": its own if it has one.
-    n_steps : int, default=2300
-        Steps of the optimiser; this and what follows are PANDA's.
-    trainable : str, int or list of str, default="last_two"
-        Stages to train.
-    batch_size : int, default=32
-        Normal images in a step, and as many source images.
-    learning_rate : float, default=1e-2
-        Of stochastic gradient descent.
-    momentum : float, default=0.9
-    weight_decay : float, default=5e-5
-    clip_norm : float or None, default=1e-3
-        Largest norm of the gradient of all parameters together.
-    collapse_limit : float in [0, 1), default=0.25
-        Collapse is an angular spread of the features below this share of that before training.
-    stop_at_collapse : bool, default=False
-        Stop there, and keep the network of the last look before it.
-    memory_limit : float, default=2048
-        Most MiB for the outputs of the frozen stages that are kept; see
-        :class:`~skad.CompactnessAdapter`.
-    checkpoint : path, optional
-        Folder that keeps the state of the training while it lasts. A fit that was broken off goes
-        on from there, if parameters and images are the same and `random_state` is an integer.
-    n_neighbors : int, default=2
-        Number of neighbours k (paper and code: 2).
-    metric : str, default="euclidean"
-        Metric of :class:`~skad.KNNScorer` ("euclidean": paper).
-    aggregation : {"sum_of_squares", "mean", "kth"}, default="sum_of_squares"
-        Sum of squared distances (code), mean distance, or distance to the k-th neighbour.
-    n_centroids : int, optional
-        Search so many centroids of k-means instead of all training images (MSC, table 6).
-    index : {"auto", "exact", "ivf", "hnsw"}, default="auto"
-        How neighbours are found, see :class:`~skad.KNNScorer`.
-    shrinkage : "ledoit_wolf" or float in [0, 1], default="ledoit_wolf"
-        Of the covariance, for the "mahalanobis" metrics; see :class:`~skad.Whitening`.
-    n_components : int, float in (0, 1) or None, default=None
-        Directions kept in whitening; see :class:`~skad.Whitening`.
-    contamination : "auto" or float in (0, 0.5], default="auto"
-        Share of the training images beyond the threshold; "auto" is 0.1.
-    memory : path or joblib.Memory, optional
-        Folder that keeps the features of every image by the network that gave them.
-    n_jobs : int, optional
-        Threads that decode image files; by default one for each core.
-    random_state : int, RandomState instance or None, default=0
-        Draws random weights (``weights=None``), the order of the images, and where
-        k-means starts (`n_centroids`).
-    verbose : bool, default=False
-        Show a progress bar.
-
     Attributes
     ----------
     pipeline_ : sklearn.pipeline.Pipeline
         The fitted :class:`~skad.JointOptimizationAdapter` ("adapter") and
         :class:`~skad.KNNScorer` ("scorer").
-    offset_ : float
-        Threshold on `score_samples` below which an image is an anomaly.
-    training_curve_ : dict of str to ndarray of shape (n_looks,)
-        Label-free measures along training; see :class:`~skad.CompactnessAdapter` and
-        :class:`~skad.displays.TrainingCurveDisplay`.
-    stopped_at_ : int
-        Steps that the network was trained.
-    collapsed_at_ : int or None
-        Step at which collapse was seen.
-    pixel_range_ : tuple of float or None
-        Values of flat rows that become black and white; None for pixels of fixed range.
-    n_features_in_ : int
-        Length of flat rows, only where `fit` saw those.
-
-    Warns
-    -----
-    CollapseWarning
-        If the features collapse and `stop_at_collapse` is False.
 
     See Also
     --------
@@ -135,86 +60,7 @@ class JointOptimization(BaseImageDetector):
     3
     """
 
-    _parameter_constraints = {  # noqa: RUF012
-        **FeatureExtractor._parameter_constraints,
-        **JointOptimizationAdapter._parameter_constraints,
-        **KNNScorer._parameter_constraints,
-    }
-
-    def __init__(
-        self,
-        backbone="tiny",
-        *,
-        weights="pretrained",
-        layers=None,
-        image_size=None,
-        resize=None,
-        precision="float32",
-        device="auto",
-        mean=None,
-        std=None,
-        image_shape=None,
-        compactness_weight=1.0,
-        source_head="auto",
-        n_steps=2300,
-        trainable="last_two",
-        batch_size=32,
-        learning_rate=1e-2,
-        momentum=0.9,
-        weight_decay=5e-5,
-        clip_norm=1e-3,
-        collapse_limit=0.25,
-        stop_at_collapse=False,
-        memory_limit=2048,
-        checkpoint=None,
-        n_neighbors=2,
-        metric="euclidean",
-        aggregation="sum_of_squares",
-        n_centroids=None,
-        index="auto",
-        shrinkage="ledoit_wolf",
-        n_components=None,
-        contamination="auto",
-        memory=None,
-        n_jobs=None,
-        random_state=0,
-        verbose=False,
-    ):
-        self.backbone = backbone
-        self.weights = weights
-        self.layers = layers
-        self.image_size = image_size
-        self.resize = resize
-        self.precision = precision
-        self.device = device
-        self.mean = mean
-        self.std = std
-        self.image_shape = image_shape
-        self.compactness_weight = compactness_weight
-        self.source_head = source_head
-        self.n_steps = n_steps
-        self.trainable = trainable
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.collapse_limit = collapse_limit
-        self.stop_at_collapse = stop_at_collapse
-        self.memory_limit = memory_limit
-        self.checkpoint = checkpoint
-        self.n_neighbors = n_neighbors
-        self.metric = metric
-        self.aggregation = aggregation
-        self.n_centroids = n_centroids
-        self.index = index
-        self.shrinkage = shrinkage
-        self.n_components = n_components
-        self.contamination = contamination
-        self.memory = memory
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
+    metric: str = changed(default="euclidean", note="(Paper.)")
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, X_source=None, y_source=None):

@@ -1,7 +1,7 @@
 """SPADE: where an image is abnormal, by the nearest pixels of similar normal images."""
 
 from math import ceil, floor
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 from sklearn.base import clone
@@ -10,13 +10,22 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import HasMethods, Interval, StrOptions
+from .._parameters import NOT_NEGATIVE, POSITIVE, changed, parameter
 from ..features import FeatureExtractor
 from ..images._door import ImageArray, check_images
 from ..maps._galleries import CentroidPixels, RetrievedCentroids, RetrievedPixels
 from ..maps._maps import lay_over, smooth
+from ..networks._parameters import (
+    ImagesTogether,
+    LayerParameters,
+    NetworkParameters,
+    RandomParameters,
+)
 from ..networks._preprocessing import preprocess
 from ..networks._stages import network_stages
 from ..scorers import KNNScorer
+from ..scorers._parameters import CentroidCountParameters, ContaminationParameters, MetricParameters
+from ..training._parameters import MemoryLimitParameters
 from ._image import BaseImageDetector
 
 # The picture of the paper, in whose pixels `smoothing` is told.
@@ -26,7 +35,17 @@ _PICTURE = 224
 _VALUES_OF_MAP, _VALUES = 2**16, 2**22
 
 
-class SPADE(BaseImageDetector):
+class SPADE(
+    RandomParameters,
+    MemoryLimitParameters,
+    ContaminationParameters,
+    CentroidCountParameters,
+    MetricParameters,
+    ImagesTogether,
+    LayerParameters,
+    NetworkParameters,
+    BaseImageDetector,
+):
     r"""Anomalous images, and where in them: correspondences with normal images.
 
     An image is scored as a whole by the mean distance of its pooled feature :math:`\psi` to those
@@ -37,91 +56,6 @@ class SPADE(BaseImageDetector):
 
     blurred by a Gaussian. Nothing is trained, unless an `adapter` is given.
 
-    Parameters
-    ----------
-    backbone : str or callable, default="tiny"
-        Network, see :class:`~skad.FeatureExtractor`. "tiny" comes with the package; the paper uses
-        "wide_resnet50_2".
-    weights : "pretrained", None or path, default="pretrained"
-        Published weights, random ones, or a file.
-    layers : list of str, optional
-        Layers whose maps are compared. By default the ends of the three resolutions before the
-        last (paper: 56, 28 and 14 pixels a side); of a network with maps of one resolution, as
-        vision transformers, the three stages before the last.
-    adapter : adapter, optional
-        Trains the network first, such as ``MeanShiftedContrastive(n_epochs=3)``; its own
-        `extractor` is left to this detector, and it may need no images but these. (The authors of
-        PANDA left open whether that helps.)
-    image_size : int, optional
-        Side in pixels that the network sees; by default the backbone's. The paper uses 224. Small
-        defects want large images.
-    resize : {"whole", "crop"}, default="whole"
-        "whole": the whole image, so that every pixel is looked at. "crop": shorter side to 8/7 of
-        `image_size`, then the centre (paper); beyond it a map goes on with the values at its edge.
-    precision : {"float32", "bfloat16"}, default="float32"
-        Arithmetic of the network.
-    batch_size : int, default=64
-        Images that go through the network together.
-    device : str, default="auto"
-        A CUDA device if there is one, else the CPU.
-    mean, std : float or tuple of float, optional
-        Normalisation; by default the backbone's.
-    image_shape : tuple of int, optional
-        Shape of the image in flat rows; by default squares, or strips one pixel high.
-    n_neighbors : int, default=50
-        Training images K that an image is compared with (paper); all others where there are fewer.
-        Time goes with it: 5 lost 0.7 points of pixel AUROC on magnetic tiles, at an eleventh.
-    image_score : {"features", "map"}, default="features"
-        What scores an image as a whole: "features", the distance of its pooled feature (paper), or
-        "map", the lowest value of its score map, slower by far where galleries are whole. On
-        magnetic tiles 90.0 AUROC by maps, and 71.9 by features with the paper's 50 images, but 92.2
-        with ``n_neighbors=2, metric="cosine"``.
-    metric : {"euclidean", "cosine", "angle", "mahalanobis", "mahalanobis_cosine"}, \
-default="euclidean"
-        Between pooled features (paper: "euclidean"); see :class:`~skad.KNNScorer`.
-    fusion : {"joined", "per_layer"}, default="joined"
-        "joined": the layers of a pixel are one row, the coarser ones interpolated (paper).
-        "per_layer": each layer has distances of its own, and their maps are averaged (as a widely
-        used port does).
-    n_neighbor_pixels : int, default=1
-        Nearest pixels whose distances are averaged, the kappa of the paper.
-    n_centroids : int, optional
-        Compare with so many centroids of k-means in the place of all pixels. (PANDA: with 50 it is
-        15 times as fast and loses half a point. On magnetic tiles, lit in many ways, 50 of all
-        lost 12 points, and 200 of each 1.1.)
-    centroids_of : {"all", "each"}, default="all"
-        "all": centroids of the pixels of all training images, the same for every image. "each":
-        those of each of the K images that are retrieved; slower, and better where normal images
-        differ much. k-means over all takes about 5 kB of memory a centroid and channel.
-    smoothing : float, default=4.0
-        Standard deviation of the Gaussian, in pixels of a picture 224 wide (paper's code); it
-        grows and shrinks with `image_size`. 0 for none.
-    contamination : "auto" or float in (0, 0.5], default="auto"
-        Share of the training images beyond the threshold on images, scored leave-one-out; "auto"
-        is 0.1. With ``image_score="map"`` the share of `n_threshold_images`.
-    pixel_contamination : float in (0, 0.5], default=0.01
-        Share of the pixels of normal images beyond the threshold of `predict_masks`; each image
-        counts alike, large or small.
-    mask_false_alarm_rate : float in (0, 1), optional
-        In the place of `pixel_contamination`: largest share of normal images in whose masks there
-        is anything. At least one image in the rate is drawn for it (100 for 0.01), if there are as
-        many; with fewer, n, no smaller rate than about 1 in n can be kept on new images.
-    n_threshold_images : int, default=20
-        Training images, drawn at random, whose maps the threshold of `predict_masks` is taken
-        from. Each is left out of those that it is compared with; centroids of all hold it.
-    memory_limit : float, default=2048
-        Most MiB of memory for the maps of training images, two bytes a value. More of them are
-        kept in a temporary file and read as needed; scores are the same. The file is in the folder
-        that the variable TMPDIR names, which should not itself be in memory. Of `n_centroids` those
-        of all images, or of each, are kept.
-    n_jobs : int, optional
-        Threads that decode image files; by default one for each core.
-    random_state : int, RandomState instance or None, default=0
-        Draws random weights (``weights=None``), the pixels that k-means sees, where it starts, and
-        the images of the threshold.
-    verbose : bool, default=False
-        Show a progress bar.
-
     Attributes
     ----------
     pipeline_ : sklearn.pipeline.Pipeline
@@ -131,14 +65,8 @@ default="euclidean"
         Fitted; only with `adapter`.
     layers_ : list of str
         Layers whose maps are compared.
-    offset_ : float
-        Threshold on `score_samples` below which an image is an anomaly.
     pixel_offset_ : float
         Threshold on `score_maps` below which a pixel is a defect.
-    pixel_range_ : tuple of float or None
-        Values of flat rows that become black and white; None for pixels of fixed range.
-    n_features_in_ : int
-        Length of flat rows, only where `fit` saw those.
 
     See Also
     --------
@@ -173,85 +101,103 @@ default="euclidean"
     dtype('bool')
     """
 
-    _parameter_constraints = {  # noqa: RUF012
-        **FeatureExtractor._parameter_constraints,
-        **{
-            name: KNNScorer._parameter_constraints[name]
-            for name in ("n_neighbors", "metric", "n_centroids", "contamination")
-        },
-        "resize": [StrOptions({"crop", "whole"})],
-        "adapter": [HasMethods(["fit", "transform"]), None],
-        "image_score": [StrOptions({"features", "map"})],
-        "fusion": [StrOptions({"joined", "per_layer"})],
-        "centroids_of": [StrOptions({"all", "each"})],
-        "n_neighbor_pixels": [Interval(Integral, 1, None, closed="left")],
-        "smoothing": [Interval(Real, 0, None, closed="left")],
-        "pixel_contamination": [Interval(Real, 0, 0.5, closed="right")],
-        "mask_false_alarm_rate": [Interval(Real, 0, 1, closed="neither"), None],
-        "n_threshold_images": [Interval(Integral, 1, None, closed="left")],
-        "memory_limit": [Interval(Real, 0, None, closed="both")],
-    }
-
-    def __init__(
-        self,
-        backbone="tiny",
-        *,
-        weights="pretrained",
-        layers=None,
-        adapter=None,
-        image_size=None,
-        resize="whole",
-        precision="float32",
-        batch_size=64,
-        device="auto",
-        mean=None,
-        std=None,
-        image_shape=None,
-        n_neighbors=50,
-        image_score="features",
-        metric="euclidean",
-        fusion="joined",
-        n_neighbor_pixels=1,
-        n_centroids=None,
-        centroids_of="all",
-        smoothing=4.0,
-        contamination="auto",
-        pixel_contamination=0.01,
-        mask_false_alarm_rate=None,
-        n_threshold_images=20,
-        memory_limit=2048,
-        n_jobs=None,
-        random_state=0,
-        verbose=False,
-    ):
-        self.backbone = backbone
-        self.weights = weights
-        self.layers = layers
-        self.adapter = adapter
-        self.image_size = image_size
-        self.resize = resize
-        self.precision = precision
-        self.batch_size = batch_size
-        self.device = device
-        self.mean = mean
-        self.std = std
-        self.image_shape = image_shape
-        self.n_neighbors = n_neighbors
-        self.image_score = image_score
-        self.metric = metric
-        self.fusion = fusion
-        self.n_neighbor_pixels = n_neighbor_pixels
-        self.n_centroids = n_centroids
-        self.centroids_of = centroids_of
-        self.smoothing = smoothing
-        self.contamination = contamination
-        self.pixel_contamination = pixel_contamination
-        self.mask_false_alarm_rate = mask_false_alarm_rate
-        self.n_threshold_images = n_threshold_images
-        self.memory_limit = memory_limit
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
+    layers: list | None = changed(
+        default=None,
+        note="Here maps are compared: by default the ends of the three resolutions before the "
+        "last (paper: 56, 28 and 14 pixels a side); of a network with maps of one "
+        "resolution, as vision transformers, the three stages before the last.",
+    )
+    adapter: object = parameter(
+        default=None,
+        limits=[HasMethods(["fit", "transform"]), None],
+        kind="adapter",
+        text="Trains the network first, such as ``MeanShiftedContrastive(n_epochs=3)``; its own "
+        "`extractor` is left to this detector, and it may need no images but these. (The "
+        "authors of PANDA left open whether that helps.)",
+    )
+    resize: str = changed(
+        default="whole",
+        limits=[StrOptions({"crop", "whole"})],
+        note='Here "whole", so that every pixel is looked at; beyond a crop (paper) a map goes on '
+        "with the values at its edge. Small defects want a large `image_size`.",
+    )
+    n_neighbors: int = changed(
+        default=50,
+        note="K (paper); all others where there are fewer. Time goes with it: 5 lost 0.7 points "
+        "of pixel AUROC on magnetic tiles, at an eleventh.",
+    )
+    image_score: str = parameter(
+        default="features",
+        limits=[StrOptions({"features", "map"})],
+        text='What scores an image as a whole: "features", the distance of its pooled feature '
+        '(paper), or "map", the lowest value of its score map, slower by far where galleries '
+        "are whole. On magnetic tiles 90.0 AUROC by maps, and 71.9 by features with the "
+        'paper\'s 50 images, but 92.2 with ``n_neighbors=2, metric="cosine"``.',
+    )
+    metric: str = changed(default="euclidean", note="Between pooled features (paper).")
+    fusion: str = parameter(
+        default="joined",
+        limits=[StrOptions({"joined", "per_layer"})],
+        text='"joined": the layers of a pixel are one row, the coarser ones interpolated (paper). '
+        '"per_layer": each layer has distances of its own, and their maps are averaged (as a '
+        "widely used port does).",
+    )
+    n_neighbor_pixels: int = parameter(
+        default=1,
+        limits=[POSITIVE],
+        text="Nearest pixels whose distances are averaged, the kappa of the paper.",
+    )
+    n_centroids: int | None = changed(
+        default=None,
+        note="Here of pixels. (PANDA: with 50 it is 15 times as fast and loses half a point. On "
+        "magnetic tiles, lit in many ways, 50 of all lost 12 points, and 200 of each 1.1.)",
+    )
+    centroids_of: str = parameter(
+        default="all",
+        limits=[StrOptions({"all", "each"})],
+        text='"all": centroids of the pixels of all training images, the same for every image. '
+        '"each": those of each of the K images that are retrieved; slower, and better where '
+        "normal images differ much. k-means over all takes about 5 kB of memory a centroid "
+        "and channel.",
+    )
+    smoothing: float = parameter(
+        default=4.0,
+        limits=[NOT_NEGATIVE],
+        text="Standard deviation of the Gaussian, in pixels of a picture 224 wide (paper's code); "
+        "it grows and shrinks with `image_size`. 0 for none.",
+    )
+    contamination: str | float = changed(
+        default="auto", note='With ``image_score="map"`` the share of `n_threshold_images`.'
+    )
+    pixel_contamination: float = parameter(
+        default=0.01,
+        limits=[Interval(Real, 0, 0.5, closed="right")],
+        text="Share of the pixels of normal images beyond the threshold of `predict_masks`; each "
+        "image counts alike, large or small.",
+    )
+    mask_false_alarm_rate: float | None = parameter(
+        default=None,
+        limits=[Interval(Real, 0, 1, closed="neither"), None],
+        text="In the place of `pixel_contamination`: largest share of normal images in whose "
+        "masks there is anything. At least one image in the rate is drawn for it (100 for "
+        "0.01), if there are as many; with fewer, n, no smaller rate than about 1 in n can "
+        "be kept on new images.",
+    )
+    n_threshold_images: int = parameter(
+        default=20,
+        limits=[POSITIVE],
+        text="Training images, drawn at random, whose maps the threshold of `predict_masks` is "
+        "taken from. Each is left out of those that it is compared with; centroids of all "
+        "hold it.",
+    )
+    memory_limit: float = changed(
+        default=2048,
+        limits=[Interval(Real, 0, None, closed="both")],
+        note="Here their maps, two bytes a value. More of them are kept in a temporary file and "
+        "read as needed; scores are the same. The file is in the folder that the variable "
+        "TMPDIR names, which should not itself be in memory. Of `n_centroids` those of all "
+        "images, or of each, are kept.",
+    )
 
     def _make_steps(self):
         extractor = self._make(FeatureExtractor, layers=None)

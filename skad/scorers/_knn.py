@@ -4,16 +4,17 @@ from numbers import Integral
 
 import numpy as np
 
-from .._compat import Interval, StrOptions
+from .._parameters import RandomStateParameters, changed
 from .._rows import angle_of, plain_rows, same_within, unit_rows
 from .._warnings import warn
 from ._base import IncrementalScorer
 from ._kmeans import kmeans
 from ._neighbors import LARGE, IndexFromGallery, NeighborIndex
-from ._whitening import COVARIANCE_CONSTRAINTS, Whitening
+from ._parameters import NeighborParameters
+from ._whitening import Whitening
 
 
-class KNNScorer(IndexFromGallery, IncrementalScorer):
+class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, IncrementalScorer):
     r"""Score by the distance to the nearest training rows.
 
     .. math:: s(x) = -\sum_{j=1}^{k} d(x, x_{(j)})^2
@@ -40,34 +41,6 @@ class KNNScorer(IndexFromGallery, IncrementalScorer):
 
     Scores of training rows, and so the threshold, are leave-one-out; mean and covariance of the
     whitening hold all rows.
-
-    Parameters
-    ----------
-    n_neighbors : int, default=2
-        Number of neighbours k (2 in the papers and their code; 1 in NSA).
-    metric : {"cosine", "euclidean", "angle", "mahalanobis", "mahalanobis_cosine"}, \
-default="cosine"
-        "cosine" is the angular form of MSC, 3.3 points better on CIFAR-10 than PANDA's
-        "euclidean".
-    aggregation : {"sum_of_squares", "mean", "kth"}, default="sum_of_squares"
-        Sum of squared distances (the published code of PANDA and MSC), mean distance (SPADE), or
-        distance to the k-th neighbour.
-    n_centroids : int, optional
-        Search so many centroids of k-means instead of the training rows (MSC, table 6: 100 of them
-        lose 0.2 points on CIFAR-10). For "cosine" and the angles, centroids are scaled to unit
-        length again. Training rows are no neighbours then, so nothing is left out of their scores.
-    index : {"auto", "exact", "ivf", "hnsw"}, default="auto"
-        How neighbours are found. "ivf" (inverted lists of faiss) and "hnsw" (its graph) may miss a
-        neighbour; "exact" never does. "auto" is "exact" up to 200 000 rows and "hnsw" beyond, with
-        a warning.
-    shrinkage : "ledoit_wolf" or float in [0, 1], default="ledoit_wolf"
-        Of the covariance, see :class:`~skad.Whitening`; for the "mahalanobis" metrics only.
-    n_components : int, float in (0, 1) or None, default=None
-        Directions kept in whitening, see :class:`~skad.Whitening`.
-    random_state : int, RandomState instance or None, default=0
-        Where k-means starts; nothing else here is random.
-    contamination : "auto" or float in (0, 0.5], default="auto"
-        Share of the training rows beyond the threshold `offset_`; "auto" is 0.1.
 
     Attributes
     ----------
@@ -118,41 +91,7 @@ default="cosine"
     array([ 1, -1])
     """
 
-    _parameter_constraints = {  # noqa: RUF012
-        **IncrementalScorer._parameter_constraints,
-        **COVARIANCE_CONSTRAINTS,
-        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
-        "metric": [
-            StrOptions({"cosine", "euclidean", "angle", "mahalanobis", "mahalanobis_cosine"})
-        ],
-        "aggregation": [StrOptions({"sum_of_squares", "mean", "kth"})],
-        "n_centroids": [Interval(Integral, 1, None, closed="left"), None],
-        "index": [StrOptions({"auto", "exact", "ivf", "hnsw"})],
-        "random_state": ["random_state"],
-    }
-
-    def __init__(
-        self,
-        n_neighbors=2,
-        *,
-        metric="cosine",
-        aggregation="sum_of_squares",
-        n_centroids=None,
-        index="auto",
-        shrinkage="ledoit_wolf",
-        n_components=None,
-        random_state=0,
-        contamination="auto",
-    ):
-        self.n_neighbors = n_neighbors
-        self.metric = metric
-        self.aggregation = aggregation
-        self.n_centroids = n_centroids
-        self.index = index
-        self.shrinkage = shrinkage
-        self.n_components = n_components
-        self.random_state = random_state
-        self.contamination = contamination
+    n_neighbors: int = changed(default=2, kw_only=False)
 
     def _fit(self, X):
         if self.n_centroids is None and len(X) <= self.n_neighbors:

@@ -1,0 +1,155 @@
+"""Parameters that say which network sees images, and how."""
+
+import os
+from collections.abc import Callable
+from numbers import Integral, Real
+
+from .._compat import HasMethods, StrOptions
+from .._parameters import POSITIVE, ParameterGroup, RandomStateParameters, parameter
+
+
+class ImageParameters(ParameterGroup):
+    """How images are made ready, and where the network computes."""
+
+    image_size: int | None = parameter(
+        default=None,
+        limits=[POSITIVE, None],
+        text='Side in pixels that the network sees; by default the backbone\'s (64 for "tiny", '
+        "224 in most papers).",
+    )
+    resize: str | None = parameter(
+        default=None,
+        limits=[StrOptions({"crop", "whole"}), None],
+        text='"crop": shorter side to 8/7 of `image_size`, then the centre (papers); "whole": the '
+        'whole image, its proportions not kept. By default "whole" for networks whose '
+        'metadata say so (``crop_pct`` 1, as "tiny"), "crop" for others. Both by antialiased '
+        "bicubic interpolation.",
+    )
+    device: str = parameter(
+        default="auto",
+        limits="no_validation",  # torch.device says what it knows
+        kind="str",
+        text='"auto" (a CUDA device if there is one, else the CPU), or a name that torch knows. '
+        "Loaded where that device is missing, a network computes on the CPU, with a "
+        ":class:`~skad.DeviceWarning`.",
+    )
+    mean: float | tuple | None = parameter(
+        default=None,
+        limits=[Real, "array-like", None],
+        kind="float or tuple of float",
+        text="Subtracted from each channel, for pixels in [0, 1]; by default the backbone's.",
+    )
+    std: float | tuple | None = parameter(
+        default=None,
+        limits=[Real, "array-like", None],
+        kind="float or tuple of float",
+        text="Divided into each channel after that; by default the backbone's.",
+    )
+    image_shape: tuple | None = parameter(
+        default=None,
+        limits=["array-like", None],
+        kind="tuple of int",
+        text="Shape of the image in flat rows: (height, width), (height, width, channels) or "
+        "(channels, height, width); by default squares, or strips one pixel high.",
+    )
+    n_jobs: int | None = parameter(
+        default=None,
+        limits=[Integral, None],
+        text="Threads that decode image files; by default one for each core.",
+    )
+
+
+class BackboneParameters(ParameterGroup):
+    """Which network."""
+
+    backbone: str | Callable = parameter(
+        default="tiny",
+        limits=[str, callable],
+        kw_only=False,
+        text='"tiny", the network inside the package; the name of a network of timm or '
+        'torchvision (with prefix "timm/" or "torchvision/" where both have it); or a '
+        "factory: a picklable callable that returns a ``torch.nn.Module``.",
+    )
+
+
+class NetworkParameters(ImageParameters, BackboneParameters):
+    """Which network, with which weights, in which arithmetic."""
+
+    weights: str | os.PathLike | None = parameter(
+        default="pretrained",
+        limits=[str, os.PathLike, None],
+        kind='"pretrained", None or path',
+        text='Published weights ("tiny" needs no download; a factory\'s network is left as it '
+        "came), random ones (None), or a file: safetensors, or a state dict of torch.",
+    )
+    precision: str = parameter(
+        default="float32",
+        limits=[StrOptions({"float32", "bfloat16"})],
+        text='Arithmetic of the network; "float32" is computed in full, on CUDA without TF32 as '
+        "well. Stages that are trained of a pretrained network are float32 always; where all "
+        'is trained from random weights, "bfloat16" is mixed precision.',
+    )
+
+
+class LayerParameters(ParameterGroup):
+    """Which of its layers."""
+
+    layers: list | None = parameter(
+        default=None,
+        limits=["array-like", None],
+        kind="list of str",
+        text="Layers whose outputs, averaged over places, are joined; by default the pooled "
+        "output before the classifier (papers).",
+    )
+
+
+class FlattenedLayerParameters(ParameterGroup):
+    """Which of its layers as they are."""
+
+    flattened_layers: list | None = parameter(
+        default=None,
+        limits=["array-like", None],
+        kind="list of str",
+        text="Layers whose outputs are joined to those as they are, place by place.",
+    )
+
+
+class ContrastParameters(ParameterGroup):
+    """What DeepSVDD does to images."""
+
+    contrast_normalization: bool = parameter(
+        default=False,
+        limits=["boolean"],
+        text="In the place of `mean` and `std`: subtract each image's mean, divide by its mean "
+        "absolute value, and scale so that the training images lie in [0, 1] (global "
+        "contrast normalisation, as DeepSVDD's code does).",
+    )
+
+
+class MemoryParameters(ParameterGroup):
+    """Where features are kept."""
+
+    memory: object = parameter(
+        default=None,
+        limits=[str, os.PathLike, HasMethods("cache"), None],
+        kind="path or joblib.Memory",
+        text="Folder in which the features of every image are kept, by content of the image and "
+        "of the network: each image goes through the network once, in however many folds, "
+        "candidates or processes it appears.",
+    )
+
+
+class ImagesTogether(ParameterGroup):
+    """How many images at once."""
+
+    batch_size: int = parameter(
+        default=64,
+        limits=[POSITIVE],
+        text="Images that go through the network together; in training, those of a step.",
+    )
+
+
+class RandomParameters(RandomStateParameters):
+    """What is drawn, and what is shown."""
+
+    verbose: bool = parameter(default=False, limits=["verbose"], text="Show progress bars.")
