@@ -1803,12 +1803,6 @@ def test_views_are_not_rounded_in_mixed_precision(zeros, monkeypatch):
     assert torch.equal(*seen)
 
 
-def test_nothing_of_a_training_stays_behind(zeros, tmp_path):
-    adapter = siamese(extractor=siamese(), checkpoint=tmp_path).fit(zeros)
-    for part in (adapter, adapter.extractor_):
-        assert not {"_within", "_checkpoints"} & vars(part).keys()
-
-
 def test_a_failed_scorer_tells_of_the_training_that_is_kept(zeros, tmp_path, monkeypatch):
     detector = NSA(NET, n_steps=2, checkpoint=tmp_path, **HEADS)
 

@@ -1,14 +1,17 @@
 """What every adapter shares: an extractor around an extractor, whose network it trains."""
 
 from abc import ABC, abstractmethod
+from types import NoneType
 
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import fit_context
 from .._fitting import unchanged_on_error
 from ..features import FeatureExtractor
 from ..images._door import check_images
+from ..training._journal import journal
 from ..training._parameters import ExtractorParameters
 from ..training._run import Run
 
@@ -129,13 +132,14 @@ class BaseAdapter(ExtractorParameters, TransformerMixin, BaseEstimator, ABC):
         return self._adapt(X, y)
 
     def _adapt(self, X, y, **auxiliary):
-        with unchanged_on_error(self):
+        self._check_extractor()
+        with unchanged_on_error(self), journal() as checkpoints:
             source = check_images(self, X, y, reset=True)
             if len(source) < 2:
                 raise ValueError(
                     f"{type(self).__name__}: training needs at least 2 normal images; got 1 sample."
                 )
-            run = Run(self, source)
+            run = Run(self, source, checkpoints)
             try:
                 self._prepare(run, **auxiliary)
                 run.train(lambda step: self._loss(run, step), self._count_steps(len(source)))
@@ -145,16 +149,18 @@ class BaseAdapter(ExtractorParameters, TransformerMixin, BaseEstimator, ABC):
             self.training_curve_ = run.watch.as_arrays
             self.stopped_at_, self.collapsed_at_ = run.stopped_at, run.watch.collapsed_at
             self._learned(run)
-            self._checkpoints = run.checkpoints
-            if not vars(self).get("_within", False):
-                self._forget()
         return self
 
-    def _forget(self):
-        """Remove the files of trainings, as what they are kept for is over."""
-        for checkpoint in self._checkpoints:
-            checkpoint.remove()
-        del self._checkpoints
+    def _check_extractor(self):
+        given = self.extractor
+        if isinstance(given, FrozenEstimator):
+            check_is_fitted(given.estimator)
+            given = given.estimator
+        if not isinstance(given, (FeatureExtractor, BaseAdapter, NoneType)):
+            raise TypeError(
+                f"{type(self).__name__}: extractor must be a FeatureExtractor or an adapter; got a "
+                f"{type(given).__name__}."
+            )
 
     def transform(self, X):
         """Compute the features of images by the trained network.

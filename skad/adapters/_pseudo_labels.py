@@ -255,9 +255,6 @@ class PseudoLabelAdapter(
             kmeans = KMeans(10, n_init=10, random_state=run.seed)
             clusterer = make_pipeline(Normalizer(), kmeans)
         if takes_images(clusterer):
-            if hasattr(clusterer, "_adapt"):
-                clusterer = run.fitted(clusterer, run.images.source)
-                return clusterer.labels_, clusterer
             X = run.images.source
         else:
             X = run.first_features.cpu().numpy()

@@ -11,9 +11,10 @@ from .._decision import DecisionMixin
 from .._fitting import unchanged_on_error
 from .._parameters import ParameterGroup, parameter
 from ..images._door import check_images
+from ..training._journal import journal
 
-# What an adapter learns about its training, and a detector passes on.
-TOLD_BY_ADAPTERS = ("training_curve_", "stopped_at_", "collapsed_at_", "labels_")
+# Attributes of a fitted adapter that its detector has too.
+FORWARDED = ("training_curve_", "stopped_at_", "collapsed_at_", "labels_")
 
 
 class ScorerParameters(ParameterGroup):
@@ -54,7 +55,7 @@ class BaseImageDetector(ParameterGroup, DecisionMixin, BaseEstimator, ABC):
         return first.transform(source)
 
     def _finish(self, source):
-        """Learn what takes the fitted pipeline."""
+        """Learn what needs the fitted pipeline, such as thresholds."""
 
     def _make(self, part, **others):
         """An unfitted part of the detector, with those of its parameters that the part has."""
@@ -86,26 +87,19 @@ class BaseImageDetector(ParameterGroup, DecisionMixin, BaseEstimator, ABC):
 
     def _fit(self, X, y, **auxiliary):
         """Fit the steps; `auxiliary` images are for the first."""
-        with unchanged_on_error(self):
+        # The files of trainings are kept until the scorer is fitted as well.
+        with unchanged_on_error(self), journal():
             source = check_images(self, X, y, reset=True)
             steps = self._make_steps()
             first, scorer = (step for _, step in steps)
-            first._within = True  # its training is kept until the scorer is fitted as well
             first.fit(source, **auxiliary)
-            try:
-                told = self._join(first, scorer) or {}
-                scorer.fit(self._training_features(source, first, scorer), **told)
-                self.pipeline_ = Pipeline(steps)
-                self.offset_ = scorer.offset_
-                self._finish(source)
-            except BaseException as error:
-                for checkpoint in vars(first).get("_checkpoints", ()):
-                    checkpoint.note(error)
-                raise
-            del first._within
-            if hasattr(first, "_forget"):
-                first._forget()
-            for name in TOLD_BY_ADAPTERS:
+            told = self._join(first, scorer) or {}
+            scorer.fit(self._training_features(source, first, scorer), **told)
+            self.pipeline_ = Pipeline(steps)
+            self.offset_ = scorer.offset_
+            self._finish(source)
+            for name in FORWARDED:
+                vars(self).pop(name, None)  # of an earlier fit
                 if hasattr(first, name):
                     setattr(self, name, getattr(first, name))
         return self

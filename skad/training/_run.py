@@ -1,21 +1,29 @@
 """One training of one adapter: from a fitted extractor to the features that it ends with."""
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from .._random import local_seed
-from ..features import FeatureExtractor
 from ..networks._cache import network_fingerprint
 from ..networks._cut import HEAD, CutNetwork, FrozenNetwork
 from ._checkpoint import Checkpoint, recipe_of
 from ._images import TrainingImages
 from ._loop import TrainingError, train
 from ._watch import FEWEST_STEPS, N_LOOKS, N_WATCHED, CollapseWatch
+
+
+def fitted_copy(estimator, X):
+    """A clone, fitted; of a frozen estimator, which is fitted, a copy to go on from."""
+    if isinstance(estimator, FrozenEstimator):
+        return copy.deepcopy(estimator.estimator)
+    return clone(estimator).fit(X)
 
 
 class Run:
@@ -42,18 +50,13 @@ class Run:
         What hooks found that decides the training, beside parameters, weights and images.
     """
 
-    def __init__(self, adapter, source):
+    def __init__(self, adapter, source, journal):
+        self.journal = journal
         self.adapter, self.owner = adapter, type(adapter).__name__
         self.opened, self.decisive = [], []
         self._reader = ThreadPoolExecutor(1)
         self.seed = int(check_random_state(adapter.random_state).randint(2**31))
-        given, self.checkpoints = adapter._inner(), []
-        if not isinstance(given, FeatureExtractor) and not hasattr(given, "_adapt"):
-            raise TypeError(
-                f"{self.owner}: extractor must be a FeatureExtractor or an adapter; got a "
-                f"{type(given).__name__}."
-            )
-        self.inner = self.fitted(given, source)
+        self.inner = fitted_copy(adapter._inner(), source)
         self.extractor = getattr(self.inner, "extractor_", self.inner)
         self.device = self.extractor._device
         alone = adapter._may_train_head_alone and isinstance(adapter.trainable, str)
@@ -68,15 +71,6 @@ class Run:
         self.first_weights = network_fingerprint(self.extractor.network_, None)
         self.images = self.read(source, adapter._images_in_step, self.seed)
         self.first_features = self.images.first_features(keep=not adapter._augments)
-
-    def fitted(self, estimator, X):
-        """A clone, fitted; its training, if it has one, is kept until this one is over."""
-        estimator = clone(estimator)
-        estimator._within = True
-        estimator.fit(X)
-        del estimator._within
-        self.checkpoints += vars(estimator).pop("_checkpoints", [])
-        return estimator
 
     def read(self, source, batch_size, seed):
         """Images to train with; what is kept for all of them shares the memory limit."""
@@ -147,8 +141,9 @@ class Run:
         folder = adapter.checkpoint
         self.checkpoint = Checkpoint(folder, recipe_of(self, n_steps)) if folder else None
         first = self._resume()
+        if self.checkpoint is not None:
+            self.journal.append(self.checkpoint)
         if self.stopped_at is not None:  # what was broken off came after this training
-            self.checkpoints.append(self.checkpoint)
             self._warn()
             return
         self._progress = tqdm(
@@ -168,12 +163,9 @@ class Run:
                 )
             self._finish(done)
         except TrainingError:
-            if self.checkpoint is not None:
-                self.checkpoint.remove()  # going on would end in the same way
-            raise
-        except BaseException as error:
-            if self.checkpoint is not None:
-                self.checkpoint.note(error)
+            if self.checkpoint is not None:  # going on would end in the same way
+                self.checkpoint.remove()
+                self.journal.remove(self.checkpoint)
             raise
 
     def _make_watch(self):
@@ -310,7 +302,6 @@ class Run:
                 self.snapshots[step] = self._copy()
         if self.checkpoint is not None:
             self.checkpoint.save(self._state(done) | {"stopped_at": self.stopped_at})
-            self.checkpoints.append(self.checkpoint)
 
     def _warn(self):
         """Tell of a collapse that the network went into."""
