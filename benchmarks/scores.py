@@ -5,7 +5,8 @@
 
 What a change of the code alone must not change: one line of JSON for each result of each estimator,
 with a digest of its bytes. The last bits are those of one kind of processor and one set of
-versions, so to compare two states of the code run both on one machine. One thread throughout.
+versions, so to compare two states of the code run both on one machine, with OMP_NUM_THREADS=1 (what
+numpy's linear algebra gives depends on its threads).
 """
 
 import argparse

@@ -35,6 +35,7 @@ from skad import (
     PseudoLabelAdapter,
     auroc_scorer,
 )
+from skad._random import torch_seed
 from skad.adapters import _pseudo_labels
 from skad.adapters._odin import odin_logits
 from skad.backbones import clad_small, small_cnn, svdd_mnist
@@ -164,7 +165,7 @@ def untrained(adapter, images):
 
 def first_head(n_features, n_classes):
     with torch.random.fork_rng():
-        torch.manual_seed(SEED)
+        torch.manual_seed(torch_seed(SEED, "head"))
         return nn.Linear(n_features, n_classes)
 
 

@@ -1,7 +1,7 @@
 """Autoencoder: features from which the image can be drawn again."""
 
 from .._parameters import AT_LEAST_TWO, ParameterGroup, changed, parameter
-from .._random import local_seed
+from .._random import local_seed, torch_seed
 from ..backbones import svdd_cifar
 from ..features import FeatureExtractor
 from ..losses import reconstruction_loss
@@ -100,7 +100,7 @@ class AutoencoderAdapter(
                 "factory of a network from codes to images, or a backbone that has one, such as "
                 "skad.backbones.svdd_cifar."
             )
-        with local_seed(run.seed):
+        with local_seed(torch_seed(run.seed, "decoder")):
             run.decoder = run.add("decoder", factory())
         run.unit_range = getattr(run.decoder, "decoder_range", "any") == "unit"
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+from .._random import torch_stream
 from ..networks._cache import weights_digest
 from ._heads import own_classifier, source_head
 
@@ -160,7 +161,7 @@ def _loss_of_drawn_labels(run, images):
     """Negative log-likelihood of labels drawn from the network's own predictive distribution."""
     import torch
 
-    generator = torch.Generator().manual_seed(run.seed)
+    generator = torch_stream(run.seed, "labels")
     head = own_classifier(run.extractor)
 
     def classified(step):

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._compat import StrOptions
 from .._parameters import ParameterGroup, parameter
-from .._random import local_seed
+from .._random import local_seed, torch_seed
 
 
 class SourceHeadParameters(ParameterGroup):
@@ -137,7 +137,7 @@ def random_head(run, n_classes):
     """A linear classifier with random weights, taken into the training."""
     import torch
 
-    with local_seed(run.seed):
+    with local_seed(torch_seed(run.seed, "head")):
         head = torch.nn.Linear(run.first_features.shape[1], n_classes)
     return run.add("head", head)
 

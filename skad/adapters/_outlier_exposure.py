@@ -4,6 +4,7 @@ import numpy as np
 
 from .._compat import StrOptions, fit_context
 from .._parameters import changed
+from .._random import torch_stream
 from ..images._door import check_images
 from ..losses import outlier_exposure_loss
 from ..networks._parameters import RandomParameters
@@ -110,7 +111,6 @@ class OutlierExposureAdapter(
         return self.n_steps or self.n_epochs * -(-n_images // self.batch_size)
 
     def _prepare(self, run, X_outliers):
-        import torch
 
         if X_outliers is None:
             raise ValueError(
@@ -122,7 +122,7 @@ class OutlierExposureAdapter(
         if len(run.outliers) < 2:
             raise ValueError(f"{run.owner}: X_outliers must hold at least 2 images; got 1.")
         refuse_shared_images(run.images.keys, run.outliers.keys, run.owner)
-        generator = torch.Generator().manual_seed(run.seed)
+        generator = torch_stream(run.seed, "head")
         run.weight, run.bias = first_logit(features.shape[1], generator, run.device)
         run.parameters |= {"skad_logit.weight": run.weight, "skad_logit.bias": run.bias}
 

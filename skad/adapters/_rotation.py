@@ -6,7 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._compat import StrOptions
 from .._parameters import AT_LEAST_TWO, changed
-from .._random import local_seed
+from .._random import local_seed, numpy_stream, torch_seed
 from ..backbones import wide_resnet
 from ..features import FeatureExtractor
 from ..images._door import check_images
@@ -133,15 +133,14 @@ class RotationAdapter(
                 f"{run.owner}: images must have at least {SMALLEST} pixels a side to be moved; got "
                 f"image_size={size}. Give a larger one; images are resized to it."
             )
-        with local_seed(run.seed):
+        with local_seed(torch_seed(run.seed, "heads")):
             head = torch.nn.Linear(run.first_features.shape[1], sum(N_CLASSES))
         run.head = run.add("heads", head)
 
     def _loss(self, run, step):
         import torch
 
-        seed = np.random.SeedSequence([run.seed, 2, step]).generate_state(1)[0]
-        draw = np.random.RandomState(seed)
+        draw = numpy_stream(run.seed, "turns", step)
         images = run.images.hidden_batch(step)
         images = jittered(images, draw)
         classes = [draw.randint(n, size=len(images)) for n in N_CLASSES]

@@ -14,7 +14,7 @@ from .._parameters import (
     changed,
     parameter,
 )
-from .._random import local_seed
+from .._random import local_seed, torch_seed
 from ..augment import ContrastiveAugmentation
 from ..losses import byol_loss, nt_xent_loss, simsiam_loss
 from ..losses._rows import unit
@@ -227,7 +227,7 @@ class SelfSupervisedAdapter(
         run.augmentation = self.augmentation or ContrastiveAugmentation(size, blur_probability=0)
         projector, predictor = self._widths(run.owner)
         n_features = run.first_features.shape[1]
-        with local_seed(run.seed):
+        with local_seed(torch_seed(run.seed, "heads")):
             ends = {"simsiam": "fixed_batch_norm"}.get(self.objective, "plain")
             run.projector = run.add("projector", mlp(n_features, projector, affine_end=ends))
             if self.objective != "simclr":

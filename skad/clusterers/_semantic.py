@@ -14,6 +14,7 @@ from .._parameters import (
     changed,
     parameter,
 )
+from .._random import numpy_stream
 from ..adapters._heads import LinearHead, random_head
 from ..adapters._scratch import ScratchAdapter
 from ..augment import StrongAugmentation
@@ -153,7 +154,8 @@ class NeighborClustering(
         run.head = random_head(run, self.n_clusters)
         run.augmentation = self._make_augmentation(run)
         run.partners = lambda step, places: draw_neighbors(run.neighbors, places, run.seed, step)
-        run.selecting = np.random.RandomState(run.seed).permutation(len(run.images))[:N_SELECTING]
+        order = numpy_stream(run.seed, "selected").permutation(len(run.images))
+        run.selecting = order[:N_SELECTING]
 
     def _loss(self, run, step):
         if run.augmentation is None:
@@ -204,7 +206,7 @@ def mine_neighbors(run, n_neighbors):
 
 def draw_neighbors(neighbors, places, seed, step):
     """One of the neighbours of each image, or itself, at random."""
-    random = np.random.RandomState(np.random.SeedSequence([seed, 2, step]).generate_state(4))
+    random = numpy_stream(seed, "neighbors", step)
     return neighbors[places, random.randint(neighbors.shape[1], size=len(places))]
 
 

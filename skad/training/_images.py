@@ -6,6 +6,7 @@ from functools import partial
 import joblib
 import numpy as np
 
+from .._random import torch_stream
 from ..images._batches import iterate_batches
 from ..networks._preprocessing import normalize, preprocess
 from ._order import BatchSampler
@@ -167,8 +168,7 @@ class TrainingImages:
     def _views(self, batch, step, augmentation, n_turns=1, n_views=1):
         import torch
 
-        seed = np.random.SeedSequence([self.seed, step]).generate_state(1)[0]
-        generator = torch.Generator().manual_seed(int(seed))
+        generator = torch_stream(self.seed, "views", step)
         device = self.extractor._device
         if n_turns > 1 and not isinstance(batch, list) and batch.shape[-1] != batch.shape[-2]:
             batch = list(batch)  # turned, they have another shape

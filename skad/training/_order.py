@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .._random import numpy_stream
+
 
 def n_batches(n_images, batch_size, fewest=1):
     """Number of batches of an epoch."""
@@ -34,6 +36,6 @@ class BatchSampler:
         """Places of the images of a step, ndarray of int."""
         epoch, batch = divmod(step, self.n_batches)
         if epoch != self._epoch:
-            order = np.random.RandomState([self.seed, epoch]).permutation(self.n_images)
+            order = numpy_stream(self.seed, "order", epoch).permutation(self.n_images)
             self._epoch, self._batches = epoch, np.array_split(order, self.n_batches)
         return self._batches[batch]

@@ -10,7 +10,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
-from .._random import local_seed
+from .._random import local_seed, numpy_stream, torch_seed
 from ..networks._cache import network_fingerprint
 from ..networks._cut import HEAD, CutNetwork, FrozenNetwork
 from ._checkpoint import Checkpoint, recipe_of
@@ -89,7 +89,7 @@ class Run:
 
     def auxiliary(self, source, batch_size):
         """More images to train with, in batches of their own."""
-        images = self.read(source, batch_size, self.seed + 1)
+        images = self.read(source, batch_size, torch_seed(self.seed, "auxiliary"))
         return images, images.first_features()
 
     def features(self, images):
@@ -189,7 +189,7 @@ class Run:
             return loss_of(step)
         for module in self.modules:
             module.train()
-        seed = int(np.random.SeedSequence([self.seed, 1, step]).generate_state(1)[0])
+        seed = torch_seed(self.seed, "network", step)
         half = self.extractor.precision == "bfloat16"
         kind = self.device.type
         # What a network draws, in dropout say, follows from the step as all else does.
@@ -200,7 +200,7 @@ class Run:
         """Features of the images that are watched, as the network stands."""
         import torch
 
-        places = np.random.RandomState(self.seed).permutation(len(self.images))[:N_WATCHED]
+        places = numpy_stream(self.seed, "watched").permutation(len(self.images))[:N_WATCHED]
         hidden = self.images.hidden(np.sort(places))
 
         def features_of():
