@@ -32,19 +32,20 @@ def pytest_configure(config):
     device = config.getoption("--device")
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        return
     import torch
 
+    from tests.devices import far
+
+    # torch counts its devices when it first computes a gradient, in whatever test that is.
+    far.register()
     if device == "cuda":
         if not torch.cuda.is_available():
             raise pytest.UsageError("--device cuda: torch finds no CUDA device.")
         torch.backends.cudnn.deterministic = True
     if device == "far":
-        from skad.networks import _device as _devices
-        from tests.devices import far
+        from skad.networks import _device
 
-        far.register()
-        _devices.AUTO.insert(0, far.NAME)
+        _device.AUTO.insert(0, far.NAME)
 
 
 def pytest_collection_modifyitems(config, items):
