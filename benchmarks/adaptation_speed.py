@@ -18,6 +18,7 @@ import numpy as np
 
 from skad import CompactnessAdapter, FeatureExtractor, MeanShiftedContrastive
 from skad.losses import mean_shifted_contrastive_loss
+from skad.training._run import Training
 from skad.training._watch import N_LOOKS, CollapseWatch
 
 from .accuracy import SHARED, load_images, shared_mobilenet
@@ -209,17 +210,17 @@ def check_same(losses, what):
 def timed_fit(adapter, images):
     """Seconds of `fit`, of each step, and of each look of the watch."""
     stamps, looks = [], []
-    loss, look = adapter._loss, CollapseWatch.look
+    loss, look = Training._loss, CollapseWatch.look
 
-    def stamped_loss(run, step):
+    def stamped_loss(training, step):
         stamps.append(time.perf_counter() - sum(looks))
-        return loss(run, step)
+        return loss(training, step)
 
     def timed_look(watch, step):
         looks.append(seconds(lambda: look(watch, step)))
 
     with (
-        mock.patch.object(adapter, "_loss", stamped_loss),
+        mock.patch.object(Training, "_loss", stamped_loss),
         mock.patch.object(CollapseWatch, "look", timed_look),
     ):
         total = seconds(lambda: adapter.fit(images))

@@ -83,32 +83,35 @@ class EveryEpoch(PseudoLabelAdapter):
     The attributes `task` and `labels` are to be set before `fit`.
     """
 
-    def _prepare(self, run, class_labels):
-        super()._prepare(run, class_labels)
-        run.kept = {}
-        run.tested = run.read(check_images(self, self.task.X_test), self.batch_size, run.seed)
-        run.tested.first_features(keep=not self._augments)
+    def _task(self, start, class_labels=None):
+        task = super()._task(start, class_labels)
+        source = check_images(self, self.task.X_test)
+        self._tested, _ = start.more_images(source, self.batch_size)
+        self._kept, plain = {}, task.after_step
 
-    def _after_step(self, run, step):
-        super()._after_step(run, step)
-        epoch, rest = divmod(step, run.images.sampler.n_batches)
-        if not rest and epoch in run.averaged:
-            run.kept[epoch] = run._copy()
+        def after_step(step):
+            plain(step)
+            epoch, rest = divmod(step, task.images.sampler.n_batches)
+            if not rest and epoch in task.averaged:
+                self._kept[epoch] = task.state()
 
-    def _learned(self, run):
-        self.found_ = {}
-        for epoch, values in run.kept.items():  # the last holds the whole average, too
-            run.load(values)
-            self._keep_head(run.head)
-            self.found_[f"epoch {epoch}"] = self._look(run)
-        super()._learned(run)
-        alone = len(run.kept) == 1  # its average is itself
-        self.found_["averaged"] = next(iter(self.found_.values())) if alone else self._look(run)
+        task.after_step = after_step
+        return task
 
-    def _look(self, run):
+    def _learn(self, task, outcome):
+        self.found_, self._output = {}, self.output
+        for epoch, values in self._kept.items():  # the last holds the whole average, too
+            task.restore(values)
+            self._keep_head(task.head)
+            self.found_[f"epoch {epoch}"] = self._look(task)
+        super()._learn(task, outcome)
+        alone = len(self._kept) == 1  # its average is itself
+        self.found_["averaged"] = next(iter(self.found_.values())) if alone else self._look(task)
+
+    def _look(self, task):
         """AUROC in percent of every score that a network trained on labels has."""
-        train = self._features_of(run, run.images, self.task.X_train)
-        test = self._features_of(run, run.tested, self.task.X_test)
+        train = self._features_of(task, task.images, self.task.X_train)
+        test = self._features_of(task, self._tested, self.task.X_test)
         found = neighbor_scores(train, self.task, test)
         try:
             scorer = GaussianScorer().fit(train, class_labels=self.labels)
@@ -119,14 +122,14 @@ class EveryEpoch(PseudoLabelAdapter):
         logits = self._logits(train), self._logits(test)
         return found | {"confidence": score(ConfidenceScorer(), logits[0], self.task, logits[1])}
 
-    def _features_of(self, run, images, X):
+    def _features_of(self, task, images, X):
         """Features of images; those that are not augmented go on from the frozen stages."""
         if images.kept_memory == 0:
             return self.transform(X)
         places = np.arange(len(images))
-        chunks = np.array_split(places, -(-len(images) // run.extractor.batch_size))
+        chunks = np.array_split(places, -(-len(images) // task.start.extractor.batch_size))
         with torch.no_grad():
-            parts = [run.cut.trained_part(images.hidden(chunk)) for chunk in chunks]
+            parts = [task.cut.trained_part(images.hidden(chunk)) for chunk in chunks]
         return torch.cat(parts).cpu().numpy()
 
 

@@ -15,7 +15,8 @@ import torch
 
 from skad import FeatureExtractor, SelfSupervisedAdapter
 from skad.backbones import cifar_resnet18, small_cnn
-from skad.training import _run as _run
+from skad.training import _run
+from skad.training._run import Training
 
 from .accuracy import SHARED, load_images
 from .timing import run_tasks
@@ -27,24 +28,37 @@ NETWORKS = {"ResNet-18": cifar_resnet18, "small CNN": partial(small_cnn, width=3
 class Timed(SelfSupervisedAdapter):
     """A training that notes when each step ends, and its bare passes on views kept in memory."""
 
-    _times: list
+    def _task(self, start):
+        task = super()._task(start)
+        self._times, plain = [], task.after_step
 
-    def _after_step(self, run, step):
-        super()._after_step(run, step)
-        self._times.append(time.perf_counter())
-        if step < N_STEPS:
-            return
+        def after_step(step):
+            plain(step)
+            self._times.append(time.perf_counter())
+
+        task.after_step = after_step
+        return task
+
+    def _learn(self, task, outcome):
+        super()._learn(task, outcome)
         # With the same modules and optimiser, but without reading, augmenting and watching.
-        images = run.images.view_images(step, run.augmentation, self._n_turns)
-        run.images.view_images = lambda *_: images
-        for _ in range(N_STEPS):
+        n_turns = 4 if self.negatives == "rotation" else 1
+        images = task.images.view_images(0, task.augmentation, n_turns)
+        task.images.view_images = lambda *_: images
+        task.requires_grad_(True)
+        if self.objective == "byol":
+            task.target.requires_grad_(False)
+        bare = Training(task, task.start.plan, task.start, self.get_params())
+        self._bare = []
+        for step in range(N_STEPS):
             start = time.perf_counter()
-            run.optimizer.zero_grad(set_to_none=True)
-            run._loss_in_training(partial(self._loss, run), step).backward()
-            run.optimizer.step()
-            if run.device.type == "cuda":  # steps of training wait for the loss
+            bare.optimizer.zero_grad(set_to_none=True)
+            bare._loss(step).backward()
+            bare.optimizer.step()
+            if task.start.device.type == "cuda":  # steps of training wait for the loss
                 torch.cuda.synchronize()
             self._bare.append(time.perf_counter() - start)
+        task.requires_grad_(False)
 
 
 def shares(objective, precision="float32"):
@@ -59,7 +73,6 @@ def shares(objective, precision="float32"):
             n_steps=N_STEPS,
             batch_size=64,
         )
-        adapter._times, adapter._bare = [], []
         adapter.fit(X)
         steps = np.diff(adapter._times)
         label = (

@@ -72,6 +72,41 @@ def shared():
     return SHARED
 
 
+@pytest.fixture
+def watched(monkeypatch):
+    """Steps of the trainings of an estimator; `then` is called with the Training after each.
+
+    A fit may be broken off once.
+    """
+    from skad.training._run import Training
+
+    def of(kind, *, break_at=None, then=None):
+        steps, broken, make = [], [], Training.__init__
+
+        def init(training, task, *others):
+            make(training, task, *others)
+            if training.owner != kind.__name__:
+                return
+            after_step = task.after_step
+
+            def spy(step):
+                ends = after_step(step)
+                steps.append(step)
+                if then is not None:
+                    then(training, step)
+                if step == break_at and not broken:
+                    broken.append(step)
+                    raise KeyboardInterrupt
+                return ends
+
+            task.after_step = spy
+
+        monkeypatch.setattr(Training, "__init__", init)
+        return steps
+
+    return of
+
+
 @pytest.fixture(scope="session")
 def tiles():
     """Real photographs: 24 tiles (48 x 48 RGB) each of a temple and of a flower, uint8."""

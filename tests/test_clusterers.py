@@ -33,7 +33,7 @@ from skad.augment import ContrastiveAugmentation
 from skad.backbones import clad_small, small_cnn, svdd_mnist
 from skad.clusterers import ClusterWarning, _scan, _semantic
 from skad.clusterers._semantic import NeighborClustering, draw_neighbors
-from skad.networks._cut import FrozenNetwork
+from skad.networks._cut import CutNetwork, FrozenNetwork
 from skad.training import _run as _run
 from skad.training._order import BatchSampler
 
@@ -109,29 +109,6 @@ def images(digits):
 @pytest.fixture(scope="module")
 def others(digits):
     return digits[0][100:112]
-
-
-@pytest.fixture
-def watched(monkeypatch):
-    """Steps of each kind of training; `then` is called after each; a fit may be broken off once."""
-
-    def of(kind, *, break_at=None, then=None):
-        steps, plain, broken = [], kind._after_step, []
-
-        def after_step(self, run, step):
-            ends = plain(self, run, step)
-            steps.append(step)
-            if then is not None:
-                then(run, step)
-            if step == break_at and not broken:
-                broken.append(step)
-                raise KeyboardInterrupt
-            return ends
-
-        monkeypatch.setattr(kind, "_after_step", after_step)
-        return steps
-
-    return of
 
 
 def copies(tensors):
@@ -289,7 +266,7 @@ def test_targets_are_computed_anew_at_times_only(images, watched):
     targets, runs = {}, []
 
     def keep(run, step):
-        targets[step] = run.targets.clone().cpu()
+        targets[step] = run.task.targets.clone().cpu()
         runs.append(run)
 
     watched(DEC, then=keep)
@@ -347,7 +324,7 @@ def mined(clusterer, images, watched):
     runs = []
     watched(NeighborClustering, then=lambda run, step: runs.append(run))
     clusterer.set_params(n_self_labelling_epochs=0, n_epochs=1).fit(images)
-    return runs[0].neighbors
+    return runs[0].task.neighbors
 
 
 def test_neighbors_are_the_nearest_by_cosine(images, watched):
@@ -550,8 +527,8 @@ def test_the_network_of_the_lowest_selection_is_kept(images, watched):
     seen = {}
 
     def keep(run, step):
-        weight = run.head.weight.detach().clone().cpu()
-        seen[step] = copies(run.extractor.network_.state_dict()), weight
+        weight = run.task.head.weight.detach().clone().cpu()
+        seen[step] = copies(run.task.network.state_dict()), weight
 
     watched(NeighborClustering, then=keep)
     clusterer = scan(learning_rate=0.05, n_epochs=4, n_self_labelling_epochs=0).fit(images)
@@ -576,15 +553,16 @@ def test_a_selection_looks_at_few_of_many_images(digits, watched, monkeypatch):
     watched(NeighborClustering, then=lambda run, step: runs.append((run, eval_logits(run))))
 
     def eval_logits(run):
-        return _semantic.eval_logits(run, np.arange(len(run.images))).detach().cpu().numpy()
+        return run.task._eval_logits(np.arange(len(run.task.images))).detach().cpu().numpy()
 
     clusterer = scan(n_epochs=1, n_neighbors=6, batch_size=50, n_self_labelling_epochs=0)
     curve = clusterer.fit(digits[0]).clustering_curve_
     for place, (run, logits) in enumerate(runs):
         shares = softmax(logits.astype(np.float64))
-        assert len(set(run.selecting)) == 20
-        pairs = [shares[i] @ shares[j] for i in run.selecting for j in run.neighbors[i, 1:3]]
-        mean = shares[run.selecting].mean(0)
+        assert len(set(run.task.selecting)) == 20
+        near = run.task.neighbors[:, 1:3]
+        pairs = [shares[i] @ shares[j] for i in run.task.selecting for j in near[i]]
+        mean = shares[run.task.selecting].mean(0)
         np.testing.assert_allclose(curve["consistency"][1 + place], -np.mean(np.log(pairs)), 1e-4)
         np.testing.assert_allclose(curve["entropy"][1 + place], -mean @ np.log(mean), 1e-4)
 
@@ -634,16 +612,16 @@ def test_self_labelling_needs_an_image_that_is_sure(trainable, images, watched):
 
 @pytest.mark.parametrize("trainable", ["head", "all"])
 def test_a_step_without_a_sure_image_changes_no_weight(trainable, images, monkeypatch):
-    losses, weights, plain = [], [], SCAN._loss
+    losses, weights, plain = [], [], _scan.SelfLabellingTask.loss
 
-    def spy(self, run, step):
-        weights.append(copies(run.parameters))
-        loss = plain(self, run, step)
+    def spy(self, step):
+        weights.append(copies(self.trained))
+        loss = plain(self, step)
         # an earlier step has given momentum to what follows
         losses.append(loss if step != 1 else None)
         return losses[-1]
 
-    monkeypatch.setattr(SCAN, "_loss", spy)
+    monkeypatch.setattr(_scan.SelfLabellingTask, "loss", spy)
     clusterer = scan(trainable=trainable, weight_decay=0.5, self_labelling_batch_size=6)
     clusterer.set_params(threshold=0.2, n_self_labelling_epochs=1).fit(images)
     assert [loss is None for loss in losses] == [False, True, False, False, False]
@@ -655,14 +633,14 @@ def test_a_step_without_a_sure_image_changes_no_weight(trainable, images, monkey
 
 
 def test_a_step_is_left_out_if_no_image_of_it_is_sure(images, monkeypatch):
-    losses, heads, plain = [], [], SCAN._loss
+    losses, heads, plain = [], [], _scan.SelfLabellingTask.loss
 
-    def spy(self, run, step):
-        heads.append(run.head.weight.detach().clone())
-        losses.append(plain(self, run, step))
+    def spy(self, step):
+        heads.append(self.head.weight.detach().clone())
+        losses.append(plain(self, step))
         return losses[-1]
 
-    monkeypatch.setattr(SCAN, "_loss", spy)
+    monkeypatch.setattr(_scan.SelfLabellingTask, "loss", spy)
     first = scan(trainable="head", n_self_labelling_epochs=0).fit(images)
     surest = np.sort(first.predict_proba(images).max(1))
     limit = float((surest[-1] + surest[-2]) / 2)  # one image is sure
@@ -708,25 +686,25 @@ def test_labels_come_of_images_and_are_learned_from_views(images, monkeypatch):
 
 
 def test_self_labelling_sees_batches_in_training_mode(images, monkeypatch):
-    modes, plain = [], _run.CutNetwork.trained_part
+    modes, plain = [], CutNetwork.trained_part
 
     def spy(self, hidden):
         modes.append(self.network.training)
         return plain(self, hidden)
 
     first = {}
-    original = SCAN._loss
+    original = _scan.SelfLabellingTask.loss
 
-    def loss(self, run, step):
+    def loss(self, step):
         if not first:
-            monkeypatch.setattr(_run.CutNetwork, "trained_part", spy)
+            monkeypatch.setattr(CutNetwork, "trained_part", spy)
             first[step] = True
-            value = original(self, run, step)
-            monkeypatch.setattr(_run.CutNetwork, "trained_part", plain)
+            value = original(self, step)
+            monkeypatch.setattr(CutNetwork, "trained_part", plain)
             return value
-        return original(self, run, step)
+        return original(self, step)
 
-    monkeypatch.setattr(SCAN, "_loss", loss)
+    monkeypatch.setattr(_scan.SelfLabellingTask, "loss", loss)
     scan(trainable="all").fit(images)
     assert modes == [True, True]
 
@@ -858,7 +836,7 @@ def test_labels_are_of_no_use_to_a_clusterer(kind, images):
 
 
 def test_a_training_of_the_head_leaves_nothing_for_the_next(images):
-    fitted = extractor().fit(images)
+    fitted = extractor().fit(images).fitted_network_
     scan(trainable="head").fit(images)
     assert not FrozenNetwork(fitted).parameters
     assert FrozenNetwork(fitted).parameters is not FrozenNetwork(fitted).parameters
@@ -872,7 +850,7 @@ def test_an_epoch_sees_every_image(trainable, images, watched):
     clusterer = scan(trainable=trainable, batch_size=2, n_epochs=1, n_neighbors=2)
     clusterer.set_params(self_labelling_batch_size=2, n_self_labelling_epochs=1)
     clusterer.fit(images[:9])
-    batch_of = runs[0].images.sampler
+    batch_of = runs[0].task.images.sampler
     assert len(runs) == len(later) == batch_of.n_batches
     seen = np.concatenate([batch_of(step) for step in range(len(runs))])
     np.testing.assert_array_equal(np.sort(seen), range(9))
@@ -908,7 +886,7 @@ def test_a_broken_dec_goes_on_to_the_same_bits(
 
     def keep(run, step):
         if step == 8:
-            ends.append(copies(run.parameters | run.buffers))
+            ends.append(copies(run.task.state()))
 
     rate = 0.05 if kind == "dec" else 0.3
     make = partial(KINDS[kind], n_steps=8, n_clusters=6, learning_rate=rate)
@@ -932,7 +910,7 @@ def test_a_broken_dec_goes_on_to_the_same_bits(
     assert not inner
     assert not list(tmp_path.iterdir())
     assert same(*ends), "of centres and targets too"
-    assert {"skad_centers", "skad_targets", "skad_assigned", "skad_changed"} <= ends[0].keys()
+    assert {"clusters.centers", "targets", "assigned", "changed"} <= ends[0].keys()
     np.testing.assert_array_equal(clusterer.predict_proba(others), whole.predict_proba(others))
     np.testing.assert_array_equal(clusterer.labels_, whole.labels_)
     for name, values in whole.training_curve_.items():

@@ -124,29 +124,6 @@ def colored():
     return np.random.RandomState(0).randint(0, 256, (14, 8, 8, 3), dtype=np.uint8)
 
 
-@pytest.fixture
-def watched(monkeypatch):
-    """Steps of each kind of training; `then` is called after each; a fit may be broken off once."""
-
-    def of(kind, *, break_at=None, then=None):
-        steps, plain, broken = [], kind._after_step, []
-
-        def after_step(self, run, step):
-            ends = plain(self, run, step)
-            steps.append(step)
-            if then is not None:
-                then(run, step)
-            if step == break_at and not broken:
-                broken.append(step)
-                raise KeyboardInterrupt
-            return ends
-
-        monkeypatch.setattr(kind, "_after_step", after_step)
-        return steps
-
-    return of
-
-
 def copies(tensors):
     return {name: tensor.detach().clone().cpu() for name, tensor in tensors.items()}
 
@@ -302,7 +279,7 @@ def test_a_step_of_noise_alone_is_left_out(images, classes, watched):
     weights = {}
 
     def keep(run, step):
-        weights[step] = copies(run.parameters)
+        weights[step] = copies(run.task.trained)
 
     watched(PseudoLabelAdapter, then=keep)
     adapter = pseudo(Given(labels), batch_size=1, weight_decay=0.5, n_epochs=1).fit(images)
@@ -359,7 +336,7 @@ def test_statistics_are_learned_and_averaged_from_scratch(images, watched):
 
     def keep(run, step):
         if step % 3 == 0:
-            ends.append(copies(run.extractor.network_.state_dict()))
+            ends.append(copies(run.task.network.state_dict()))
 
     watched(PseudoLabelAdapter, then=keep)
     adapter = pseudo(batch_norm="train", averaged_epochs=[1, 3]).fit(images)
@@ -406,7 +383,7 @@ def test_a_stop_at_collapse_is_without_an_average(images, watched):
     weights = {}
     watched(
         PseudoLabelAdapter,
-        then=lambda run, step: weights.update({step: copies(run.cut.parameters)}),
+        then=lambda run, step: weights.update({step: copies(run.start.cut.parameters)}),
     )
     adapter = pseudo(collapse_limit=0.999, stop_at_collapse=True, learning_rate=0.1).fit(images)
     assert adapter.collapsed_at_ is not None
@@ -642,8 +619,11 @@ def odin(colored):
 
 
 def with_parameters(adapter, **parameters):
-    """The same network, with other parameters of `transform`."""
-    return copy.deepcopy(adapter).set_params(**parameters)
+    """The same network, as if it had been fitted with other parameters of `transform`."""
+    adapter = copy.deepcopy(adapter).set_params(**parameters)
+    adapter._output = adapter.output
+    adapter._odin = {name: getattr(adapter, name) for name in ("perturbation", "temperature")}
+    return adapter
 
 
 @pytest.mark.parametrize(
@@ -813,7 +793,7 @@ def test_a_broken_fit_goes_on_to_the_same_bits(
 
     def keep(run, step):
         if step == 9:
-            ends.append(copies(run.parameters | run.buffers))
+            ends.append(copies(run.task.state()))
 
     watched(PseudoLabelAdapter, then=keep)
     whole = KINDS[kind]().fit(images)

@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -35,12 +36,12 @@ from skad import (
     auroc_scorer,
 )
 from skad._random import torch_stream
-from skad.adapters import _self_supervised
+from skad.adapters import _rotation, _self_supervised
 from skad.adapters._autoencoder import pixels
 from skad.adapters._base import BaseAdapter
 from skad.adapters._deep_svdd import away_from_zero
+from skad.adapters._plans import cosine_decay, step_decay
 from skad.adapters._rotation import N_TRANSFORMS, transformed
-from skad.adapters._scratch import cosine_decay, step_decay
 from skad.augment import ContrastiveAugmentation
 from skad.backbones import small_cnn, svdd_mnist, wide_resnet
 from skad.networks._preprocessing import preprocess
@@ -121,28 +122,6 @@ def colored():
     return np.random.RandomState(0).randint(0, 256, (12, 16, 16, 3), dtype=np.uint8)
 
 
-@pytest.fixture
-def watched(monkeypatch):
-    """Runs of each kind of adapter, seen after each step; a fit may be broken off once."""
-
-    def of(kind, *, break_at=None, then=None):
-        steps, plain, broken = [], kind._after_step, []
-
-        def after_step(self, run, step):
-            plain(self, run, step)
-            steps.append(step)
-            if then is not None:
-                then(run, step)
-            if step == break_at and not broken:
-                broken.append(step)
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(kind, "_after_step", after_step)
-        return steps
-
-    return of
-
-
 def copies(tensors):
     return {name: tensor.detach().clone().cpu() for name, tensor in tensors.items()}
 
@@ -211,19 +190,21 @@ def test_dropout_follows_the_seed_as_well(zeros, others):
     assert not np.allclose(plain, first, rtol=1e-4)
 
 
-def test_dropout_differs_between_steps(zeros):
+def test_dropout_differs_between_steps(zeros, monkeypatch):
     masks = []
 
-    class Spy(RotationAdapter):
-        def _loss(self, run, step):
-            module = run.extractor.network_.layer1[0].dropout
-            hook = module.register_forward_hook(lambda m, i, o: masks.append(o == 0))
-            loss = super()._loss(run, step)
-            hook.remove()
-            return loss
+    plain = _rotation.RotationTask.loss
 
+    def spy(self, step):
+        module = self.network.layer1[0].dropout
+        hook = module.register_forward_hook(lambda m, i, o: masks.append(o == 0))
+        loss = plain(self, step)
+        hook.remove()
+        return loss
+
+    monkeypatch.setattr(_rotation.RotationTask, "loss", spy)
     made = extractor(DROPPING)
-    Spy(made, n_steps=2, batch_size=20).fit(zeros)
+    RotationAdapter(made, n_steps=2, batch_size=20).fit(zeros)
     first, second = masks
     assert 0.25 < float(first.float().mean()) < 0.95
     # what ReLU made zero is random as well, but two equal draws would agree on nearly all
@@ -254,7 +235,7 @@ def test_a_broken_fit_goes_on_to_the_same_bits(
 
     def keep(run, step):
         if step == 8:
-            ends.append(copies(run.parameters | run.buffers))
+            ends.append(copies(run.task.state()))
 
     make = partial(KINDS[kind], n_steps=8, collapse_limit=0.0, stop_at_collapse=stop_at_collapse)
     steps = watched(ADAPTERS[kind], then=keep)
@@ -279,9 +260,9 @@ def test_a_broken_fit_goes_on_to_the_same_bits(
     if kind == "soft svdd":
         assert adapter.radius_ == whole.radius_ > 0
     if kind == "byol":
-        names = [name for name in ends[0] if name.startswith("skad:target.")]
+        names = [name for name in ends[0] if name.startswith("target.")]
         assert any(name.endswith("running_var") for name in names)
-        assert any(name.startswith("skad:target.projector.") for name in names)
+        assert any(name.startswith("target.projector.") for name in names)
 
 
 @pytest.mark.bits
@@ -438,11 +419,11 @@ def test_statistics_are_learned_and_nothing_trains_on(kind, zeros, watched):
     passes = adapter.n_steps * {"simsiam": 2, "byol": 2}.get(kind, 1)
     counts = {int(v) for name, v in after.items() if name.endswith("num_batches_tracked")}
     assert counts == {passes}
-    run = runs[-1]
-    assert len(run.modules) == {"svdd": 1, "soft svdd": 1, "simsiam": 3, "byol": 4}.get(kind, 2)
-    for module in (adapter.network_, *run.modules):
-        assert not any(part.training for part in module.modules())
-        assert not any(p.requires_grad or p.grad is not None for p in module.parameters())
+    task = runs[-1].task
+    n_modules = {"svdd": 1, "soft svdd": 1, "simsiam": 3, "byol": 4}.get(kind, 2)
+    assert len(list(task.children())) == n_modules
+    assert not any(part.training for part in task.modules())
+    assert not any(p.requires_grad or p.grad is not None for p in task.parameters())
 
 
 @every
@@ -589,19 +570,19 @@ def test_images_of_any_shape_are_turned(colored, losses):
 
 
 def test_decays():
-    rates = [cosine_decay(0.2, step, 8) for step in (0, 2, 4, 8)]
+    rates = [cosine_decay(0.2, 8)(step) for step in (0, 2, 4, 8)]
     np.testing.assert_allclose(rates, [0.2, 0.1 * (1 + 0.5**0.5), 0.1, 0], atol=1e-16)
-    rates = [step_decay(0.2, step, 7, 5 / 7) for step in range(7)]
+    rates = [step_decay(0.2, 7, 5 / 7)(step) for step in range(7)]
     np.testing.assert_allclose(rates, [0.2] * 5 + [0.02] * 2)
-    assert step_decay(0.2, 0, 7, 0) == 0.02
-    assert step_decay(0.2, 6, 7, 1) == 0.2
+    assert step_decay(0.2, 7, 0)(0) == 0.02
+    assert step_decay(0.2, 7, 1)(6) == 0.2
 
 
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (siamese, [cosine_decay(0.01, step, 4) for step in range(4)]),
-        (rotation, [cosine_decay(0.01, step, 4) for step in range(4)]),
+        (siamese, [cosine_decay(0.01, 4)(step) for step in range(4)]),
+        (rotation, [cosine_decay(0.01, 4)(step) for step in range(4)]),
         (partial(autoencoder, decay_at=0.5), [0.01, 0.01, 0.001, 0.001]),
         (partial(svdd, decay_at=0.25), [0.01, 0.001, 0.001, 0.001]),
     ],
@@ -615,29 +596,26 @@ def test_rates_decay_in_training(make, expected, zeros, watched):
 
 
 @pytest.mark.parametrize(("momentum", "n_steps"), [(0.9, 4), (0.0, 3), (0.996, 1)])
-def test_byols_target_is_a_moving_average(momentum, n_steps, zeros):
+def test_byols_target_is_a_moving_average(momentum, n_steps, zeros, watched, monkeypatch):
     states = []
 
-    class Spy(SelfSupervisedAdapter):
-        def _prepare(self, run):
-            super()._prepare(run)
-            self.keep(run)
+    def keep(run, step=0):
+        online = run.task.trained
+        pairs = [(t, online[name]) for name, t in run.task.target.named_parameters()]
+        assert {id(target) for target, _ in pairs}.isdisjoint(map(id, online.values()))
+        assert not any(target.requires_grad for target, _ in pairs)
+        states.append([(t.detach().clone(), o.detach().clone()) for t, o in pairs])
 
-        def _after_step(self, run, step):
-            super()._after_step(run, step)
-            self.keep(run)
+    class Spy(_self_supervised.AgreementTask):
+        def measures(self):
+            if not states:  # before the first step
+                keep(SimpleNamespace(task=self))
+            return super().measures()
 
-        def keep(self, run):
-            names = {**run.cut.parameters, **run.parameters}
-            assert {id(p) for p, _ in run.averages}.isdisjoint(map(id, names.values()))
-            assert not any(target.requires_grad for target, _ in run.averages)
-            states.append([(t.detach().clone(), o.detach().clone()) for t, o in run.averages])
-
-    adapter = Spy(
-        **siamese("byol", target_momentum=momentum, n_steps=n_steps, learning_rate=0.1).get_params(
-            deep=False
-        )
-    ).fit(zeros)
+    monkeypatch.setattr(_self_supervised, "AgreementTask", Spy)
+    watched(SelfSupervisedAdapter, then=keep)
+    adapter = siamese("byol", target_momentum=momentum, n_steps=n_steps, learning_rate=0.1)
+    adapter.fit(zeros)
     n_parameters = len(list(adapter.network_.parameters()))
     assert len(states) == n_steps + 1
     assert len(states[0]) == n_parameters + 5  # two linear maps, one with bias; BatchNorm
@@ -657,11 +635,11 @@ def test_byols_target_is_a_moving_average(momentum, n_steps, zeros):
 def test_normalised_projections_do_not_depend_on_lengths(objective, normalize):
     generator = torch.Generator().manual_seed(0)
     features, weight = (torch.randn(shape, generator=generator) for shape in ((6, 5), (4, 5)))
-    adapter = siamese(objective, normalize=normalize)
+    task = SimpleNamespace(settings=siamese(objective, normalize=normalize))
 
     def projected(feature_scale=1.0, projector_scale=1.0):
-        return adapter._head(
-            feature_scale * features, lambda rows: projector_scale * (rows @ weight.T + 0.3)
+        return _self_supervised.AgreementTask._head(
+            task, feature_scale * features, lambda rows: projector_scale * (rows @ weight.T + 0.3)
         )
 
     plain, scaled = projected(), projected(feature_scale=7.0)
@@ -681,20 +659,21 @@ def test_normalised_projections_do_not_depend_on_lengths(objective, normalize):
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_simsiams_loss_is_that_of_the_book(normalize, zeros):
+def test_simsiams_loss_is_that_of_the_book(normalize, zeros, monkeypatch):
     """The first loss, from the network and heads by hand."""
     found = {}
 
-    class Spy(SelfSupervisedAdapter):
-        def _prepare(self, run):
-            super()._prepare(run)
-            parts = {"projector": run.projector, "predictor": run.predictor}
+    class Spy(_self_supervised.AgreementTask):
+        def __init__(self, *given):
+            super().__init__(*given)
+            parts = {"projector": self.projector, "predictor": self.predictor}
             found.update(pickle.loads(pickle.dumps(parts)))
 
+    monkeypatch.setattr(_self_supervised, "AgreementTask", Spy)
     parameters = siamese(
         normalize=normalize, augmentation=ContrastiveAugmentation(8), n_steps=1
     ).get_params(deep=False)
-    adapter = Spy(**parameters).fit(zeros)
+    adapter = SelfSupervisedAdapter(**parameters).fit(zeros)
     network = untrained(adapter, zeros).train()
     for head in found.values():
         head.cpu().train()
@@ -755,8 +734,8 @@ def test_the_radius_is_a_quantile_of_the_last_batch(nu, zeros, watched):
     seen = []
 
     def look(run, step):
-        distances = (run.batch_features.detach() - run.center).norm(dim=1).cpu().numpy()
-        seen.append((step, float(run.radius), np.quantile(distances, 1 - nu)))
+        distances = (run.task._seen - run.task.center).norm(dim=1).cpu().numpy()
+        seen.append((step, float(run.task.radius), np.quantile(distances, 1 - nu)))
 
     watched(DeepSVDDAdapter, then=look)
     adapter = svdd(objective="soft_boundary", warm_up_epochs=2, nu=nu, n_steps=6).fit(zeros)
@@ -771,8 +750,8 @@ def test_the_losses_of_deep_svdd_are_those_of_the_book(nu, zeros, watched):
         seen = []
 
         def look(run, step, seen=seen):
-            distances = ((run.batch_features.detach() - run.center) ** 2).sum(1).cpu()
-            seen.append((distances.double().numpy(), float(run.radius) ** 2))
+            distances = ((run.task._seen - run.task.center) ** 2).sum(1).cpu()
+            seen.append((distances.double().numpy(), float(run.task.radius) ** 2))
 
         watched(DeepSVDDAdapter, then=look)
         adapter = svdd(objective=objective, nu=nu, warm_up_epochs=0).fit(zeros)
@@ -1461,7 +1440,7 @@ def test_stopping_goes_back_to_the_last_good_look(objective, zeros, watched):
     states = {}
 
     def keep(run, step):
-        states[step] = copies(run.extractor.network_.state_dict())
+        states[step] = copies(run.task.network.state_dict())
 
     steps = watched(SelfSupervisedAdapter, then=keep)
     adapter = siamese(objective, collapse_limit=0.999, stop_at_collapse=True, n_steps=60)
@@ -1527,11 +1506,12 @@ def test_heads_are_as_wide_as_asked(objective, parameters, expected, zeros, watc
     watched(SelfSupervisedAdapter, then=lambda run, _: runs.append(run))
     siamese(objective, n_steps=1, **parameters).fit(zeros)
     found = []
-    for head in runs[-1].modules[1 : 1 + len(expected)]:
+    heads = list(runs[-1].task.children())[1:]  # behind the network
+    for head in heads[: len(expected)]:
         linear = [module for module in head.modules() if isinstance(module, nn.Linear)]
         found.append([linear[0].in_features, *(module.out_features for module in linear)])
     assert found == expected
-    assert len(runs[-1].modules) == 1 + len(expected) + (objective == "byol")
+    assert len(heads) == len(expected) + (objective == "byol")
 
 
 @pytest.mark.parametrize(
@@ -1588,8 +1568,9 @@ def test_training_that_is_not_finite_is_one_clear_error(kind, zeros, others, tmp
 def test_every_adapter_here_is_one_from_scratch():
     for make in KINDS.values():
         assert isinstance(make(), BaseAdapter)
-        assert make()._from_scratch
-        assert make().trainable == "all"
+        plan = make()._plan(20)
+        assert plan.from_scratch
+        assert plan.trainable == "all"
 
 
 @pytest.mark.parametrize("name", ["layers", "flattened_layers"])
@@ -1694,7 +1675,7 @@ def test_bfloat16_does_not_round_images_for_networks_with_classifiers(zeros):
     made = extractor(backbone, image_size=32, precision="bfloat16")
     adapter = siamese(extractor=made, n_steps=1).fit(zeros)
     found = adapter.transform(zeros)
-    adapter.extractor_._dtype = torch.float32
+    adapter.extractor_.fitted_network_.dtype = torch.float32
     np.testing.assert_allclose(adapter.transform(zeros), found, rtol=1e-5, atol=1e-6)
 
 

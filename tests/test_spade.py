@@ -173,7 +173,7 @@ def test_the_summary_in_the_first_pixel_of_tiny_is_left_out(tiles):
         next(extractor.network_.parameters()).device,
     )
     plain = FeatureExtractor().fit(tiles)
-    features, maps = plain._features_and_maps(images, LAYERS)
+    features, maps = plain.fitted_network_.features_and_maps(images, LAYERS)
     np.testing.assert_allclose(features.cpu(), plain.transform(tiles), rtol=1e-4, atol=1e-5)
     for name, one in zip(LAYERS, maps):
         one = one.cpu().numpy()
@@ -387,7 +387,7 @@ def test_centroids_stand_for_the_pixels_of_all_training_images(temple, fusion):
         extractor.preprocessing_,
         next(extractor.network_.parameters()).device,
     )
-    _, maps = extractor._features_and_maps(images, LAYERS)
+    _, maps = extractor.fitted_network_.features_and_maps(images, LAYERS)
     if fusion == "per_layer":  # the first layer alone
         rows = maps[0].permute(0, 2, 3, 1).cpu().double().numpy()
         apart = np.linalg.norm(rows[..., None, :] - centroids[0], axis=-1).min(axis=-1)

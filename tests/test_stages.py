@@ -1,6 +1,5 @@
 """Stages of networks, and the cut before the first that is trained."""
 
-import copy
 from functools import partial
 
 import numpy as np
@@ -110,8 +109,8 @@ def test_the_two_parts_make_the_whole(name):
     extractor = fitted(backbone, size)
     images = noise(extractor)
     with torch.no_grad():
-        whole = copy.deepcopy(extractor)._outputs(images)
-    cut = CutNetwork(extractor, "last_two", "owner")
+        whole = extractor.fitted_network_.copy().outputs(images)
+    cut = CutNetwork(extractor.fitted_network_, "last_two", "owner")
     assert cut.entry == entry
     features = cut.trained_part(cut.frozen_part(images))
     torch.testing.assert_close(features.detach(), whole, rtol=1e-4, atol=1e-5)
@@ -126,8 +125,8 @@ def test_any_choice_makes_the_whole_and_gets_gradients(trainable):
     extractor = fitted(*NETWORKS["resnet"][:2])
     images = noise(extractor)
     with torch.no_grad():
-        whole = copy.deepcopy(extractor)._outputs(images)
-    cut = CutNetwork(extractor, trainable, "owner")
+        whole = extractor.fitted_network_.copy().outputs(images)
+    cut = CutNetwork(extractor.fitted_network_, trainable, "owner")
     hidden = cut.frozen_part(images)
     assert torch.equal(hidden, images) == (trainable in ("all", ["layer1", "act1"]))
     features = cut.trained_part(hidden)
@@ -180,8 +179,8 @@ def test_an_end_that_sees_the_images_is_given_them(backbone, size):
     images = noise(extractor) / 4
     images += torch.tensor([-1.0, 0.0, 0.5, 1.0]).to(images)[:, None, None, None]
     with torch.no_grad():
-        whole = copy.deepcopy(extractor)._outputs(images)
-    cut = CutNetwork(extractor, "last_two", "owner")
+        whole = extractor.fitted_network_.copy().outputs(images)
+    cut = CutNetwork(extractor.fitted_network_, "last_two", "owner")
     assert cut.entry is None
     features = cut.trained_part(cut.frozen_part(images))
     torch.testing.assert_close(features.detach(), whole)
@@ -211,7 +210,7 @@ def test_what_is_trained_computes_in_float32(name, trainable):
     extractor = fitted(backbone, size, precision="bfloat16")
     exact = fitted(backbone, size)
     images = noise(extractor)
-    cut = CutNetwork(extractor, trainable, "owner")
+    cut = CutNetwork(extractor.fitted_network_, trainable, "owner")
     assert {p.dtype for p in cut.parameters.values()} == {torch.float32}
     frozen = {p.dtype for p in extractor.network_.parameters() if not p.requires_grad}
     if trainable == "last_two":
@@ -221,8 +220,8 @@ def test_what_is_trained_computes_in_float32(name, trainable):
     features = cut.trained_part(cut.frozen_part(images))
     assert features.dtype == torch.float32
     # also after training: by the door that every image takes
-    torch.testing.assert_close(extractor._forward(images)[0], features.detach())
-    whole = exact._outputs(images).detach()
+    torch.testing.assert_close(extractor.fitted_network_.features(images), features.detach())
+    whole = exact.fitted_network_.outputs(images).detach()
     assert (features.detach() - whole).norm() < 0.03 * whole.norm()
 
 
@@ -245,12 +244,12 @@ def test_features_that_do_not_come_from_what_is_trained():
         "not depend on the stages that trainable='last_two' names. Choose others of 'act1', "
     )
     with pytest.raises(ValueError, match=message):
-        CutNetwork(extractor, "last_two", "PANDA")
+        CutNetwork(extractor.fitted_network_, "last_two", "PANDA")
 
 
 def test_only_what_the_features_come_from_is_trained():
     extractor = fitted("tiny", 32, layers=["layer3"])
-    cut = CutNetwork(extractor, "last_two", "PANDA")
+    cut = CutNetwork(extractor.fitted_network_, "last_two", "PANDA")
     assert cut.names
     assert all(name.startswith("layer3.") for name in cut.names)
 
@@ -275,7 +274,7 @@ class Large(Plain):
 
 def test_no_room_is_no_other_way_past_the_cut():
     extractor = FeatureExtractor(Large, image_size=40).fit(IMAGES)
-    assert CutNetwork(extractor, "last", "owner").entry is not None
+    assert CutNetwork(extractor.fitted_network_, "last", "owner").entry is not None
     extractor.network_.room = False
     with pytest.raises(torch.OutOfMemoryError):
-        CutNetwork(extractor, "last", "owner")
+        CutNetwork(extractor.fitted_network_, "last", "owner")

@@ -15,7 +15,9 @@ from ..training._parameters import (
     StepParameters,
     TrainingParameters,
 )
-from ._scratch import ScratchAdapter, step_decay
+from ..training._task import Task
+from ._plans import from_scratch, step_decay
+from ._scratch import ScratchAdapter
 
 
 class DecoderParameters(ParameterGroup):
@@ -88,30 +90,47 @@ class AutoencoderAdapter(
     def _default_extractor(self):
         return FeatureExtractor(svdd_cifar, weights=None, contrast_normalization=True)
 
-    def _rate(self, step, n_steps):
-        return step_decay(self.learning_rate, step, n_steps, self.decay_at)
+    def _plan(self, n_images):
+        n_steps = self._n_steps(n_images)
+        rate = step_decay(self.learning_rate, n_steps, self.decay_at)
+        return from_scratch(self, n_steps, rate=rate)
 
-    def _prepare(self, run):
-        network = run.extractor.network_
+    def _task(self, start):
+        network = start.fitted.network
         factory = self.decoder or getattr(network, "make_decoder", None)
         if factory is None:
             raise ValueError(
-                f"{run.owner}: {type(network).__name__} has no make_decoder(); give decoder=, a "
+                f"{start.owner}: {type(network).__name__} has no make_decoder(); give decoder=, a "
                 "factory of a network from codes to images, or a backbone that has one, such as "
                 "skad.backbones.svdd_cifar."
             )
-        with local_seed(torch_seed(run.seed, "decoder")):
-            run.decoder = run.add("decoder", factory())
-        run.unit_range = getattr(run.decoder, "decoder_range", "any") == "unit"
+        with local_seed(torch_seed(start.seed, "decoder")):
+            return AutoencoderTask(start, factory())
 
-    def _loss(self, run, step):
-        images = run.images.hidden_batch(step)
-        drawn = run.decoder(run.cut.trained_part(images)).float()
-        target = pixels(images, run.extractor.preprocessing_) if run.unit_range else images
+
+class AutoencoderTask(Task):
+    """Images drawn again from their codes.
+
+    Parameters
+    ----------
+    start : Start
+    decoder : torch.nn.Module
+    """
+
+    def __init__(self, start, decoder):
+        super().__init__(start)
+        self.decoder = decoder
+        self.unit_range = getattr(decoder, "decoder_range", "any") == "unit"
+
+    def loss(self, step):
+        """How far the drawn images are from those that the network sees."""
+        images = self.images.hidden_batch(step)
+        drawn = self.decoder(self.cut.trained_part(images)).float()
+        target = pixels(images, self.start.fitted.preprocessing) if self.unit_range else images
         if drawn.shape != target.shape:
             raise ValueError(
-                f"{run.owner}: the decoder must give images as the network sees them, of shape "
-                f"{tuple(target.shape[1:])}; got {tuple(drawn.shape[1:])}."
+                f"{self.start.owner}: the decoder must give images as the network sees them, of "
+                f"shape {tuple(target.shape[1:])}; got {tuple(drawn.shape[1:])}."
             )
         return reconstruction_loss(target, drawn)
 

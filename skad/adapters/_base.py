@@ -1,19 +1,23 @@
 """What every adapter shares: an extractor around an extractor, whose network it trains."""
 
+import copy
 from abc import ABC, abstractmethod
 from types import NoneType
 
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn import get_config
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import fit_context
 from .._fitting import unchanged_on_error
 from ..features import FeatureExtractor
-from ..images._door import check_images
+from ..images._door import check_images, take_source
 from ..training._journal import journal
 from ..training._parameters import ExtractorParameters
-from ..training._run import Run
+from ..training._run import Training
+from ..training._start import Start
 
 
 class BaseAdapter(ExtractorParameters, TransformerMixin, BaseEstimator, ABC):
@@ -41,22 +45,15 @@ class BaseAdapter(ExtractorParameters, TransformerMixin, BaseEstimator, ABC):
     _from_scratch = False
 
     @abstractmethod
-    def _prepare(self, run, **auxiliary):
-        """Get ready for a training: what the loss needs goes onto `run`."""
+    def _plan(self, n_images):
+        """What the training is to be like, a Plan."""
 
     @abstractmethod
-    def _loss(self, run, step):
-        """Loss of a step, a scalar tensor; None for a step that there is nothing to learn in."""
+    def _task(self, start, **auxiliary):
+        """What is trained, and the loss of a step: a Task."""
 
-    @abstractmethod
-    def _count_steps(self, n_images):
-        """Number of steps of the optimiser."""
-
-    # True where `trainable` may be "head": no stage of the network is trained.
-    _may_train_head_alone = False
-
-    # Measure of `training_curve_` whose lowest value says which network is kept; None: the last.
-    _selected_by = None
+    def _learn(self, task, outcome):
+        """Set what the subclass has learned."""
 
     def _default_extractor(self):
         """What gives the features where nothing is said."""
@@ -65,47 +62,6 @@ class BaseAdapter(ExtractorParameters, TransformerMixin, BaseEstimator, ABC):
     def _inner(self):
         """What this training begins with, unfitted."""
         return self._default_extractor() if self.extractor is None else self.extractor
-
-    def _snapshot_steps(self, n_steps):
-        """Steps whose networks are all kept."""
-        return ()
-
-    def _rate(self, step, n_steps):
-        """Learning rate of a step."""
-        return self.learning_rate
-
-    @property
-    def _fewest(self):
-        """Least number of images in a batch: BatchNorm cannot learn from one."""
-        return 2 if self._from_scratch else 1
-
-    @property
-    def _images_in_step(self):
-        """Largest number of images in a step."""
-        return self.batch_size
-
-    def _measure(self, run):
-        """Further measures for `training_curve_`, a dict of str to float."""
-        return {}
-
-    def _after_step(self, run, step):
-        """What is to be done when the optimiser has taken a step, their number being `step`.
-
-        Training ends if this gives True.
-        """
-
-    def _learned(self, run):
-        """Set what the subclass has learned."""
-
-    def _make_optimizer(self, parameters):
-        import torch
-
-        return torch.optim.SGD(
-            parameters,
-            lr=self.learning_rate,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-        )
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
@@ -132,23 +88,38 @@ class BaseAdapter(ExtractorParameters, TransformerMixin, BaseEstimator, ABC):
         return self._adapt(X, y)
 
     def _adapt(self, X, y, **auxiliary):
+        with unchanged_on_error(self):
+            return self.fit_source(check_images(self, X, y, reset=True), **auxiliary)
+
+    def fit_source(self, source, **auxiliary):
+        """Train on a source of normal images, which was validated before.
+
+        Parameters
+        ----------
+        source : ImageSource
+        **auxiliary
+            What `fit` takes beside images and labels.
+
+        Returns
+        -------
+        self : object
+        """
+        owner = type(self).__name__
         self._check_extractor()
-        with unchanged_on_error(self), journal() as checkpoints:
-            source = check_images(self, X, y, reset=True)
-            if len(source) < 2:
-                raise ValueError(
-                    f"{type(self).__name__}: training needs at least 2 normal images; got 1 sample."
-                )
-            run = Run(self, source, checkpoints)
-            try:
-                self._prepare(run, **auxiliary)
-                run.train(lambda step: self._loss(run, step), self._count_steps(len(source)))
-            finally:
-                run.close()
-            self.extractor_ = run.extractor
-            self.training_curve_ = run.watch.as_arrays
-            self.stopped_at_, self.collapsed_at_ = run.stopped_at, run.watch.collapsed_at
-            self._learned(run)
+        if len(source) < 2:
+            raise ValueError(f"{owner}: training needs at least 2 normal images; got 1 sample.")
+        take_source(self, source)
+        seed = int(check_random_state(self.random_state).randint(2**31))
+        plan = self._plan(len(source))
+        with journal() as files:
+            inner = fitted_copy(self._inner(), source)
+            with Start(owner, inner, source, plan, seed) as start:
+                task = self._task(start, **auxiliary)
+                outcome = Training(task, plan, start, self.get_params()).run(files)
+            self.extractor_ = start.extractor
+            self.training_curve_ = outcome.curve
+            self.stopped_at_, self.collapsed_at_ = outcome.stopped_at, outcome.collapsed_at
+            self._learn(task, outcome)
         return self
 
     def _check_extractor(self):
@@ -175,7 +146,20 @@ class BaseAdapter(ExtractorParameters, TransformerMixin, BaseEstimator, ABC):
         features : ndarray of float32, shape (n_images, n_features)
         """
         check_is_fitted(self)
-        return self.extractor_.transform(check_images(self, X))
+        return self.compute(check_images(self, X))
+
+    def compute(self, source):
+        """What `transform` gives, for a source of images that was validated before.
+
+        Parameters
+        ----------
+        source : ImageSource
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n_images, n_features)
+        """
+        return self.extractor_.compute(source)
 
     def feature_maps(self, X):
         """Compute the maps of the layers by the trained network.
@@ -228,6 +212,16 @@ class BaseAdapter(ExtractorParameters, TransformerMixin, BaseEstimator, ABC):
         tags.transformer_tags.preserves_dtype = []  # always float32
         tags.input_tags.three_d_array = True
         return tags
+
+
+def fitted_copy(estimator, source):
+    """A clone, fitted to a source; of a frozen estimator, which is fitted, a copy to go on from."""
+    if isinstance(estimator, FrozenEstimator):
+        return copy.deepcopy(estimator.estimator)
+    estimator = clone(estimator)
+    if not get_config()["skip_parameter_validation"]:
+        estimator._validate_params()
+    return estimator.fit_source(source)
 
 
 def unit(rows):

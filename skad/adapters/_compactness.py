@@ -4,7 +4,6 @@ import copy
 import os
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from .._compat import StrOptions, fit_context
 from .._parameters import AT_LEAST_TWO, NOT_NEGATIVE, changed, parameter
@@ -13,9 +12,11 @@ from ..images._door import check_images
 from ..losses import angular_center_loss, compactness_loss, elastic_penalty
 from ..networks._parameters import RandomParameters
 from ..training._parameters import FineTuningParameters, StepParameters
+from ..training._task import Task
 from ._base import BaseAdapter, unit
-from ._fisher import FisherDiagonal, fisher_of_run
+from ._fisher import FisherDiagonal, fisher_of
 from ._heads import SourceHeadParameters
+from ._plans import fine_tuning
 
 # Steps of the official code on CIFAR-10: 15 and 50 epochs of 157 batches.
 EARLY_STEPS, ELASTIC_STEPS = 2300, 7800
@@ -154,40 +155,32 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
         """
         return self._adapt(X, y, X_source=X_source, y_source=y_source)
 
-    def _count_steps(self, n_images):
-        if self.n_steps is not None:
-            return self.n_steps
-        return ELASTIC_STEPS if self.stopping in ("elastic", "l2_sp") else EARLY_STEPS
+    def _plan(self, n_images):
+        default = ELASTIC_STEPS if self.stopping in ("elastic", "l2_sp") else EARLY_STEPS
+        n_steps = default if self.n_steps is None else self.n_steps
+        return fine_tuning(self, n_steps, snapshot_steps=self._snapshot_steps(n_steps))
 
     def _snapshot_steps(self, n_steps):
         if self.stopping != "sample_wise":
-            return []
+            return ()
         if self.n_checkpoints > n_steps + 1:
             raise ValueError(
                 f"{type(self).__name__}: n_checkpoints={self.n_checkpoints} networks need at least "
                 f"{self.n_checkpoints - 1} steps; got n_steps={n_steps}."
             )
-        return [round(s) for s in np.linspace(0, n_steps, self.n_checkpoints)]
+        return tuple(round(s) for s in np.linspace(0, n_steps, self.n_checkpoints))
 
-    def _prepare(self, run, X_source=None, y_source=None):
+    def _task(self, start, X_source=None, y_source=None):
         self._check_source(X_source, y_source)
-        features = run.first_features
-        if self.loss == "angular":
-            features = unit(features)
-        center = features.mean(0)
-        run.center = unit(center[None])[0] if self.loss == "angular" else center
-        run.fisher = None
+        fisher, identity, penalty = None, [], 0.0
         if self.stopping == "elastic":
-            run.fisher = self._fisher_of(run, X_source, y_source)
-            given = run.fisher.digest() if self.fisher is not None else y_source
-            run.decisive.append(np.asarray(given).tolist())
-        run.importances = run.fisher and [run.fisher.values[name] for name in run.parameters]
-        run.penalty = 0.0
+            fisher = self._fisher_of(start, X_source, y_source)
+            given = fisher.digest() if self.fisher is not None else y_source
+            identity = [np.asarray(given).tolist()]
         if self.stopping in ("elastic", "l2_sp"):
             default = ELASTIC_PENALTY if self.stopping == "elastic" else L2_SP_PENALTY
-            run.penalty = default if self.penalty is None else self.penalty
-            run.trained = list(run.parameters.values())
-            run.anchors = [parameter.detach().clone() for parameter in run.trained]
+            penalty = default if self.penalty is None else self.penalty
+        return CompactnessTask(start, self.loss, penalty, fisher, identity)
 
     def _check_source(self, X_source, y_source):
         owner = type(self).__name__
@@ -199,38 +192,27 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
                 f"{self.stopping!r}, fisher={self.fisher!r}. Leave it out."
             )
 
-    def _fisher_of(self, run, X_source, y_source):
+    def _fisher_of(self, start, X_source, y_source):
         """The Fisher information, on the device of the training."""
         if self.fisher is not None:
             found = FisherDiagonal.load(self.fisher)
         else:
             source = None if X_source is None else check_images(self, X_source)
-            found = fisher_of_run(run, source, y_source, self.source_head)
-        found.check(run.cut, type(self).__name__)
-        return found.to(run.device)
+            found = fisher_of(start, source, y_source, self.source_head)
+        found.check(start.cut, type(self).__name__)
+        return found.to(start.device)
 
-    def _loss(self, run, step):
-        features = run.images.batch(step)
-        if self.loss == "angular":
-            loss = angular_center_loss(features, run.center)
-        else:
-            loss = compactness_loss(features, run.center)
-        if run.penalty:
-            loss = loss + run.penalty * elastic_penalty(run.trained, run.anchors, run.importances)
-        return loss
-
-    def _learned(self, run):
-        self.center_ = run.center.cpu().numpy()
+    def _learn(self, task, outcome):
+        self.center_ = task.center.cpu().numpy()
         for name in ("fisher_", "checkpoint_steps_", "_snapshots"):
             vars(self).pop(name, None)
-        if run.fisher is not None:
-            self.fisher_ = run.fisher.to("cpu")
+        if task.fisher is not None:
+            self.fisher_ = task.fisher.to("cpu")
+        self._unit_length = task.angular
         if self.stopping == "sample_wise":
-            steps = sorted(run.snapshots)
-            self.checkpoint_steps_ = [min(step, run.stopped_at) for step in steps]
-            self._snapshots = [
-                {name: value.cpu() for name, value in run.snapshots[step].items()} for step in steps
-            ]
+            steps = sorted(outcome.snapshots)
+            self.checkpoint_steps_ = [min(step, outcome.stopped_at) for step in steps]
+            self._snapshots = [task.trained_values(outcome.snapshots[step]) for step in steps]
 
     def transform(self, X):
         """Compute the features of images by the trained network.
@@ -246,22 +228,35 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
             For ``stopping="sample_wise"`` those of all its networks, side by side, the untrained
             network's first; of unit length for the angular loss.
         """
-        check_is_fitted(self)
+        return super().transform(X)
+
+    def compute(self, source):
+        """What `transform` gives, for a source of images that was validated before.
+
+        Parameters
+        ----------
+        source : ImageSource
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n_images, n_features)
+        """
         if not hasattr(self, "_snapshots"):
-            return super().transform(X)
-        return np.hstack(list(self._features_by_step(check_images(self, X))))
+            return super().compute(source)
+        return np.hstack(list(self._features_by_step(source)))
 
     def _features_by_step(self, source):
         # On a copy, as several threads may transform at once.
-        extractor = copy.deepcopy(self.extractor_)
-        parameters = dict(extractor.network_.named_parameters())
+        extractor = copy.copy(self.extractor_)
+        fitted = extractor.fitted_network_ = self.extractor_.fitted_network_.copy()
+        fitted.in_training = True  # its weights change
+        parameters = dict(fitted.network.named_parameters())
         for values in self._snapshots:
             for name, value in values.items():
                 parameters[name].data.copy_(value)
-            extractor._fingerprint = None
-            features = extractor.transform(source)
+            features = extractor.compute(source)
             # The angular loss measures no length, so no distance should.
-            yield unit_rows(features).astype(np.float32) if self.loss == "angular" else features
+            yield unit_rows(features).astype(np.float32) if self._unit_length else features
 
     def get_feature_names_out(self, input_features=None):
         """Names of the features: the layer and a number, and for "sample_wise" the step.
@@ -280,3 +275,48 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
             return names
         steps = self.checkpoint_steps_
         return np.array([f"step{s}_{name}" for s in steps for name in names], dtype=object)
+
+
+class CompactnessTask(Task):
+    """Features drawn to their centre, and parameters held to where they began.
+
+    Parameters
+    ----------
+    start : Start
+    loss : {"squared", "angular"}
+    penalty : float
+        Weight of the distance of the parameters from where they began.
+    fisher : FisherDiagonal, optional
+        What each parameter counts in it; by default all the same.
+    identity : list
+        What the penalty was made of.
+    """
+
+    def __init__(self, start, loss, penalty, fisher, identity):
+        super().__init__(start)
+        self.angular, self.penalty, self.fisher = loss == "angular", penalty, fisher
+        features = unit(start.features) if self.angular else start.features
+        center = features.mean(0)
+        self.register_buffer("center", unit(center[None])[0] if self.angular else center)
+        self._identity = identity
+        names = start.cut.parameters
+        self._importances = fisher and [fisher.values[name] for name in names]
+        if penalty:
+            self._anchors = [value.detach().clone() for value in names.values()]
+
+    def identity(self):
+        """What the penalty was made of."""
+        return self._identity
+
+    def loss(self, step):
+        """The loss, and the penalty where there is one."""
+        measure = angular_center_loss if self.angular else compactness_loss
+        loss = measure(self.images.batch(step), self.center)
+        if not self.penalty:
+            return loss
+        trained = list(self.cut.parameters.values())
+        return loss + self.penalty * elastic_penalty(trained, self._anchors, self._importances)
+
+    def trained_values(self, state):
+        """Trained parameters of the network in a state, by their names there, on the CPU."""
+        return {name: state[f"network.{name}"].cpu() for name in self.cut.names}

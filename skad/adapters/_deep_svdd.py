@@ -16,8 +16,10 @@ from ..training._parameters import (
     StepParameters,
     TrainingParameters,
 )
+from ..training._task import Task
 from ._autoencoder import AutoencoderAdapter
-from ._scratch import ScratchAdapter, step_decay
+from ._plans import from_scratch, step_decay
+from ._scratch import ScratchAdapter
 
 # Coordinates of the centre lie at least so far from zero, as a network without biases reaches zero
 # by weights of zero (code).
@@ -111,29 +113,18 @@ class DeepSVDDAdapter(
     def _default_extractor(self):
         return AutoencoderAdapter()
 
-    def _rate(self, step, n_steps):
-        return step_decay(self.learning_rate, step, n_steps, self.decay_at)
+    def _plan(self, n_images):
+        n_steps = self._n_steps(n_images)
+        rate = step_decay(self.learning_rate, n_steps, self.decay_at)
+        return from_scratch(self, n_steps, rate=rate)
 
-    def _prepare(self, run):
-        run.center = away_from_zero(run.first_features.mean(0))
-        run.radius = run.buffers["skad_radius"] = run.center.new_zeros(())
-        run.warm_up = self.warm_up_epochs * run.images.sampler.n_batches
+    def _task(self, start):
+        nu = self.nu if self.objective == "soft_boundary" else None
+        warm_up = self.warm_up_epochs * start.images.sampler.n_batches
+        return HypersphereTask(start, nu, warm_up)
 
-    def _loss(self, run, step):
-        run.batch_features = run.images.batch(step)
-        if self.objective == "one_class":
-            # The mean over features, as many times as there are.
-            return compactness_loss(run.batch_features, run.center) * len(run.center)
-        return soft_boundary_loss(run.batch_features, run.center, run.radius, self.nu)
-
-    def _after_step(self, run, step):
-        if self.objective == "soft_boundary" and step > run.warm_up:
-            found = soft_boundary_radius(run.batch_features.detach(), run.center, self.nu)
-            run.radius.copy_(found)
-
-    def _learned(self, run):
-        self.center_ = run.center.cpu().numpy()
-        self.radius_ = float(run.radius)
+    def _learn(self, task, outcome):
+        self.center_, self.radius_ = task.center.cpu().numpy(), float(task.radius)
 
     def transform(self, X):
         """Compute the features of images as seen from the centre.
@@ -147,7 +138,53 @@ class DeepSVDDAdapter(
         -------
         features : ndarray of float32, shape (n_images, n_features)
         """
-        return super().transform(X) - self.center_
+        return super().transform(X)
+
+    def compute(self, source):
+        """What `transform` gives, for a source of images that was validated before.
+
+        Parameters
+        ----------
+        source : ImageSource
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n_images, n_features)
+        """
+        return super().compute(source) - self.center_
+
+
+class HypersphereTask(Task):
+    """Features drawn together around a centre, some left outside where `nu` says so.
+
+    Parameters
+    ----------
+    start : Start
+    nu : float, optional
+        Share of images left outside of the radius; by default there is none.
+    warm_up : int
+        Steps before the radius leaves zero.
+    """
+
+    def __init__(self, start, nu, warm_up):
+        super().__init__(start)
+        self.nu, self.warm_up = nu, warm_up
+        self.register_buffer("center", away_from_zero(start.features.mean(0)))
+        self.register_buffer("radius", self.center.new_zeros(()))
+
+    def loss(self, step):
+        """Mean squared distance, or what of it lies beyond the radius."""
+        features = self.images.batch(step)
+        self._seen = features.detach()
+        if self.nu is None:
+            # The mean over features, as many times as there are.
+            return compactness_loss(features, self.center) * len(self.center)
+        return soft_boundary_loss(features, self.center, self.radius, self.nu)
+
+    def after_step(self, step):
+        """The radius follows the distances of the batch."""
+        if self.nu is not None and step > self.warm_up:
+            self.radius.copy_(soft_boundary_radius(self._seen, self.center, self.nu))
 
 
 def away_from_zero(center, epsilon=CENTER_EPSILON):

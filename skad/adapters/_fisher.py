@@ -119,12 +119,12 @@ class FisherDiagonal:
             )
 
 
-def fisher_of_run(run, source, labels, head_kind):
-    """Fisher information of the parameters that a run trains.
+def fisher_of(start, source, labels, head_kind):
+    """Fisher information of the parameters that a training trains.
 
     Parameters
     ----------
-    run : Run
+    start : Start
     source : ImageSource, optional
         By default the training images.
     labels : array-like, optional
@@ -135,34 +135,34 @@ def fisher_of_run(run, source, labels, head_kind):
     import torch
 
     if source is None:
-        images, features = run.images, run.first_features
+        images, features = start.images, start.features
     else:
-        images, features = run.auxiliary(source, BATCH_SIZE)
+        images, features = start.more_images(source, BATCH_SIZE)
     if labels is not None:
-        head, classes = source_head(run, head_kind, features, labels, run.owner)
+        head, classes = source_head(start, head_kind, features, labels)
 
         def loss_of(step):
             logits = head(images.batch(step))
             return torch.nn.functional.cross_entropy(logits, classes[images.order(step)])
     else:
-        loss_of = _loss_of_drawn_labels(run, images)
-    parameters = list(run.cut.parameters.values())
+        loss_of = _loss_of_drawn_labels(start, images)
+    parameters = list(start.cut.parameters.values())
     total = [torch.zeros_like(parameter) for parameter in parameters]
     for step in range(N_BATCHES):
         for sum_, gradient in zip(total, torch.autograd.grad(loss_of(step), parameters)):
             sum_ += gradient**2 / N_BATCHES
     # The variance of a mean gradient falls with the batch: as if batches had been of 32.
     scale = len(images) / images.sampler.n_batches / BATCH_SIZE
-    values = dict(zip(run.cut.names, (sum_ * scale for sum_ in total)))
-    return FisherDiagonal(values, weights_digest(run.cut.network))
+    values = dict(zip(start.cut.names, (sum_ * scale for sum_ in total)))
+    return FisherDiagonal(values, weights_digest(start.cut.network))
 
 
-def _loss_of_drawn_labels(run, images):
+def _loss_of_drawn_labels(start, images):
     """Negative log-likelihood of labels drawn from the network's own predictive distribution."""
     import torch
 
-    generator = torch_stream(run.seed, "labels")
-    head = own_classifier(run.extractor)
+    generator = torch_stream(start.seed, "labels")
+    head = own_classifier(start.fitted)
 
     def classified(step):
         logits = torch.nn.functional.linear(images.batch(step), head.weight.float(), _bias(head))

@@ -25,12 +25,12 @@ class SourceHeadParameters(ParameterGroup):
 _FEWEST_RIGHT = 0.1
 
 
-def own_classifier(extractor):
-    """The linear layer that the network classifies its pooled features with; None without one."""
+def own_classifier(fitted):
+    """The linear layer that a network classifies its pooled features with; None without one."""
     import torch
 
-    network = extractor.network_
-    if extractor.layers is not None:
+    network = fitted.network
+    if fitted.layers:
         return None
     if hasattr(network, "get_classifier"):
         head = network.get_classifier()
@@ -38,20 +38,19 @@ def own_classifier(extractor):
         head = [m for m in network.modules() if isinstance(m, torch.nn.Linear)][-1]
     else:
         return None
-    fits = isinstance(head, torch.nn.Linear) and head.in_features == extractor._n_features_out
+    fits = isinstance(head, torch.nn.Linear) and head.in_features == sum(fitted.widths)
     return head if fits else None
 
 
-def source_head(run, kind, features, labels, owner):
+def source_head(start, kind, features, labels):
     """A classifier of labelled source images, and their classes as its outputs count them.
 
     Parameters
     ----------
-    run : Run
+    start : Start
     kind : {"auto", "pretrained", "new"}
     features : tensor of shape (n_images, n_features)
     labels : array-like of shape (n_images,)
-    owner : str
 
     Returns
     -------
@@ -61,21 +60,21 @@ def source_head(run, kind, features, labels, owner):
     """
     import torch
 
-    labels = np.asarray(labels)
+    labels, owner = np.asarray(labels), start.owner
     if labels.shape != (len(features),):
         raise ValueError(
             f"{owner}: y_source must have one label for each of the {len(features)} images of "
             f"X_source; got shape {labels.shape}."
         )
-    head = own_classifier(run.extractor)
+    head = own_classifier(start.fitted)
     if kind == "new" or (kind == "auto" and head is None):
         names, classes = np.unique(labels, return_inverse=True)
         if len(names) < 2:
             raise ValueError(f"{owner}: y_source needs at least 2 classes; got {names.tolist()}.")
-        return new_head(features, classes), torch.from_numpy(classes).to(run.device)
+        return new_head(features, classes), torch.from_numpy(classes).to(start.device)
     if head is None:
         raise ValueError(
-            f"{owner}: source_head='pretrained', but {type(run.extractor.network_).__name__} has "
+            f"{owner}: source_head='pretrained', but {type(start.fitted.network).__name__} has "
             "no classifier on these features; set source_head='new'."
         )
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= head.out_features:
@@ -84,7 +83,7 @@ def source_head(run, kind, features, labels, owner):
             f"to {head.out_features - 1}; got {np.unique(labels)[:4].tolist()}, ... of dtype "
             f"{labels.dtype}. For classes of another kind set source_head='new'."
         )
-    classes = torch.from_numpy(labels.astype(np.int64)).to(run.device)
+    classes = torch.from_numpy(labels.astype(np.int64)).to(start.device)
     head = copy_of(head)
     with torch.no_grad():
         right = float((head(features).argmax(1) == classes).float().mean())
@@ -133,13 +132,12 @@ def _empty_layer(n_in, n_out, device):
     return torch.nn.utils.skip_init(torch.nn.Linear, n_in, n_out, device=device)
 
 
-def random_head(run, n_classes):
-    """A linear classifier with random weights, taken into the training."""
+def random_head(start, n_classes):
+    """A linear classifier with random weights."""
     import torch
 
-    with local_seed(torch_seed(run.seed, "head")):
-        head = torch.nn.Linear(run.first_features.shape[1], n_classes)
-    return run.add("head", head)
+    with local_seed(torch_seed(start.seed, "head")):
+        return torch.nn.Linear(start.features.shape[1], n_classes)
 
 
 def linear_head(coef, intercept):

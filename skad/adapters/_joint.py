@@ -1,14 +1,18 @@
 """Joint optimisation: compactness while the network keeps doing what it was trained for."""
 
+import torch
+
 from .._compat import fit_context
 from .._parameters import NOT_NEGATIVE, POSITIVE, changed, parameter
 from ..images._door import check_images
 from ..losses import compactness_loss
 from ..networks._parameters import RandomParameters
 from ..training._parameters import FineTuningParameters, StepParameters
+from ..training._task import Task
 from ._base import BaseAdapter
 from ._compactness import EARLY_STEPS
 from ._heads import SourceHeadParameters, source_head
+from ._plans import fine_tuning
 
 
 class JointParameters(FineTuningParameters, SourceHeadParameters, StepParameters):
@@ -89,30 +93,48 @@ class JointOptimizationAdapter(RandomParameters, JointParameters, BaseAdapter):
         """
         return self._adapt(X, y, X_source=X_source, y_source=y_source)
 
-    def _count_steps(self, n_images):
-        return self.n_steps
+    def _plan(self, n_images):
+        return fine_tuning(self, self.n_steps)
 
-    def _prepare(self, run, X_source, y_source):
+    def _task(self, start, X_source, y_source):
         if X_source is None or y_source is None:
             raise ValueError(
-                f"{run.owner}: labelled source images are missing; give fit(X, X_source=images, "
+                f"{start.owner}: labelled source images are missing; give fit(X, X_source=images, "
                 "y_source=classes). In a Pipeline or a search they come by metadata routing: "
                 "set_fit_request(X_source=True, y_source=True)."
             )
-        run.center = run.first_features.mean(0)
-        run.source, features = run.auxiliary(check_images(self, X_source), self.batch_size)
-        run.head, run.classes = source_head(run, self.source_head, features, y_source, run.owner)
-        run.decisive.append(run.classes.tolist())
-        run.parameters |= {f"skad_head.{n}": p for n, p in run.head.named_parameters()}
+        return JointTask(start, self, check_images(self, X_source), y_source)
 
-    def _loss(self, run, step):
-        import torch
+    def _learn(self, task, outcome):
+        self.center_ = task.center.cpu().numpy()
 
-        logits = run.head(run.source.batch(step))
-        classes = run.classes[run.source.order(step)]
+
+class JointTask(Task):
+    """Compactness of normal images beside the classification of source images.
+
+    Parameters
+    ----------
+    start : Start
+    settings : JointOptimizationAdapter
+        Its parameters.
+    source : ImageSource
+    labels : array-like
+    """
+
+    def __init__(self, start, settings, source, labels):
+        super().__init__(start)
+        self.weight = settings.compactness_weight
+        self.register_buffer("center", start.features.mean(0))
+        self.source, features = start.more_images(source, settings.batch_size)
+        self.head, self.classes = source_head(start, settings.source_head, features, labels)
+
+    def identity(self):
+        """The classes of the source images."""
+        return self.classes.tolist()
+
+    def loss(self, step):
+        """Both losses, weighed."""
+        logits = self.head(self.source.batch(step))
+        classes = self.classes[self.source.order(step)]
         classification = torch.nn.functional.cross_entropy(logits, classes)
-        compactness = compactness_loss(run.images.batch(step), run.center)
-        return classification + self.compactness_weight * compactness
-
-    def _learned(self, run):
-        self.center_ = run.center.cpu().numpy()
+        return classification + self.weight * compactness_loss(self.images.batch(step), self.center)

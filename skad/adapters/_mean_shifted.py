@@ -10,7 +10,9 @@ from ..training._parameters import (
     StepParameters,
     TemperatureParameters,
 )
+from ..training._task import Task
 from ._base import BaseAdapter, unit
+from ._plans import fine_tuning, steps_of_epochs
 
 
 class MeanShiftParameters(
@@ -91,32 +93,48 @@ class MeanShiftedContrastive(RandomParameters, MeanShiftParameters, BaseAdapter)
     array([ 1, -1])
     """
 
-    _augments = True
+    def _plan(self, n_images):
+        steps = steps_of_epochs(self.n_epochs, n_images, self.batch_size)
+        return fine_tuning(self, self.n_steps or steps, augments=True)
 
-    def _count_steps(self, n_images):
-        n_batches = -(-n_images // self.batch_size)
-        return self.n_steps or self.n_epochs * n_batches
+    def _task(self, start):
+        return MeanShiftTask(start, self)
 
-    def _prepare(self, run):
-        run.augmentation = ContrastiveAugmentation(run.extractor.preprocessing_.image_size)
-        run.center = unit(run.first_features).mean(0)
-        run.direction = unit(run.center[None])[0]
+    def _learn(self, task, outcome):
+        self.center_ = task.center.cpu().numpy()
+
+
+class MeanShiftTask(Task):
+    """Two views of each image, contrasted as seen from the mean.
+
+    Parameters
+    ----------
+    start : Start
+    settings : MeanShiftedContrastive
+        Its parameters.
+    """
+
+    def __init__(self, start, settings):
+        super().__init__(start)
+        self.settings = settings
+        self.augmentation = ContrastiveAugmentation(start.fitted.preprocessing.image_size)
+        self.register_buffer("center", unit(start.features).mean(0))
+        self.register_buffer("direction", unit(self.center[None])[0])
         # The official code shifts by the mean itself, unless it has the angular loss as well.
-        unit_shift = self.code_compatible and self.angular_weight
-        run.shift = run.direction if unit_shift else run.center
+        unit_shift = settings.code_compatible and settings.angular_weight
+        self.shift = self.direction if unit_shift else self.center
 
-    def _loss(self, run, step):
-        first, second = run.images.views(step, run.augmentation)
-        if self.mean_shift:
-            loss = mean_shifted_contrastive_loss(first, second, run.shift, self.temperature)
+    def loss(self, step):
+        """The contrast, and the angular loss where it has a weight."""
+        of = self.settings
+        first, second = self.images.views(step, self.augmentation)
+        if of.mean_shift:
+            loss = mean_shifted_contrastive_loss(first, second, self.shift, of.temperature)
         else:
-            loss = nt_xent_loss(first, second, self.temperature)
-        if self.angular_weight:
-            angular = sum(angular_center_loss(view, run.direction) for view in (first, second))
+            loss = nt_xent_loss(first, second, of.temperature)
+        if of.angular_weight:
+            angular = sum(angular_center_loss(view, self.direction) for view in (first, second))
             # |z - c|^2 of unit vectors is 2 - 2 z.c.
-            angular = 4 + 2 * angular if self.code_compatible else angular
-            loss = loss + self.angular_weight * angular
+            angular = 4 + 2 * angular if of.code_compatible else angular
+            loss = loss + of.angular_weight * angular
         return loss
-
-    def _learned(self, run):
-        self.center_ = run.center.cpu().numpy()

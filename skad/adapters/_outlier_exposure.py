@@ -1,6 +1,7 @@
 """PANDA-OE: a logit that tells normal images from outliers of any kind."""
 
 import numpy as np
+import torch
 
 from .._compat import StrOptions, fit_context
 from .._parameters import changed
@@ -14,7 +15,9 @@ from ..training._parameters import (
     OutputParameters,
     StepParameters,
 )
+from ..training._task import Task
 from ._base import BaseAdapter
+from ._plans import fine_tuning, steps_of_epochs
 
 
 class OutlierExposureParameters(FineTuningParameters, StepParameters, EpochParameters):
@@ -70,8 +73,6 @@ class OutlierExposureAdapter(
     True
     """
 
-    _warns_of_collapse = False  # normal images may look alike to a logit
-
     output: str = changed(
         default="logit",
         limits=[StrOptions({"logit", "features"})],
@@ -107,34 +108,29 @@ class OutlierExposureAdapter(
         """
         return self._adapt(X, y, X_outliers=X_outliers)
 
-    def _count_steps(self, n_images):
-        return self.n_steps or self.n_epochs * -(-n_images // self.batch_size)
+    def _plan(self, n_images):
+        steps = steps_of_epochs(self.n_epochs, n_images, self.batch_size)
+        # Normal images may look alike to a logit.
+        return fine_tuning(self, self.n_steps or steps, warns_of_collapse=False)
 
-    def _prepare(self, run, X_outliers):
-
+    def _task(self, start, X_outliers):
         if X_outliers is None:
             raise ValueError(
-                f"{run.owner}: outlier images are missing; give fit(X, X_outliers=images). In a "
+                f"{start.owner}: outlier images are missing; give fit(X, X_outliers=images). In a "
                 "Pipeline or a search they come by metadata routing: set_fit_request("
                 "X_outliers=True)."
             )
-        run.outliers, features = run.auxiliary(check_images(self, X_outliers), self.batch_size)
-        if len(run.outliers) < 2:
-            raise ValueError(f"{run.owner}: X_outliers must hold at least 2 images; got 1.")
-        refuse_shared_images(run.images.keys, run.outliers.keys, run.owner)
-        generator = torch_stream(run.seed, "head")
-        run.weight, run.bias = first_logit(features.shape[1], generator, run.device)
-        run.parameters |= {"skad_logit.weight": run.weight, "skad_logit.bias": run.bias}
+        source = check_images(self, X_outliers)
+        if len(source) < 2:
+            raise ValueError(f"{start.owner}: X_outliers must hold at least 2 images; got 1.")
+        task = OutlierExposureTask(start, source, self.batch_size)
+        refuse_shared_images(task.images.keys, task.outliers.keys, start.owner)
+        return task
 
-    def _loss(self, run, step):
-        normal, outliers = run.images.batch(step), run.outliers.batch(step)
-        return outlier_exposure_loss(
-            normal @ run.weight + run.bias, outliers @ run.weight + run.bias
-        )
-
-    def _learned(self, run):
-        self.coef_ = run.weight.detach().cpu().numpy()
-        self.intercept_ = float(run.bias.detach())
+    def _learn(self, task, outcome):
+        self.coef_ = task.logit["weight"].detach().cpu().numpy()
+        self.intercept_ = float(task.logit["bias"].detach())
+        self._output = self.output
 
     def transform(self, X):
         """Compute the logit of images, or the features below it.
@@ -149,8 +145,21 @@ class OutlierExposureAdapter(
         outputs : ndarray of float32, shape (n_images, 1) or (n_images, n_features)
             Logits, high = outlier; features for ``output="features"``.
         """
-        features = super().transform(X)
-        if self.output == "features":
+        return super().transform(X)
+
+    def compute(self, source):
+        """What `transform` gives, for a source of images that was validated before.
+
+        Parameters
+        ----------
+        source : ImageSource
+
+        Returns
+        -------
+        outputs : ndarray of float32, shape (n_images, 1) or (n_images, n_features)
+        """
+        features = super().compute(source)
+        if self._output == "features":
             return features
         return (features @ self.coef_ + np.float32(self.intercept_))[:, None]
 
@@ -167,16 +176,39 @@ class OutlierExposureAdapter(
         names : ndarray of object, shape (n_outputs,)
         """
         names = super().get_feature_names_out(input_features)
-        return names if self.output == "features" else np.array(["logit"], dtype=object)
+        return names if self._output == "features" else np.array(["logit"], dtype=object)
 
 
-def first_logit(n_features, generator, device):
+class OutlierExposureTask(Task):
+    """A logit that tells normal images from outliers.
+
+    Parameters
+    ----------
+    start : Start
+    outliers : ImageSource
+    batch_size : int
+        Outliers in a step.
+    """
+
+    def __init__(self, start, outliers, batch_size):
+        super().__init__(start)
+        self.outliers, features = start.more_images(outliers, batch_size)
+        self.logit = torch.nn.ParameterDict()
+        drawn = first_logit(features.shape[1], torch_stream(start.seed, "head"))
+        self.logit["weight"], self.logit["bias"] = drawn
+
+    def loss(self, step):
+        """Cross-entropy of both kinds of images."""
+        both = (self.images.batch(step), self.outliers.batch(step))
+        logits = (images @ self.logit["weight"] + self.logit["bias"] for images in both)
+        return outlier_exposure_loss(*logits)
+
+
+def first_logit(n_features, generator):
     """Weights and bias to begin with, drawn as torch draws those of a linear layer."""
-    import torch
-
     bound = n_features**-0.5
-    drawn = torch.rand(n_features + 1, generator=generator).mul_(2 * bound).sub_(bound).to(device)
-    return drawn[:-1].clone().requires_grad_(), drawn[-1].clone().requires_grad_()
+    drawn = torch.rand(n_features + 1, generator=generator).mul_(2 * bound).sub_(bound)
+    return torch.nn.Parameter(drawn[:-1].clone()), torch.nn.Parameter(drawn[-1].clone())
 
 
 def refuse_shared_images(normal, outliers, owner):

@@ -3,21 +3,19 @@
 import hashlib
 
 import numpy as np
+import torch
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
-from sklearn.utils.validation import check_is_fitted
+from torch.optim.swa_utils import AveragedModel
 
 from .._compat import HasMethods, StrOptions, fit_context
 from .._labels import classes_of_normal
 from .._parameters import NOT_NEGATIVE, changed, parameter
 from ..augment import ContrastiveAugmentation
-from ..images._door import check_images
 from ..networks._one_image import same_arithmetic
 from ..networks._parameters import RandomParameters
-from ..networks._preprocessing import preprocess
-from ..training._order import n_batches
 from ..training._parameters import (
     AugmentationParameters,
     ClippingParameters,
@@ -29,11 +27,12 @@ from ..training._parameters import (
     StageParameters,
     TrainingParameters,
 )
+from ..training._task import Task
 from ._base import BaseAdapter
 from ._classes import NOISE, places_of_classes, takes_images
 from ._heads import LinearHead, linear_head, new_head, random_head
 from ._odin import OdinParameters, odin_logits
-from ._scratch import cosine_decay
+from ._plans import cosine_decay, from_scratch, steps_of_epochs
 
 
 class PseudoLabelParameters(
@@ -195,69 +194,49 @@ class PseudoLabelAdapter(
         class_labels = classes_of_normal(class_labels, y, owner=type(self).__name__)
         return self._adapt(X, y, class_labels=class_labels)
 
-    @property
-    def _from_scratch(self):
-        return self.batch_norm == "train"
-
-    @property
-    def _augments(self):
-        return self.augmentation is not None
-
-    def _make_optimizer(self, parameters):
-        import torch
-
-        return torch.optim.Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
-
-    def _rate(self, step, n_steps):
-        return cosine_decay(self.learning_rate, step, n_steps, self.final_learning_rate)
-
-    def _count_steps(self, n_images):
-        return self.n_epochs * n_batches(n_images, self.batch_size, self._fewest)
-
-    def _prepare(self, run, class_labels):
-        import torch
-
-        if self._from_scratch and not (isinstance(self.trainable, str) and self.trainable == "all"):
+    def _plan(self, n_images):
+        learns = self.batch_norm == "train"
+        if learns and not (isinstance(self.trainable, str) and self.trainable == "all"):
             raise ValueError(
-                f"{run.owner}: batch_norm='train' changes the whole network, so it needs "
+                f"{type(self).__name__}: batch_norm='train' changes the whole network, so it needs "
                 f"trainable='all'; got {self.trainable!r}. Set batch_norm='eval' to train stages."
             )
-        labels, run.clusterer = class_labels, None
+        n_steps = steps_of_epochs(self.n_epochs, n_images, self.batch_size, 2 if learns else 1)
+        rate = cosine_decay(self.learning_rate, n_steps, self.final_learning_rate)
+        augments = self.augmentation is not None
+        return from_scratch(self, n_steps, rate=rate, from_scratch=learns, augments=augments)
+
+    def _task(self, start, class_labels=None):
+        labels, found = class_labels, None
         if class_labels is None:
-            labels, run.clusterer = self._cluster(run)
-        found = places_of_classes(labels, len(run.images), run.owner, class_labels is not None)
-        run.classes, run.labels = found
-        run.decisive.append(hashlib.blake2b(run.labels.tobytes(), digest_size=16).hexdigest())
-        run.targets = torch.from_numpy(run.labels).to(run.device)
-        run.head = self._make_head(run)
-        size = run.extractor.preprocessing_.image_size
-        run.augmentation = mild_augmentation(size) if self._is_mild else self.augmentation
-        run.averaged = self._epochs_to_average(run.owner)
-        # Of the trained parameters and of what changes along with them.
-        run.averages = {n: torch.zeros_like(v) for n, v in run._copy().items()}
-        run.buffers |= {f"skad:average.{n}": value for n, value in run.averages.items()}
+            labels, found = self._cluster(start)
+        classes, places = places_of_classes(
+            labels, len(start.images), start.owner, class_labels is not None
+        )
+        averaged = self._epochs_to_average(start.owner)
+        task = PseudoLabelTask(start, self._make_augmentation(start), classes, places, averaged)
+        task.add_head(self._make_head(start, task))
+        task.clusterer = found
+        return task
 
-    def _make_head(self, run):
+    def _make_augmentation(self, start):
+        if isinstance(self.augmentation, str):
+            return mild_augmentation(start.fitted.preprocessing.image_size)
+        return self.augmentation
+
+    def _make_head(self, start, task):
         if self.first_head == "random":
-            return random_head(run, len(run.classes))
-        is_class = run.targets != NOISE
-        head = new_head(run.first_features[is_class], run.labels[run.labels != NOISE])
-        return run.add("head", head)
+            return random_head(start, len(task.classes))
+        is_class = task.targets != NOISE
+        return new_head(start.features[is_class], task.labels[task.labels != NOISE])
 
-    @property
-    def _is_mild(self):
-        return isinstance(self.augmentation, str)
-
-    def _cluster(self, run):
+    def _cluster(self, start):
         """Clusters of the images as the clusterer numbers them, and the fitted clusterer."""
         clusterer = self.clusterer
         if clusterer is None:
-            kmeans = KMeans(10, n_init=10, random_state=run.seed)
+            kmeans = KMeans(10, n_init=10, random_state=start.seed)
             clusterer = make_pipeline(Normalizer(), kmeans)
-        if takes_images(clusterer):
-            X = run.images.source
-        else:
-            X = run.first_features.cpu().numpy()
+        X = start.source if takes_images(clusterer) else start.features.cpu().numpy()
         clusterer = clone(clusterer)
         return clusterer.fit_predict(X), clusterer
 
@@ -274,41 +253,14 @@ class PseudoLabelAdapter(
             )
         return epochs
 
-    def _loss(self, run, step):
-        import torch
-
-        if run.augmentation is None:
-            features = run.images.batch(step)
-        else:
-            with run.in_full_precision():
-                views = run.images.view_of_each(step, run.augmentation)
-            features = run.features(views)
-        with run.in_full_precision():
-            targets = run.targets[run.images.order(step)]
-            if not (targets != NOISE).any():
-                return None
-            logits = run.head(features.float())
-            return torch.nn.functional.cross_entropy(logits, targets, ignore_index=NOISE)
-
-    def _after_step(self, run, step):
-        epoch, rest = divmod(step, run.images.sampler.n_batches)
-        if rest or epoch not in run.averaged:
-            return
-        n_before = run.averaged.index(epoch)
-        now = run.parameters | run.buffers
-        for name, average in run.averages.items():
-            if average.is_floating_point():
-                average += (now[name].detach() - average) / (n_before + 1)
-            else:
-                average.copy_(now[name])  # numbers of batches seen
-
-    def _learned(self, run):
-        stopped_early = run.watch.collapsed_at is not None and self.stop_at_collapse
-        if not stopped_early:
-            run.load(run.averages | {f"skad:average.{n}": v for n, v in run.averages.items()})
-        self._keep_head(run.head)
-        self.labels_, self.classes_ = run.labels, run.classes
-        self.clusterer_ = run.clusterer
+    def _learn(self, task, outcome):
+        if outcome.collapsed_at is None or not self.stop_at_collapse:
+            task.take_average()
+        self._keep_head(task.head)
+        self.labels_, self.classes_ = task.labels, task.classes
+        self.clusterer_ = task.clusterer
+        self._output = self.output
+        self._odin = {"perturbation": self.perturbation, "temperature": self.temperature}
 
     def transform(self, X):
         """Compute the features, or the logits of the clusters, by the trained network.
@@ -323,34 +275,42 @@ class PseudoLabelAdapter(
         outputs : ndarray of float32, shape (n_images, n_features) or (n_images, n_classes)
             As `output` says.
         """
-        import torch
+        return super().transform(X)
 
-        if self.output == "odin":
+    def compute(self, source):
+        """What `transform` gives, for a source of images that was validated before.
+
+        Parameters
+        ----------
+        source : ImageSource
+
+        Returns
+        -------
+        outputs : ndarray of float32, shape (n_images, n_features) or (n_images, n_classes)
+        """
+        if self._output == "odin":
             # Gradients are needed, whatever mode the caller is in.
             with torch.inference_mode(False):
-                return self._odin(X)
-        features = super().transform(X)
-        return features if self.output == "features" else self._logits(features)
+                return self._odin_logits(source)
+        features = super().compute(source)
+        return features if self._output == "features" else self._logits(features)
 
-    def _odin(self, X):
-        import torch
-
-        check_is_fitted(self)
-        source, extractor = check_images(self, X), self.extractor_
-        made, device = extractor.preprocessing_, extractor._device
-        head = linear_head(self.coef_, self.intercept_).to(device).requires_grad_(False)
+    def _odin_logits(self, source):
+        fitted = self.extractor_.fitted_network_
+        head = linear_head(self.coef_, self.intercept_).to(fitted.device).requires_grad_(False)
+        made = fitted.preprocessing
         std = made.std if made.contrast_range is None else (1.0,)
-        step = self.perturbation / torch.tensor(std, device=device)[:, None, None]
+        step = self._odin["perturbation"] / torch.tensor(std, device=fitted.device)[:, None, None]
         logits = np.empty((len(source), len(self.coef_)), dtype=np.float32)
 
         def logits_of(images):
             with same_arithmetic(images):
-                images = images.to(extractor._dtype, memory_format=torch.channels_last)
-                return head(extractor._outputs(images))
+                images = images.to(fitted.dtype, memory_format=torch.channels_last)
+                return head(fitted.outputs(images))
 
-        for start, batch in extractor._batches(source):
-            images = preprocess(batch, made, device)
-            found = odin_logits(logits_of, images, step, self.temperature)
+        for start, batch in self.extractor_.batches(source):
+            images = fitted.prepare(batch)
+            found = odin_logits(logits_of, images, step, self._odin["temperature"])
             logits[start : start + len(batch)] = found.cpu().numpy()
         return logits
 
@@ -367,9 +327,78 @@ class PseudoLabelAdapter(
         names : ndarray of object, shape (n_outputs,)
         """
         names = super().get_feature_names_out(input_features)
-        if self.output == "features":
+        if self._output == "features":
             return names
         return np.array([f"logit_{name}" for name in self.classes_], dtype=object)
+
+
+class PseudoLabelTask(Task):
+    """Clusters told apart, and the mean of the weights at the ends of epochs.
+
+    Parameters
+    ----------
+    start : Start
+    augmentation : callable or None
+    classes : ndarray of shape (n_classes,)
+    labels : ndarray of int, shape (n_images,)
+        Index of each image's among them, -1 for noise.
+    averaged : list of int
+        Epochs whose weights are averaged.
+    """
+
+    def __init__(self, start, augmentation, classes, labels, averaged):
+        super().__init__(start)
+        self.augmentation, self.averaged = augmentation, averaged
+        self.classes, self.labels = classes, labels
+        self.targets = torch.from_numpy(labels).to(start.device)
+
+    def add_head(self, head):
+        """Take the classifier, and begin the average of it and the network."""
+        self.head = head.to(self.start.device)
+        both = torch.nn.ModuleDict({"network": self.network, "head": self.head})
+        self.average = AveragedModel(both, avg_fn=running_mean, use_buffers=True)
+        self.average.requires_grad_(False)
+
+    def identity(self):
+        """Digest of the labels."""
+        return hashlib.blake2b(self.labels.tobytes(), digest_size=16).hexdigest()
+
+    def loss(self, step):
+        """Cross-entropy of the clusters."""
+        if self.augmentation is None:
+            features = self.images.batch(step)
+        else:
+            with self.full_precision():
+                views = self.images.view_of_each(step, self.augmentation)
+            features = self.features(views)
+        with self.full_precision():
+            targets = self.targets[self.images.order(step)]
+            if not (targets != NOISE).any():
+                return None
+            logits = self.head(features.float())
+            return torch.nn.functional.cross_entropy(logits, targets, ignore_index=NOISE)
+
+    def after_step(self, step):
+        """The average takes the weights at the end of an epoch."""
+        epoch, rest = divmod(step, self.images.sampler.n_batches)
+        if not rest and epoch in self.averaged:
+            modules = {"network": self.network, "head": self.head}
+            self.average.update_parameters(torch.nn.ModuleDict(modules))
+
+    def take_average(self):
+        """Give network and head the averaged weights."""
+        averaged = self.average.module
+        own = dict(self.named_parameters()) | dict(self.named_buffers())
+        with torch.no_grad():
+            for name, value in [*averaged.named_parameters(), *averaged.named_buffers()]:
+                own[name].copy_(value)
+
+
+def running_mean(mean, new, n_before):
+    """Mean of so many values and a new one; the last of what is counted."""
+    if not mean.is_floating_point():
+        return new
+    return mean + (new - mean) / (int(n_before) + 1)
 
 
 def mild_augmentation(image_size):

@@ -1,17 +1,17 @@
 """Rotation prediction: a network that tells how an image was turned and moved."""
 
+from functools import partial
+
 import numpy as np
+import torch
 from scipy.special import softmax
-from sklearn.utils.validation import check_is_fitted
 
 from .._compat import StrOptions
 from .._parameters import AT_LEAST_TWO, changed
 from .._random import local_seed, numpy_stream, torch_seed
 from ..backbones import wide_resnet
 from ..features import FeatureExtractor
-from ..images._door import check_images
 from ..networks._parameters import RandomParameters
-from ..networks._preprocessing import preprocess
 from ..training._parameters import (
     CollapseParameters,
     DecayParameters,
@@ -21,7 +21,9 @@ from ..training._parameters import (
     StepParameters,
     TrainingParameters,
 )
-from ._scratch import ScratchAdapter, cosine_decay
+from ..training._task import Task
+from ._plans import cosine_decay, from_scratch
+from ._scratch import ScratchAdapter
 
 # What the heads tell apart: quarter turns, moves up and down, moves left and right.
 N_CLASSES = (4, 3, 3)
@@ -110,50 +112,31 @@ class RotationAdapter(
     def _default_extractor(self):
         return FeatureExtractor(wide_resnet, weights=None)
 
-    def _make_optimizer(self, parameters):
-        import torch
-
-        return torch.optim.SGD(
-            parameters,
+    def _plan(self, n_images):
+        n_steps = self._n_steps(n_images)
+        optimizer = partial(
+            torch.optim.SGD,
             lr=self.learning_rate,
             momentum=0.9,
             nesterov=True,
             weight_decay=self.weight_decay,
         )
+        rate = cosine_decay(self.learning_rate, n_steps)
+        return from_scratch(self, n_steps, make_optimizer=optimizer, rate=rate)
 
-    def _rate(self, step, n_steps):
-        return cosine_decay(self.learning_rate, step, n_steps)
-
-    def _prepare(self, run):
-        import torch
-
-        size = run.extractor.preprocessing_.image_size
+    def _task(self, start):
+        size = start.fitted.preprocessing.image_size
         if size < SMALLEST:
             raise ValueError(
-                f"{run.owner}: images must have at least {SMALLEST} pixels a side to be moved; got "
-                f"image_size={size}. Give a larger one; images are resized to it."
+                f"{start.owner}: images must have at least {SMALLEST} pixels a side to be moved; "
+                f"got image_size={size}. Give a larger one; images are resized to it."
             )
-        with local_seed(torch_seed(run.seed, "heads")):
-            head = torch.nn.Linear(run.first_features.shape[1], sum(N_CLASSES))
-        run.head = run.add("heads", head)
+        return RotationTask(start)
 
-    def _loss(self, run, step):
-        import torch
-
-        draw = numpy_stream(run.seed, "turns", step)
-        images = run.images.hidden_batch(step)
-        images = jittered(images, draw)
-        classes = [draw.randint(n, size=len(images)) for n in N_CLASSES]
-        logits = run.head(run.cut.trained_part(transformed(images, *classes))).float()
-        losses = [
-            torch.nn.functional.cross_entropy(part, torch.from_numpy(true).to(run.device))
-            for part, true in zip(logits.split(N_CLASSES, dim=1), classes)
-        ]
-        return sum(losses) / len(losses)
-
-    def _learned(self, run):
-        self.coef_ = run.head.weight.detach().cpu().numpy()
-        self.intercept_ = run.head.bias.detach().cpu().numpy()
+    def _learn(self, task, outcome):
+        self.coef_ = task.heads.weight.detach().cpu().numpy()
+        self.intercept_ = task.heads.bias.detach().cpu().numpy()
+        self._output = self.output
 
     def transform(self, X):
         """Compute the score of images, or their features.
@@ -168,13 +151,24 @@ class RotationAdapter(
         outputs : ndarray of float32, shape (n_images, 1) or (n_images, n_features)
             Scores, high = anomaly; features for ``output="features"``.
         """
-        check_is_fitted(self)
-        if self.output == "features":
-            return super().transform(X)
-        source, extractor = check_images(self, X), self.extractor_
+        return super().transform(X)
+
+    def compute(self, source):
+        """What `transform` gives, for a source of images that was validated before.
+
+        Parameters
+        ----------
+        source : ImageSource
+
+        Returns
+        -------
+        outputs : ndarray of float32, shape (n_images, 1) or (n_images, n_features)
+        """
+        if self._output == "features":
+            return super().compute(source)
         scores = np.zeros((len(source), 1), dtype=np.float32)
-        for start, batch in extractor._batches(source):
-            images = preprocess(batch, extractor.preprocessing_, extractor._device)
+        for start, batch in self.extractor_.batches(source):
+            images = self.extractor_.fitted_network_.prepare(batch)
             for way in range(N_TRANSFORMS):
                 scores[start : start + len(batch), 0] -= self._recognised(images, way)
         return scores
@@ -183,7 +177,7 @@ class RotationAdapter(
         """Probability of the true class, summed over the heads, for images in one of 36 ways."""
         classes = np.unravel_index(way, N_CLASSES)
         turned = transformed(images, *(np.full(len(images), value) for value in classes))
-        features = np.hstack([part.cpu().numpy() for part in self.extractor_._forward(turned)])
+        features = self.extractor_.fitted_network_.features(turned).cpu().numpy()
         logits = features @ self.coef_.T + self.intercept_
         parts = np.split(logits, np.cumsum(N_CLASSES)[:-1], axis=1)
         return sum(softmax(part, axis=1)[:, true] for part, true in zip(parts, classes))
@@ -201,7 +195,33 @@ class RotationAdapter(
         names : ndarray of object, shape (n_outputs,)
         """
         names = super().get_feature_names_out(input_features)
-        return names if self.output == "features" else np.array(["score"], dtype=object)
+        return names if self._output == "features" else np.array(["score"], dtype=object)
+
+
+class RotationTask(Task):
+    """Which way each image was turned and moved.
+
+    Parameters
+    ----------
+    start : Start
+    """
+
+    def __init__(self, start):
+        super().__init__(start)
+        with local_seed(torch_seed(start.seed, "heads")):
+            self.heads = torch.nn.Linear(start.features.shape[1], sum(N_CLASSES))
+
+    def loss(self, step):
+        """Mean cross-entropy of the heads."""
+        draw = numpy_stream(self.start.seed, "turns", step)
+        images = jittered(self.images.hidden_batch(step), draw)
+        classes = [draw.randint(n, size=len(images)) for n in N_CLASSES]
+        logits = self.heads(self.cut.trained_part(transformed(images, *classes))).float()
+        losses = [
+            torch.nn.functional.cross_entropy(part, torch.from_numpy(true).to(part.device))
+            for part, true in zip(logits.split(N_CLASSES, dim=1), classes)
+        ]
+        return sum(losses) / len(losses)
 
 
 def transformed(images, turns, rows, columns):
@@ -214,8 +234,6 @@ def transformed(images, turns, rows, columns):
     images : tensor of shape (n, channels, side, side)
     turns, rows, columns : ndarray of int, shape (n,)
     """
-    import torch
-
     turned = torch.empty_like(images)
     for k in range(4):
         places = torch.from_numpy(np.flatnonzero(turns == k)).to(images.device)
@@ -227,8 +245,6 @@ def transformed(images, turns, rows, columns):
 
 def jittered(images, draw):
     """Images moved by a few pixels, half of them mirrored."""
-    import torch
-
     n = len(images)
     flips = torch.from_numpy(draw.rand(n) < 0.5).to(images.device)
     images = torch.where(flips[:, None, None, None], images.flip(3), images)
@@ -238,8 +254,6 @@ def jittered(images, draw):
 
 def moved(images, rows, columns):
     """Images moved down and right by whole pixels, mirrored at the edges."""
-    import torch
-
     side = images.shape[-1]
     first = torch.arange(len(images), device=images.device)[:, None, None]
     down, right = (

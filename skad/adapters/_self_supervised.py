@@ -5,6 +5,8 @@ import math
 from numbers import Integral
 
 import numpy as np
+import torch
+from sklearn.base import clone
 
 from .._compat import StrOptions
 from .._parameters import (
@@ -16,6 +18,7 @@ from .._parameters import (
 )
 from .._random import local_seed, torch_seed
 from ..augment import ContrastiveAugmentation
+from ..images._door import take_source
 from ..losses import byol_loss, nt_xent_loss, simsiam_loss
 from ..losses._rows import unit
 from ..networks._parameters import FlattenedLayerParameters, LayerParameters, RandomParameters
@@ -30,8 +33,10 @@ from ..training._parameters import (
     TemperatureParameters,
     TrainingParameters,
 )
+from ..training._task import Task
+from ._plans import cosine_decay, from_scratch, steps_of_epochs
 from ._projection import ProjectedNetwork, ProjectorParameters, mlp
-from ._scratch import ScratchAdapter, cosine_decay
+from ._scratch import ScratchAdapter
 
 N_EPOCHS = {"simclr": 500, "simsiam": 4000, "byol": 4000}
 
@@ -179,8 +184,6 @@ class SelfSupervisedAdapter(
     (5, 64)
     """
 
-    _augments = True
-
     layers: object = changed(
         default=None,
         limits=[StrOptions({"ensemble", "stages"}), "array-like", None],
@@ -190,158 +193,25 @@ class SelfSupervisedAdapter(
         '"ensemble": those and the layers of the projector, as in the paper\'s ensemble.',
     )
 
-    memory_limit = 0  # nothing is kept of images that look otherwise each time
+    def _plan(self, n_images):
+        n_turns = 4 if self.negatives == "rotation" else 1
+        batch_size = max(2, self.batch_size // n_turns)
+        n_epochs = self.n_epochs or N_EPOCHS[self.objective]
+        n_steps = self.n_steps or steps_of_epochs(n_epochs, n_images, batch_size, fewest=2)
+        rate = cosine_decay(self.learning_rate, n_steps)
+        return from_scratch(self, n_steps, rate=rate, batch_size=batch_size, augments=True)
 
-    @property
-    def _n_turns(self):
-        return 4 if self.negatives == "rotation" else 1
-
-    @property
-    def _images_in_step(self):
-        return max(2, self.batch_size // self._n_turns)
-
-    def _epochs(self):
-        return self.n_epochs or N_EPOCHS[self.objective]
-
-    def _rate(self, step, n_steps):
-        return cosine_decay(self.learning_rate, step, n_steps)
-
-    def _measure(self, run):
-        if self.monitor is None:
-            return {}
-        run.extractor._fingerprint = None  # features kept on disk are those of another network
-        found = self.monitor(run.extractor)
-        if not isinstance(found, dict):
-            raise TypeError(
-                f"{run.owner}: monitor must return a dict of numbers by name; got {found!r}."
-            )
-        return {name: float(value) for name, value in found.items()}
-
-    def _prepare(self, run):
+    def _task(self, start):
         if self.negatives is not None and self.objective != "simclr":
             raise ValueError(
-                f"{run.owner}: negatives={self.negatives!r} needs an objective with negatives, "
+                f"{start.owner}: negatives={self.negatives!r} needs an objective with negatives, "
                 f"objective='simclr'; got {self.objective!r}."
             )
-        size = run.extractor.preprocessing_.image_size
-        run.augmentation = self.augmentation or ContrastiveAugmentation(size, blur_probability=0)
-        projector, predictor = self._widths(run.owner)
-        n_features = run.first_features.shape[1]
-        with local_seed(torch_seed(run.seed, "heads")):
-            ends = {"simsiam": "fixed_batch_norm"}.get(self.objective, "plain")
-            run.projector = run.add("projector", mlp(n_features, projector, affine_end=ends))
-            if self.objective != "simclr":
-                widths = [*predictor, projector[-1]]
-                run.predictor = run.add("predictor", mlp(projector[-1], widths, affine_end="plain"))
-        if self.objective == "byol":
-            self._prepare_target(run)
-        # Before training, so that a name that does not exist is told now.
-        run.tapping = self._tapping_extractor(run)
+        return AgreementTask(start, self)
 
-    def _widths(self, owner):
-        """Outputs of the layers of projector and predictor."""
-        projector, predictor = (
-            given if given is not None else default.get(self.objective, ())
-            for given, default in (
-                (self.projector_widths, PROJECTOR_WIDTHS),
-                (self.predictor_widths, PREDICTOR_WIDTHS),
-            )
-        )
-        projector, predictor = list(projector), list(predictor)
-        if not projector or not all(
-            isinstance(w, Integral) and w > 0 for w in [*projector, *predictor]
-        ):
-            raise ValueError(
-                f"{owner}: projector_widths and predictor_widths must be lists of positive whole "
-                f"numbers, the first not empty; got {projector} and {predictor}."
-            )
-        return projector, predictor
-
-    def _prepare_target(self, run):
-        """BYOL's other network: the same at first, then an average over the steps."""
-        from torch import nn
-
-        run.target = copy.deepcopy(run.extractor)
-        run.target_projector = copy.deepcopy(run.projector)
-        both = nn.ModuleDict({"network": run.target.network_, "projector": run.target_projector})
-        run.add("target", both, trained=False)
-        online = {f"network.{name}": value for name, value in run.cut.parameters.items()}
-        online |= {f"projector.{n}": value for n, value in run.projector.named_parameters()}
-        target = dict(both.named_parameters())
-        run.averages = [(target[name], value) for name, value in online.items()]
-
-    def _loss(self, run, step):
-        with run.in_full_precision():
-            images = run.images.view_images(step, run.augmentation, self._n_turns)
-        if self.objective == "simclr":
-            projections = self._project(run, images).chunk(2)
-            with run.in_full_precision():
-                return nt_xent_loss(*projections, self.temperature)
-        views = images.chunk(2)
-        projections = [self._project(run, view) for view in views]
-        predictions = [run.predictor(z).float() for z in projections]
-        if self.objective == "simsiam":
-            return simsiam_loss(*predictions, *projections)
-        return byol_loss(*predictions, *(self._project_target(run, view) for view in views))
-
-    def _project(self, run, images):
-        return self._head(run.features(images), run.projector)
-
-    def _project_target(self, run, images):
-        import torch
-
-        with torch.no_grad():
-            return self._head(run.target._outputs(images), run.target_projector)
-
-    def _head(self, features, projector):
-        """Projections of features, with NSA's normalisations."""
-        features = unit(features) if self.normalize else features
-        projections = projector(features).float()
-        second = self.normalize and self.objective != "simclr"
-        return unit(projections) if second else projections
-
-    def _after_step(self, run, step):
-        if self.objective != "byol":
-            return
-        import torch
-
-        rest = (1 - self.target_momentum) * (1 + math.cos(math.pi * step / run.n_steps)) / 2
-        with torch.no_grad():
-            for target, online in run.averages:
-                target.lerp_(online, rest)
-
-    def _tapping_extractor(self, run):
-        """An extractor of the layers asked for, of the network in training and its head."""
-        if self.layers is None and self.flattened_layers is None:
-            return None
-        if run.extractor.layers is not None or run.extractor.flattened_layers is not None:
-            raise ValueError(
-                f"{run.owner}: layers are named twice, by the adapter and by its extractor; leave "
-                "out those of the extractor."
-            )
-        network = ProjectedNetwork(run.extractor.network_, run.projector, self.normalize)
-        layers, flattened = self.layers, self.flattened_layers
-        if isinstance(layers, str):
-            # A stem that ends with an activation is no block.
-            modules = dict(run.extractor.network_.named_modules())
-            stages = [n for n in network_stages(modules[""]) if list(modules[n].parameters())]
-            head = [f"projector.{i}" for i in range(len(run.projector))]
-            flattened = stages[1:] if flattened is None else flattened
-            layers = [*stages, *head] if layers == "ensemble" else stages
-        extractor = type(run.extractor)(**run.extractor.get_params())
-        extractor.set_params(
-            layers=network.names_of(layers, run.owner),
-            flattened_layers=network.names_of(flattened, run.owner),
-            precision="float32",  # that of trained networks
-        )
-        state = {name: v for name, v in vars(run.extractor).items() if name.endswith("_")}
-        vars(extractor).update(state)
-        extractor._set_network(network.eval(), run.extractor.preprocessing_)
-        return extractor
-
-    def _learned(self, run):
-        self.extractor_ = run.tapping or run.extractor
-        self.projector_ = copy.deepcopy(run.projector).cpu()
+    def _learn(self, task, outcome):
+        self.extractor_ = task.tapping or task.start.extractor
+        self.projector_ = copy.deepcopy(task.projector).cpu()
         self.tap_widths_, self.map_taps_ = self.extractor_.tap_widths_, self.extractor_.map_taps_
 
     def feature_maps(self, X):
@@ -379,3 +249,139 @@ class SelfSupervisedAdapter(
         """
         names = super().get_feature_names_out(input_features)
         return np.array([name.removeprefix("encoder.") for name in names], dtype=object)
+
+
+class AgreementTask(Task):
+    """Two views of each image that agree, by one of three objectives.
+
+    Parameters
+    ----------
+    start : Start
+    settings : SelfSupervisedAdapter
+        Its parameters.
+    """
+
+    def __init__(self, start, settings):
+        super().__init__(start)
+        self.settings, size = settings, start.fitted.preprocessing.image_size
+        self.augmentation = settings.augmentation or ContrastiveAugmentation(
+            size, blur_probability=0
+        )
+        projector, predictor = head_widths(settings, start.owner)
+        with local_seed(torch_seed(start.seed, "heads")):
+            ends = {"simsiam": "fixed_batch_norm"}.get(settings.objective, "plain")
+            self.projector = mlp(start.features.shape[1], projector, affine_end=ends)
+            if settings.objective != "simclr":
+                widths = [*predictor, projector[-1]]
+                self.predictor = mlp(projector[-1], widths, affine_end="plain")
+        if settings.objective == "byol":
+            self._add_target(start)
+        # Before training, so that a name that does not exist is told now.
+        self.tapping = tapping_extractor(start, settings, self.projector)
+
+    def _add_target(self, start):
+        """BYOL's other network: the same at first, then an average over the steps."""
+        self.target_fitted = start.fitted.copy()
+        both = {"network": self.target_fitted.network, "projector": copy.deepcopy(self.projector)}
+        self.target = torch.nn.ModuleDict(both).requires_grad_(False)
+
+    def loss(self, step):
+        """The objective, on two views of each image."""
+        of = self.settings
+        with self.full_precision():
+            n_turns = 4 if of.negatives == "rotation" else 1
+            images = self.images.view_images(step, self.augmentation, n_turns)
+        if of.objective == "simclr":
+            projections = self._project(images).chunk(2)
+            with self.full_precision():
+                return nt_xent_loss(*projections, of.temperature)
+        views = images.chunk(2)
+        projections = [self._project(view) for view in views]
+        predictions = [self.predictor(z).float() for z in projections]
+        if of.objective == "simsiam":
+            return simsiam_loss(*predictions, *projections)
+        return byol_loss(*predictions, *(self._project_target(view) for view in views))
+
+    def _project(self, images):
+        return self._head(self.features(images), self.projector)
+
+    def _project_target(self, images):
+        with torch.no_grad():
+            features = self.target_fitted.outputs(images)
+            return self._head(features, self.target["projector"])
+
+    def _head(self, features, projector):
+        """Projections of features, with NSA's normalisations."""
+        of = self.settings
+        projections = projector(unit(features) if of.normalize else features).float()
+        second = of.normalize and of.objective != "simclr"
+        return unit(projections) if second else projections
+
+    def after_step(self, step):
+        """BYOL's target follows."""
+        if self.settings.objective != "byol":
+            return
+        share = math.cos(math.pi * step / self.start.plan.n_steps)
+        rest = (1 - self.settings.target_momentum) * (1 + share) / 2
+        online = dict(self.named_parameters())
+        with torch.no_grad():
+            for name, target in self.target.named_parameters():
+                if online[name].requires_grad:
+                    target.lerp_(online[name], rest)
+
+    def measures(self):
+        """What the user's monitor finds."""
+        if self.settings.monitor is None:
+            return {}
+        found = self.settings.monitor(self.start.extractor)
+        if not isinstance(found, dict):
+            raise TypeError(
+                f"{self.start.owner}: monitor must return a dict of numbers by name; got {found!r}."
+            )
+        return {name: float(value) for name, value in found.items()}
+
+
+def head_widths(settings, owner):
+    """Outputs of the layers of projector and predictor."""
+    projector, predictor = (
+        list(given if given is not None else default.get(settings.objective, ()))
+        for given, default in (
+            (settings.projector_widths, PROJECTOR_WIDTHS),
+            (settings.predictor_widths, PREDICTOR_WIDTHS),
+        )
+    )
+    if not projector or not all(
+        isinstance(w, Integral) and w > 0 for w in [*projector, *predictor]
+    ):
+        raise ValueError(
+            f"{owner}: projector_widths and predictor_widths must be lists of positive whole "
+            f"numbers, the first not empty; got {projector} and {predictor}."
+        )
+    return projector, predictor
+
+
+def tapping_extractor(start, settings, projector):
+    """An extractor of the layers asked for, of the network in training and its head."""
+    layers, flattened, given = settings.layers, settings.flattened_layers, start.extractor
+    if layers is None and flattened is None:
+        return None
+    if given.layers is not None or given.flattened_layers is not None:
+        raise ValueError(
+            f"{start.owner}: layers are named twice, by the adapter and by its extractor; leave "
+            "out those of the extractor."
+        )
+    network = ProjectedNetwork(start.fitted.network, projector, settings.normalize)
+    if isinstance(layers, str):
+        # A stem that ends with an activation is no block.
+        modules = dict(start.fitted.network.named_modules())
+        stages = [n for n in network_stages(modules[""]) if list(modules[n].parameters())]
+        head = [f"projector.{i}" for i in range(len(projector))]
+        flattened = stages[1:] if flattened is None else flattened
+        layers = [*stages, *head] if layers == "ensemble" else stages
+    extractor = clone(given).set_params(
+        layers=network.names_of(layers, start.owner),
+        flattened_layers=network.names_of(flattened, start.owner),
+        precision="float32",  # that of trained networks
+    )
+    take_source(extractor, start.source)
+    return extractor.take(network.eval(), start.fitted.preprocessing)

@@ -7,7 +7,6 @@ from sklearn.base import ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import fit_context
-from .._fitting import unchanged_on_error
 from .._parameters import POSITIVE, ParameterGroup, parameter
 from .._warnings import warn
 from ..adapters import CollapseWarning
@@ -73,30 +72,41 @@ class ImageClusterMixin(ClusterMixin, ABC):
         ClusterWarning
             If some clusters end without images.
         """
-        with unchanged_on_error(self):
-            source = check_images(self, X, reset=True)
-            if len(source) < self.n_clusters:
-                raise ValueError(
-                    f"{type(self).__name__}: n_clusters={self.n_clusters}, but there are only "
-                    f"{len(source)} images. Give more images, or ask for fewer clusters."
-                )
-            return self._adapt(source, None)
+        return self._adapt(X, None)
 
-    def _label(self, run):
+    def fit_source(self, source):
+        """Find clusters in a source of images, which was validated before.
+
+        Parameters
+        ----------
+        source : ImageSource
+
+        Returns
+        -------
+        self : object
+        """
+        if len(source) < self.n_clusters:
+            raise ValueError(
+                f"{type(self).__name__}: n_clusters={self.n_clusters}, but there are only "
+                f"{len(source)} images. Give more images, or ask for fewer clusters."
+            )
+        return super().fit_source(source)
+
+    def _label(self, start):
         """Set `labels_` by the trained network, and warn of clusters without images."""
-        features = self.extractor_.transform(run.images.source)
+        features = self.extractor_.compute(start.source)
         self.labels_ = self._probabilities(features).argmax(axis=1)
         sizes = np.bincount(self.labels_, minlength=self.n_clusters)
         n_found = np.count_nonzero(sizes)
         if n_found == 1 < self.n_clusters:
             warn(
-                f"{run.owner}: all {len(self.labels_)} images ended in one of {self.n_clusters} "
+                f"{start.owner}: all {len(self.labels_)} images ended in one of {self.n_clusters} "
                 f"clusters. {self._if_collapsed}",
                 CollapseWarning,
             )
         elif n_found < self.n_clusters:
             warn(
-                f"{run.owner}: {self.n_clusters - n_found} of {self.n_clusters} clusters have no "
+                f"{start.owner}: {self.n_clusters - n_found} of {self.n_clusters} clusters have no "
                 f"images. Set n_clusters={n_found}, or train for longer (n_epochs).",
                 ClusterWarning,
             )
@@ -114,7 +124,7 @@ class ImageClusterMixin(ClusterMixin, ABC):
         probabilities : ndarray of float64, shape (n_images, n_clusters)
         """
         check_is_fitted(self)
-        return self._probabilities(self.extractor_.transform(check_images(self, X)))
+        return self._probabilities(self.extractor_.compute(check_images(self, X)))
 
     def predict(self, X):
         """The likeliest cluster of each image.

@@ -1,11 +1,14 @@
 """DEC: codes of an autoencoder, drawn towards the centres of their clusters."""
 
+from functools import partial
+
 import numpy as np
+import torch
 from sklearn.cluster import KMeans
 
 from .._parameters import ABOVE_ZERO, AT_LEAST_TWO, POSITIVE, SHARE_BELOW_ONE, changed, parameter
 from ..adapters import AutoencoderAdapter
-from ..adapters._base import BaseAdapter
+from ..adapters._plans import from_scratch
 from ..adapters._scratch import ScratchAdapter
 from ..backbones import clad_large
 from ..features import FeatureExtractor
@@ -18,6 +21,7 @@ from ..training._parameters import (
     StepParameters,
     TrainingParameters,
 )
+from ..training._task import Task
 from ._base import ClusterCountParameters, ImageClusterMixin
 
 # How CLAD trains its autoencoder (code), but for the epochs.
@@ -105,69 +109,85 @@ class DEC(
     learning_rate: float = changed(default=0.01, note="(Paper.)")
     momentum: float = changed(default=0.9, note="(Code.)")
 
-    collapse_limit, stop_at_collapse, weight_decay = 0.0, False, 0.0
-
     def _default_extractor(self):
         return AutoencoderAdapter(
             FeatureExtractor(clad_large, weights=None), n_epochs=100, **AUTOENCODER
         )
 
-    _make_optimizer = BaseAdapter._make_optimizer
+    def _plan(self, n_images):
+        momentum = {"lr": self.learning_rate, "momentum": self.momentum}
+        optimizer = partial(torch.optim.SGD, **momentum)
+        return from_scratch(self, self._n_steps(n_images), make_optimizer=optimizer)
 
-    def _prepare(self, run):
-        import torch
-
-        codes = run.first_features
-        found = KMeans(self.n_clusters, n_init=N_STARTS, random_state=run.seed)
-        found.fit(codes.cpu().double().numpy())
-        centers = torch.from_numpy(found.cluster_centers_).float().to(run.device)
-        run.centers = run.parameters["skad_centers"] = torch.nn.Parameter(centers)
-        parts = codes.split(N_ROWS)
-        assignments = torch.cat([soft_assignments(p, centers, self.alpha) for p in parts])
-        # What a run that was broken off goes on with.
-        run.targets = run.buffers["skad_targets"] = sharpened_targets(assignments)
-        run.assigned = run.buffers["skad_assigned"] = assignments.argmax(1)
-        run.changed = run.buffers["skad_changed"] = centers.new_ones(())
-
-    def _loss(self, run, step):
-        places = run.images.order(step)
-        assignments = soft_assignments(run.images.batch(step), run.centers, self.alpha)
-        return dec_loss(assignments, run.targets[places])
-
-    def _after_step(self, run, step):
-        if step % self.update_interval:
-            return False
-        assignments = self._assign_all(run)
-        assigned = assignments.argmax(1)
-        run.changed.copy_((assigned != run.assigned).float().mean())
-        run.assigned.copy_(assigned)
-        run.targets.copy_(sharpened_targets(assignments))
-        return float(run.changed) <= self.tolerance
-
-    def _assign_all(self, run):
-        """Soft assignments of all images by the network as it stands."""
-        import torch
-
-        run.extractor.network_.eval()
-        size = run.extractor.batch_size
-        chunks = np.array_split(np.arange(len(run.images)), -(-len(run.images) // size))
-        with torch.no_grad():
-            # Copies, as the first layer of the trained part may work in place.
-            codes = (run.cut.trained_part(run.images.hidden(chunk).clone()) for chunk in chunks)
-            return torch.cat([soft_assignments(c, run.centers, self.alpha) for c in codes])
-
-    def _measure(self, run):
-        return {"changed": float(run.changed)}
+    def _task(self, start):
+        return DECTask(start, self)
 
     _if_collapsed = "Train the autoencoder for longer, or lower learning_rate."
 
-    def _learned(self, run):
-        self.cluster_centers_ = run.centers.detach().cpu().numpy().copy()
-        self._label(run)
+    def _learn(self, task, outcome):
+        self.cluster_centers_ = task.clusters["centers"].detach().cpu().numpy().copy()
+        self._alpha = self.alpha
+        self._label(task.start)
 
     def _probabilities(self, features):
-        import torch
-
         centers = torch.from_numpy(self.cluster_centers_).double()
         parts = torch.from_numpy(features).double().split(N_ROWS)
-        return torch.cat([soft_assignments(p, centers, self.alpha) for p in parts]).numpy()
+        return torch.cat([soft_assignments(p, centers, self._alpha) for p in parts]).numpy()
+
+
+class DECTask(Task):
+    """Codes and centres, trained towards their sharpened assignments.
+
+    Parameters
+    ----------
+    start : Start
+    settings : DEC
+        Its parameters.
+    """
+
+    def __init__(self, start, settings):
+        super().__init__(start)
+        self.settings, codes = settings, start.features
+        found = KMeans(settings.n_clusters, n_init=N_STARTS, random_state=start.seed)
+        found.fit(codes.cpu().double().numpy())
+        centers = torch.from_numpy(found.cluster_centers_).float().to(start.device)
+        self.clusters = torch.nn.ParameterDict({"centers": centers})
+        parts = codes.split(N_ROWS)
+        assigned = [soft_assignments(p, centers, settings.alpha) for p in parts]
+        assignments = torch.cat(assigned)
+        self.register_buffer("targets", sharpened_targets(assignments))
+        self.register_buffer("assigned", assignments.argmax(1))
+        self.register_buffer("changed", centers.new_ones(()))
+
+    def loss(self, step):
+        """How far the assignments of a batch are from the targets."""
+        places = self.images.order(step)
+        return dec_loss(self._assign(self.images.batch(step)), self.targets[places])
+
+    def _assign(self, codes):
+        return soft_assignments(codes, self.clusters["centers"], self.settings.alpha)
+
+    def after_step(self, step):
+        """New targets from time to time; True when hardly an image changes its cluster."""
+        if step % self.settings.update_interval:
+            return False
+        assignments = self._assign_all()
+        assigned = assignments.argmax(1)
+        self.changed.copy_((assigned != self.assigned).float().mean())
+        self.assigned.copy_(assigned)
+        self.targets.copy_(sharpened_targets(assignments))
+        return float(self.changed) <= self.settings.tolerance
+
+    def _assign_all(self):
+        """Soft assignments of all images by the network as it stands."""
+        self.network.eval()
+        size = self.start.extractor.batch_size
+        chunks = np.array_split(np.arange(len(self.images)), -(-len(self.images) // size))
+        with torch.no_grad():
+            # Copies, as the first layer of the trained part may work in place.
+            hidden = (self.images.hidden(chunk).clone() for chunk in chunks)
+            return torch.cat([self._assign(self.cut.trained_part(one)) for one in hidden])
+
+    def measures(self):
+        """The share of images that changed their cluster."""
+        return {"changed": float(self.changed)}

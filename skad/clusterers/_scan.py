@@ -1,6 +1,7 @@
 """SCAN: clusters of images that a network finds alike, without labels."""
 
 import numpy as np
+import torch
 from scipy.special import softmax
 
 from ..adapters import SelfSupervisedAdapter
@@ -9,6 +10,7 @@ from ..backbones import cifar_resnet18
 from ..features import FeatureExtractor
 from ..losses import self_labelling_loss
 from ..networks._parameters import RandomParameters
+from ..training._task import Task
 from ._base import ImageClusterMixin
 from ._semantic import (
     ClusteringAdapter,
@@ -81,8 +83,6 @@ class SCAN(
     array([0, 1, 2, 3, 4])
     """
 
-    n_steps = None
-
     _if_collapsed = (
         "Train for longer (n_epochs, learning_rate), begin with a better extractor, or raise "
         "entropy_weight."
@@ -95,57 +95,69 @@ class SCAN(
         extractor = representation() if self.extractor is None else self.extractor
         return NeighborClustering(**{n: own[n] for n in shared} | {"extractor": extractor})
 
-    @property
-    def _images_in_step(self):
-        return self.self_labelling_batch_size
+    def _plan(self, n_images):
+        size = self.self_labelling_batch_size
+        return self._plan_of(self.n_self_labelling_epochs, n_images, size)
 
-    def _epochs(self):
-        return self.n_self_labelling_epochs
-
-    def _prepare(self, run):
-        import torch
-
-        run.head = run.add("head", linear_head(run.inner.coef_, run.inner.intercept_))
-        run.augmentation = self._make_augmentation(run)
-        with torch.no_grad():
-            surest = run.head(run.first_features).softmax(1).amax(1)
-        run.confident = float((surest > self.threshold).float().mean())
-        if self.n_self_labelling_epochs and not run.confident:
+    def _task(self, start):
+        task = SelfLabellingTask(start, self.threshold, self._make_augmentation(start))
+        if self.n_self_labelling_epochs and not task.confident:
             raise ValueError(
-                f"{run.owner}: no image is sure enough of its cluster for self-labelling: threshold"
-                f"={self.threshold}, the greatest probability is {float(surest.max()):.3f}. Lower "
+                f"{start.owner}: no image is sure enough of its cluster for self-labelling: "
+                f"threshold={self.threshold}, the greatest probability is {task.surest:.3f}. Lower "
                 "threshold, train for longer (n_epochs, learning_rate), or leave self-labelling "
                 "out (n_self_labelling_epochs=0)."
             )
+        return task
 
-    def _loss(self, run, step):
-        import torch
-
-        with run.in_full_precision():
-            if run.augmentation is None:
-                images = views = run.images.hidden_batch(step)
-            else:
-                images, views = run.images.image_and_view(step, run.augmentation)
-                images, views = run.cut.frozen_part(images), run.cut.frozen_part(views)
-        with torch.no_grad():  # in training mode, as in the official code
-            weak = run.head(run.cut.trained_part(images.clone()).float())
-        run.confident = float((weak.softmax(1).amax(1) > self.threshold).float().mean())
-        if not run.confident:
-            return None
-        strong = run.head(run.cut.trained_part(views).float())
-        with run.in_full_precision():
-            return self_labelling_loss(weak, strong.float(), self.threshold)
-
-    def _measure(self, run):
-        return {"confident": run.confident}
-
-    def _learned(self, run):
-        super()._learned(run)
-        self.clustering_curve_ = run.inner.training_curve_
-        self._label(run)
+    def _learn(self, task, outcome):
+        super()._learn(task, outcome)
+        self.clustering_curve_ = task.start.inner.training_curve_
+        self._label(task.start)
 
     def _probabilities(self, features):
         return softmax(self._logits(features).astype(np.float64), axis=1)
+
+
+class SelfLabellingTask(Task):
+    """Clusters of which the network is sure, learned from other views.
+
+    Parameters
+    ----------
+    start : Start
+    threshold : float
+    augmentation : callable or None
+    """
+
+    def __init__(self, start, threshold, augmentation):
+        super().__init__(start)
+        self.threshold, self.augmentation = threshold, augmentation
+        self.head = linear_head(start.inner.coef_, start.inner.intercept_).to(start.device)
+        with torch.no_grad():
+            surest = self.head(start.features).softmax(1).amax(1)
+        self.confident = float((surest > threshold).float().mean())
+        self.surest = float(surest.max())
+
+    def loss(self, step):
+        """Cross-entropy of the sure ones' clusters."""
+        with self.full_precision():
+            if self.augmentation is None:
+                images = views = self.images.hidden_batch(step)
+            else:
+                images, views = self.images.image_and_view(step, self.augmentation)
+                images, views = self.cut.frozen_part(images), self.cut.frozen_part(views)
+        with torch.no_grad():  # in training mode, as in the official code
+            weak = self.head(self.cut.trained_part(images.clone()).float())
+        self.confident = float((weak.softmax(1).amax(1) > self.threshold).float().mean())
+        if not self.confident:
+            return None
+        strong = self.head(self.cut.trained_part(views).float())
+        with self.full_precision():
+            return self_labelling_loss(weak, strong.float(), self.threshold)
+
+    def measures(self):
+        """The share of images of a step above the threshold."""
+        return {"confident": self.confident}
 
 
 def representation():

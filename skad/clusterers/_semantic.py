@@ -3,6 +3,7 @@
 from numbers import Integral
 
 import numpy as np
+import torch
 from sklearn.neighbors import NearestNeighbors
 
 from .._compat import Interval, StrOptions
@@ -16,6 +17,7 @@ from .._parameters import (
 )
 from .._random import numpy_stream
 from ..adapters._heads import LinearHead, random_head
+from ..adapters._plans import from_scratch, steps_of_epochs
 from ..adapters._scratch import ScratchAdapter
 from ..augment import StrongAugmentation
 from ..losses import scan_loss
@@ -30,6 +32,7 @@ from ..training._parameters import (
     StageParameters,
     TrainingParameters,
 )
+from ..training._task import Task
 from ._base import ClusterCountParameters
 
 # Images, and neighbours of each, that tell which network is best.
@@ -39,28 +42,28 @@ N_SELECTING, N_SELECTING_NEIGHBORS = 512, 5
 class ClusteringAdapter(LinearHead, ScratchAdapter):
     """What SCAN's two trainings share: a network, a linear head on it, and augmentation."""
 
-    _may_train_head_alone = True
-    _warns_of_collapse = False
-    collapse_limit, stop_at_collapse = 0.0, False
-
-    @property
-    def _from_scratch(self):
+    def _plan_of(self, n_epochs, n_images, batch_size, **others):
         # BatchNorm of a network that is trained in part stays as it was pretrained.
-        return isinstance(self.trainable, str) and self.trainable == "all"
+        whole = isinstance(self.trainable, str) and self.trainable == "all"
+        return from_scratch(
+            self,
+            steps_of_epochs(n_epochs, n_images, batch_size, 2 if whole else 1),
+            batch_size=batch_size,
+            from_scratch=whole,
+            augments=self.augmentation is not None,
+            warns_of_collapse=False,
+            **others,
+        )
 
-    @property
-    def _augments(self):
-        return self.augmentation is not None
-
-    def _make_augmentation(self, run):
+    def _make_augmentation(self, start):
         if self.augmentation != "strong":
             return self.augmentation
-        made = run.extractor.preprocessing_
+        made = start.fitted.preprocessing
         fill = tuple(made.mean) if made.contrast_range is None else 0.5
         return StrongAugmentation(made.image_size, fill=fill)
 
-    def _learned(self, run):
-        self._keep_head(run.head)
+    def _learn(self, task, outcome):
+        self._keep_head(task.head)
 
 
 class SemanticParameters(
@@ -143,40 +146,57 @@ class NeighborClustering(
 ):
     """Train a network and a head by SCAN's loss; parameters are those of :class:`~skad.SCAN`."""
 
-    _selected_by = "selection"
+    def _plan(self, n_images):
+        return self._plan_of(self.n_epochs, n_images, self.batch_size, selected_by="selection")
 
-    n_steps = None
+    def _task(self, start):
+        return NeighborTask(start, self, self._make_augmentation(start))
 
-    def _prepare(self, run):
+
+class NeighborTask(Task):
+    """An image and a neighbour in one cluster, clusters of even size.
+
+    Parameters
+    ----------
+    start : Start
+    settings : NeighborClustering
+        Its parameters.
+    augmentation : callable or None
+    """
+
+    def __init__(self, start, settings, augmentation):
+        super().__init__(start)
+        self.settings, self.augmentation = settings, augmentation
         # More than a cluster of even size holds cannot all be in it.
-        n_others = max(1, len(run.images) // self.n_clusters - 1)
-        run.neighbors = mine_neighbors(run, min(self.n_neighbors, n_others))
-        run.head = random_head(run, self.n_clusters)
-        run.augmentation = self._make_augmentation(run)
-        run.partners = lambda step, places: draw_neighbors(run.neighbors, places, run.seed, step)
-        order = numpy_stream(run.seed, "selected").permutation(len(run.images))
-        run.selecting = order[:N_SELECTING]
+        n_others = max(1, len(start.images) // settings.n_clusters - 1)
+        self.neighbors = mine_neighbors(start, min(settings.n_neighbors, n_others))
+        self.head = random_head(start, settings.n_clusters)
+        order = numpy_stream(start.seed, "selected").permutation(len(start.images))
+        self.selecting = order[:N_SELECTING]
 
-    def _loss(self, run, step):
-        if run.augmentation is None:
-            both = run.cut.trained_part(run.images.paired_hidden(step, run.partners)).chunk(2)
+    def _partners(self, step, places):
+        return draw_neighbors(self.neighbors, places, self.start.seed, step)
+
+    def loss(self, step):
+        """SCAN's loss of images and one of their neighbours each."""
+        if self.augmentation is None:
+            hidden = self.images.paired_hidden(step, self._partners)
+            both = self.cut.trained_part(hidden).chunk(2)
         else:
-            with run.in_full_precision():
-                views = run.images.paired_views(step, run.augmentation, run.partners)
+            with self.full_precision():
+                views = self.images.paired_views(step, self.augmentation, self._partners)
             # One after the other, as BatchNorm sees them in the official code.
-            both = [run.features(view) for view in views.chunk(2)]
-        with run.in_full_precision():
-            logits = [run.head(features.float()) for features in both]
-            return scan_loss(*logits, self.entropy_weight)
+            both = [self.features(view) for view in views.chunk(2)]
+        with self.full_precision():
+            logits = [self.head(features.float()) for features in both]
+            return scan_loss(*logits, self.settings.entropy_weight)
 
-    def _measure(self, run):
+    def measures(self):
         """SCAN's loss of images as they are, which says what network to end with."""
-        import torch
-
-        near = run.neighbors[run.selecting][:, 1 : 1 + N_SELECTING_NEIGHBORS]
-        places, inverse = np.unique(np.column_stack([run.selecting, near]), return_inverse=True)
-        inverse = inverse.reshape(len(near), -1)
-        logits = eval_logits(run, places)[torch.from_numpy(inverse).to(run.device)]
+        near = self.neighbors[self.selecting][:, 1 : 1 + N_SELECTING_NEIGHBORS]
+        places, inverse = np.unique(np.column_stack([self.selecting, near]), return_inverse=True)
+        inverse = torch.from_numpy(inverse.reshape(len(near), -1)).to(self.start.device)
+        logits = self._eval_logits(places)[inverse]
         first = logits[:, :1].expand_as(logits[:, 1:]).flatten(0, 1)
         consistency = float(scan_loss(first, logits[:, 1:].flatten(0, 1), 0.0))
         shares = logits[:, 0].softmax(1).mean(0).clamp(min=1e-8)
@@ -185,19 +205,26 @@ class NeighborClustering(
         selection = consistency - entropy
         return {"consistency": consistency, "entropy": entropy, "selection": selection}
 
+    def _eval_logits(self, places):
+        """Logits of the images at these places, as they are, by the network in evaluation mode."""
+        self.network.eval()
+        chunks = np.array_split(places, -(-len(places) // self.start.extractor.batch_size))
+        with torch.no_grad():
+            # Copies, as the first layer of the trained part may work in place.
+            hidden = (self.images.hidden(chunk).clone() for chunk in chunks)
+            return self.head(torch.cat([self.cut.trained_part(one) for one in hidden]))
 
-def mine_neighbors(run, n_neighbors):
+
+def mine_neighbors(start, n_neighbors):
     """Places of the nearest images of each, the image itself first, ndarray (n, 1 + n_neighbors).
 
     They are near by the cosine of what the projector gives that the network was trained with, if
     there is one, else of the features (official code).
     """
-    import torch
-
-    rows, projector = run.first_features, getattr(run.inner, "projector_", None)
+    rows, projector = start.features, getattr(start.inner, "projector_", None)
     with torch.no_grad():
         if projector is not None and next(projector.parameters()).shape[1] == rows.shape[1]:
-            rows = projector((unit(rows) if run.inner.normalize else rows).cpu())
+            rows = projector((unit(rows) if start.inner.normalize else rows).cpu())
         rows = unit(rows).cpu().numpy()
     search = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(rows)
     near = search.kneighbors(return_distance=False)
@@ -208,15 +235,3 @@ def draw_neighbors(neighbors, places, seed, step):
     """One of the neighbours of each image, or itself, at random."""
     random = numpy_stream(seed, "neighbors", step)
     return neighbors[places, random.randint(neighbors.shape[1], size=len(places))]
-
-
-def eval_logits(run, places):
-    """Logits of the images at these places, as they are, by the network in evaluation mode."""
-    import torch
-
-    run.extractor.network_.eval()
-    chunks = np.array_split(places, -(-len(places) // run.extractor.batch_size))
-    with torch.no_grad():
-        # Copies, as the first layer of the trained part may work in place.
-        parts = [run.cut.trained_part(run.images.hidden(chunk).clone()) for chunk in chunks]
-        return run.head(torch.cat(parts))

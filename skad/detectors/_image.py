@@ -52,7 +52,7 @@ class BaseImageDetector(ParameterGroup, DecisionMixin, BaseEstimator, ABC):
 
     def _training_features(self, source, first, scorer):
         """What the scorer is fitted to, of the fitted first step."""
-        return first.transform(source)
+        return first.compute(source)
 
     def _finish(self, source):
         """Learn what needs the fitted pipeline, such as thresholds."""
@@ -92,7 +92,7 @@ class BaseImageDetector(ParameterGroup, DecisionMixin, BaseEstimator, ABC):
             source = check_images(self, X, y, reset=True)
             steps = self._make_steps()
             first, scorer = (step for _, step in steps)
-            first.fit(source, **auxiliary)
+            first.fit_source(source, **auxiliary)
             told = self._join(first, scorer) or {}
             scorer.fit(self._training_features(source, first, scorer), **told)
             self.pipeline_ = Pipeline(steps)
@@ -117,7 +117,8 @@ class BaseImageDetector(ParameterGroup, DecisionMixin, BaseEstimator, ABC):
         scores : ndarray of float64, shape (n_images,)
         """
         check_is_fitted(self)
-        return self.pipeline_.score_samples(check_images(self, X))
+        first, scorer = (step for _, step in self.pipeline_.steps)
+        return scorer.score_samples(first.compute(check_images(self, X)))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

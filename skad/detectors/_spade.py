@@ -21,7 +21,6 @@ from ..networks._parameters import (
     NetworkParameters,
     RandomParameters,
 )
-from ..networks._preprocessing import preprocess
 from ..networks._stages import network_stages
 from ..scorers import KNNScorer
 from ..scorers._parameters import CentroidCountParameters, ContaminationParameters, MetricParameters
@@ -221,36 +220,36 @@ class SPADE(
                 "2; got n_samples = 1."
             )
         extractor = getattr(first, "extractor_", first)
-        self.layers_ = self._chosen_layers(extractor)
+        fitted = extractor.fitted_network_
+        self.layers_ = self._chosen_layers(fitted)
         self._gallery = self._make_gallery(len(source))
         features = []
-        for start, batch in extractor._batches(source):
-            images = preprocess(batch, extractor.preprocessing_, extractor._device)
-            pooled, maps = extractor._features_and_maps(images, self.layers_)
+        for start, batch in extractor.batches(source):
+            pooled, maps = fitted.features_and_maps(fitted.prepare(batch), self.layers_)
             features.append(pooled.cpu().numpy())
             self._gallery.add(start, maps)
         self._gallery.complete()
         scorer.set_params(n_neighbors=min(self.n_neighbors, len(source) - 1))
         return np.concatenate(features)
 
-    def _chosen_layers(self, extractor):
+    def _chosen_layers(self, fitted):
         if self.layers is not None:
             if not len(self.layers):
                 raise ValueError("SPADE: layers is empty; name at least one, or give None.")
             return list(dict.fromkeys(map(str, self.layers)))
         import torch
 
-        how, stages, ends = extractor.preprocessing_, [], {}
+        how, stages, ends = fitted.preprocessing, [], {}
         trial = torch.zeros((1, how.n_channels, how.image_size, how.image_size))
-        for name in network_stages(extractor.network_):
+        for name in network_stages(fitted.network):
             try:
-                _, (one,) = extractor._features_and_maps(trial.to(extractor._device), [name])
+                _, (one,) = fitted.features_and_maps(trial.to(fitted.device), [name])
             except ValueError:  # no map
                 continue
             stages.append(name)
             ends[tuple(one.shape[-2:])] = name
         if not stages:
-            network = type(extractor.network_).__name__
+            network = type(fitted.network).__name__
             raise ValueError(f"SPADE: no stage of {network} gives a map; name layers=['...'].")
         names = list(ends.values()) if len(ends) > 1 else stages
         return names[-4:-1] or names
@@ -348,10 +347,9 @@ class SPADE(
     def _maps(self, source, features=None):
         """Score map of each image, one after another; `features` are pooled ones if known."""
         extractor, scorer = (step for _, step in self.pipeline_.steps)
-        how = extractor.preprocessing_
-        for start, batch in extractor._batches(source):
-            images = preprocess(batch, how, extractor._device)
-            pooled, maps = extractor._features_and_maps(images, self.layers_)
+        fitted, how = extractor.fitted_network_, extractor.preprocessing_
+        for start, batch in extractor.batches(source):
+            pooled, maps = fitted.features_and_maps(fitted.prepare(batch), self.layers_)
             places = None
             if self._gallery.retrieves:
                 # `features` are to the bit those of the gallery, so that each is left out.

@@ -59,7 +59,9 @@ def check_images(estimator, X, y=None, *, reset=False):
     if y is not None:
         source = source.take(normal_rows(source, y, owner=type(estimator).__name__))
     if reset:
-        _learn(estimator, source, learned=isinstance(X, ImageArray))
+        if source.n_features is not None and not isinstance(X, ImageArray):
+            source.pixel_range = _range_of(source.pixels)
+        take_source(estimator, source)
     return source
 
 
@@ -179,15 +181,16 @@ def _row_shape(owner, n_features, image_shape):
     return (1, n_features, 1)
 
 
-def _learn(estimator, source, learned):
-    """Set what later calls are held to; a fit on image arrays holds them to nothing."""
+def take_source(estimator, source):
+    """Set what later calls of an estimator are held to, by a source that was validated before.
+
+    A fit on image arrays holds them to nothing.
+    """
     for name in ("n_features_in_", "feature_names_in_"):
         if source.n_features is None and hasattr(estimator, name):
             delattr(estimator, name)
     if source.n_features is not None:
         estimator.n_features_in_ = source.n_features
-        if not learned:  # else by the detector, whose source this is
-            source.pixel_range = _range_of(source.pixels)
     estimator.pixel_range_ = source.pixel_range
 
 

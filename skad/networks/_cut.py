@@ -11,7 +11,7 @@ _SAME = {"float32": 1e-4, "bfloat16": 2e-2}
 
 
 class CutNetwork:
-    """A fitted extractor's network, cut before its first trained module.
+    """A fitted network, cut before its first trained module.
 
     What lies before the cut is frozen, so what comes out of it for an image never changes;
     ``frozen_part`` computes it, ``trained_part`` goes on from there, with gradients. The trained
@@ -20,26 +20,26 @@ class CutNetwork:
 
     Parameters
     ----------
-    extractor : FeatureExtractor
-        Fitted; its network is changed: parameters freeze, and the trained part becomes float32.
+    fitted : FittedNetwork
+        Its network is changed: parameters freeze, and the trained part becomes float32.
     trainable : str, int or list of str
         See `trained_parameters`.
     owner : str
         Named in errors.
     """
 
-    def __init__(self, extractor, trainable, owner):
+    def __init__(self, fitted, trainable, owner):
         import torch
 
-        self.extractor, self.network = extractor, extractor.network_
+        self.fitted, self.network = fitted, fitted.network
         self.names = trained_parameters(self.network, trainable, owner)
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(name in self.names)
-        made = extractor.preprocessing_
+        made = fitted.preprocessing
         shape = (2, made.n_channels, made.image_size, made.image_size)
         noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
         noise[1] = noise[1] / 2 + 0.5  # brighter than the first
-        self._trial = noise.sub(0.5).div_(0.25).to(extractor._device)
+        self._trial = noise.sub(0.5).div_(0.25).to(fitted.device)
         self.entry = self._find_entry()
         if self.entry is not None and not self._goes_on_from_the_cut():
             self.entry = None
@@ -51,6 +51,11 @@ class CutNetwork:
         """Trained parameters by name."""
         every = dict(self.network.named_parameters())
         return {name: every[name] for name in self.names}
+
+    @property
+    def frozen_names(self):
+        """Names of the other parameters."""
+        return {name for name, _ in self.network.named_parameters()} - set(self.names)
 
     def _find_entry(self):
         """Name of the largest module that starts with the first trained parameter."""
@@ -73,26 +78,26 @@ class CutNetwork:
         """Try whether the trained part depends on the images through the cut alone."""
         import torch
 
-        images = self._trial.to(self.extractor._dtype)
+        images = self._trial.to(self.fitted.dtype)
         with torch.no_grad():
-            whole = self.extractor._outputs(images)
+            whole = self.fitted.outputs(images)
             try:
                 parts = self.trained_part(self.frozen_part(images))
             except torch.OutOfMemoryError:
                 raise
             except (KeyError, RuntimeError, ValueError):  # passes the cut in another way
                 return False
-        return bool((whole - parts).norm() <= _SAME[self.extractor.precision] * whole.norm())
+        return bool((whole - parts).norm() <= _SAME[self.fitted.precision] * whole.norm())
 
     def _widen(self):
         """Make the part from the cut on float32."""
         import torch
 
-        if self.extractor._dtype == torch.float32:
+        if self.fitted.dtype == torch.float32:
             return
         if self.entry is None:
             self.network.float()
-            self.extractor._dtype = torch.float32
+            self.fitted.dtype = torch.float32
             return
         modules = [name for name, _ in self.network.named_modules()]
         start = modules.index(self.entry)
@@ -114,55 +119,61 @@ class CutNetwork:
                 features.sum(), list(self.parameters.values()), allow_unused=True
             )
         self.names = [n for n, gradient in zip(self.names, gradients) if gradient is not None]
+        for name, value in self.network.named_parameters():
+            value.requires_grad_(name in self.names)
         if not self.names:
             raise ValueError(
                 f"{owner}: no trainable parameter is left: the features (layers="
-                f"{self.extractor.layers}) do not depend on the stages that trainable={trainable!r}"
-                f" names. Choose others of {quoted(network_stages(self.network))}."
+                f"{self.fitted.layers or None}) do not depend on the stages that trainable="
+                f"{trainable!r} names. Choose others of {quoted(network_stages(self.network))}."
             )
 
     def frozen_part(self, images):
         """What enters the first trained module; the images themselves where nothing is frozen."""
         import torch
 
-        images = images.to(self.extractor._dtype, memory_format=torch.channels_last)
+        images = images.to(self.fitted.dtype, memory_format=torch.channels_last)
         if self.entry is None:
             return images
         entry = {self.entry: self.network.get_submodule(self.entry)}
         with torch.no_grad(), captured(entry, of_input=True) as found:
-            self.extractor._outputs(images)
+            self.fitted.outputs(images)
         return found[self.entry]
 
     def trained_part(self, hidden):
         """Features (n, n_features) of images, from what `frozen_part` gave for them."""
         if self.entry is None:
-            return self.extractor._outputs(hidden)
+            return self.fitted.outputs(hidden)
         # The frozen part sees one image, whose output the others' take the place of.
         entry = self.network.get_submodule(self.entry)
         with passed_on(entry, hidden):
-            return self.extractor._outputs(self._trial[:1].to(self.extractor._dtype))
+            return self.fitted.outputs(self._trial[:1].to(self.fitted.dtype))
 
 
 class FrozenNetwork:
-    """A fitted extractor's network, cut behind all of it: nothing is trained but a head.
+    """A fitted network, cut behind all of it: nothing is trained but a head.
 
     Parameters
     ----------
-    extractor : FeatureExtractor
-        Fitted.
+    fitted : FittedNetwork
     """
 
-    def __init__(self, extractor):
-        self.extractor, self.parameters = extractor, {}
-        extractor.network_.requires_grad_(False)
+    def __init__(self, fitted):
+        self.fitted, self.network, self.parameters = fitted, fitted.network, {}
+        fitted.network.requires_grad_(False)
+
+    @property
+    def frozen_names(self):
+        """Names of all parameters of the network."""
+        return {name for name, _ in self.network.named_parameters()}
 
     def frozen_part(self, images):
         """Features (n, n_features) of images."""
         import torch
 
-        images = images.to(self.extractor._dtype, memory_format=torch.channels_last)
+        images = images.to(self.fitted.dtype, memory_format=torch.channels_last)
         with torch.no_grad():
-            return self.extractor._outputs(images)
+            return self.fitted.outputs(images)
 
     def trained_part(self, hidden):
         """The features themselves."""

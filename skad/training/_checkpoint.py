@@ -25,18 +25,17 @@ def stable(value):
         return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
 
 
-def recipe_of(run, n_steps):
+def recipe_of(task, plan, start, parameters):
     """All that decides what a training ends with."""
     decisive = {
         name: stable(value)
-        for name, value in run.adapter.get_params().items()
+        for name, value in parameters.items()
         if name.rpartition("__")[2] not in _UNDECISIVE and name.partition("__")[0] != "clusterer"
     }
-    recipe = [run.owner, sorted(decisive.items()), run.seed, n_steps, run.first_weights]
-    # What a factory says of images shows in no parameter, nor does what a decoder's makes.
-    recipe += [run.extractor.preprocessing_]
-    recipe += [network_fingerprint(module, None) for module in run.modules]
-    return repr([*recipe, run.decisive, *(images.keys for images in run.opened)]).encode()
+    recipe = [start.owner, sorted(decisive.items()), start.seed, plan.n_steps]
+    # What a factory says of images shows in no parameter.
+    recipe += [start.fitted.preprocessing, network_fingerprint(task, None), task.identity()]
+    return repr([*recipe, *(images.keys for images in start.opened)]).encode()
 
 
 class Checkpoint:

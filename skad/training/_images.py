@@ -8,7 +8,7 @@ import numpy as np
 
 from .._random import torch_stream
 from ..images._batches import iterate_batches
-from ..networks._preprocessing import normalize, preprocess
+from ..networks._preprocessing import normalize
 from ._order import BatchSampler
 
 
@@ -31,16 +31,36 @@ class TrainingImages:
         The one thread that reads images, as data sets may hold state that two would share.
     fewest : int
         Least number of images in a batch.
+    together : int
+        Images that go through the network together where it is not a step that asks for them.
+    n_jobs : int, optional
+        Threads that decode files.
+    digests : bool
+        Whether the digests of the images will be asked for.
     """
 
-    def __init__(self, cut, source, *, batch_size, seed, memory_limit, reader, fewest=1):
+    def __init__(
+        self,
+        cut,
+        source,
+        *,
+        batch_size,
+        seed,
+        memory_limit,
+        reader,
+        fewest=1,
+        together=64,
+        n_jobs=None,
+        digests=False,
+    ):
         self.cut, self.source, self.seed = cut, source, seed
-        self.extractor = cut.extractor
+        self.fitted, self.together = cut.fitted, together
         self.sampler = BatchSampler(len(source), batch_size, seed, fewest)
         self.memory_limit = memory_limit
-        n_jobs = self.extractor.n_jobs
         self.n_threads = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
         self._kept, self._ahead = None, None
+        self._decoded, self._decoded_bytes = {}, 0
+        self._digests, self._keys = digests, None
         self._reader = reader
 
     def __len__(self):
@@ -50,7 +70,19 @@ class TrainingImages:
     def kept_memory(self):
         """MiB of what is kept."""
         kept = self._kept
-        return 0 if kept is None else kept.numel() * kept.element_size() / 2**20
+        n_bytes = 0 if kept is None else kept.numel() * kept.element_size()
+        return (n_bytes + self._decoded_bytes) / 2**20
+
+    @property
+    def keys(self):
+        """A digest of the pixels of each image."""
+        if self._keys is None:
+            self._keys = [
+                _key(image)
+                for _, batch in iterate_batches(self.source, self.together, self.n_threads)
+                for image in batch
+            ]
+        return self._keys
 
     def first_features(self, *, keep=True):
         """Features (n, n_features) of all images before training; to be called first.
@@ -58,22 +90,30 @@ class TrainingImages:
         Parameters
         ----------
         keep : bool
-            Keep what enters the trained part.
-
-        Notes
-        -----
-        Sets `keys`, a digest of the pixels of each image.
+            Keep what enters the trained part; else, of images that were decoded, their pixels.
         """
         import torch
 
-        self.keys, found = [], []
-        for start, batch in iterate_batches(self.source, self.extractor.batch_size, self.n_threads):
-            self.keys += [_key(image) for image in batch]
+        keys, found = [], []
+        for start, batch in iterate_batches(self.source, self.together, self.n_threads):
+            if self._digests:
+                keys += [_key(image) for image in batch]
             hidden = self._frozen_part(batch)
             self._keep(start, hidden, keep)
+            if not keep and isinstance(batch, list):
+                self._keep_decoded(start, batch)
             with torch.no_grad():
                 found.append(self.cut.trained_part(hidden))
+        self._keys = keys if self._digests else None
         return torch.cat(found)
+
+    def _keep_decoded(self, start, batch):
+        for place, image in enumerate(batch, start):
+            n_bytes = image.numel() * image.element_size()
+            if self._decoded_bytes + n_bytes > self.memory_limit * 2**20:
+                return
+            self._decoded[place] = image
+            self._decoded_bytes += n_bytes
 
     def _keep(self, start, hidden, keep):
         if self._kept is None:
@@ -84,8 +124,7 @@ class TrainingImages:
         self._kept[start : start + room] = hidden[:room]
 
     def _frozen_part(self, batch):
-        made, device = self.extractor.preprocessing_, self.extractor._device
-        return self.cut.frozen_part(preprocess(batch, made, device))
+        return self.cut.frozen_part(self.fitted.prepare(batch))
 
     def batch(self, step):
         """Features of the images of a step, with gradients."""
@@ -117,7 +156,7 @@ class TrainingImages:
 
         if places.max() < len(self._kept):
             return self._kept[torch.from_numpy(places).to(self._kept.device)]
-        size = self.extractor.batch_size
+        size = self.together
         starts = range(0, len(places), size)
         read = partial(self._reader.submit, self._read)
         return torch.cat([self._frozen_part(read(places[i : i + size]).result()) for i in starts])
@@ -146,8 +185,7 @@ class TrainingImages:
     def image_and_view(self, step, augmentation):
         """The images of a step as they are, and a random view of each, ready for the network."""
         batch = self._read_ahead(step, self.sampler)
-        made, device = self.extractor.preprocessing_, self.extractor._device
-        return preprocess(batch, made, device), self._views(batch, step, augmentation)
+        return self.fitted.prepare(batch), self._views(batch, step, augmentation)
 
     def paired_views(self, step, augmentation, partners):
         """A random view of each image of a step and one of its partner's, (2 n, ...).
@@ -169,7 +207,7 @@ class TrainingImages:
         import torch
 
         generator = torch_stream(self.seed, "views", step)
-        device = self.extractor._device
+        device = self.fitted.device
         if n_turns > 1 and not isinstance(batch, list) and batch.shape[-1] != batch.shape[-2]:
             batch = list(batch)  # turned, they have another shape
         if isinstance(batch, list):
@@ -182,10 +220,10 @@ class TrainingImages:
             batch = torch.cat([batch.rot90(k, (2, 3)) for k in range(n_turns)] * n_views)
         views = augmentation(batch, generator)
         self._check_views(views, len(batch))
-        return normalize(views, self.extractor.preprocessing_)
+        return normalize(views, self.fitted.preprocessing)
 
     def _check_views(self, views, n_images):
-        size = self.extractor.preprocessing_.image_size
+        size = self.fitted.preprocessing.image_size
         shape = tuple(getattr(views, "shape", ()))
         fits = len(shape) == 4 and shape[0] == n_images and shape[2:] == (size, size)
         if not fits or views.min() < -1e-3 or views.max() > 1 + 1e-3:
@@ -208,7 +246,12 @@ class TrainingImages:
         return batch
 
     def _read(self, places):
-        return self.source.take(places).read(0, len(places), self.n_threads)
+        if not self._decoded:
+            return self.source.take(places).read(0, len(places), self.n_threads)
+        new = np.array([place for place in places if place not in self._decoded], dtype=int)
+        read = self.source.take(new).read(0, len(new), self.n_threads) if len(new) else []
+        found = self._decoded | dict(zip(new.tolist(), read))
+        return [found[place] for place in places.tolist()]
 
 
 def _key(image):

@@ -47,7 +47,8 @@ def test_fits_scores_and_loads_as_on_the_cpu(instance, digits):
 def devices_of(estimator):
     """Types of the devices of all extractors that were fitted inside an estimator."""
     if isinstance(estimator, FeatureExtractor):
-        return [estimator._device.type] if hasattr(estimator, "_device") else []
+        fitted = vars(estimator).get("fitted_network_")
+        return [] if fitted is None else [fitted.device.type]
     inside = vars(estimator) if hasattr(estimator, "__dict__") else {}
     parts = [*inside.values(), *(step for _, step in inside.get("steps", []))]
     return [kind for part in parts if hasattr(part, "get_params") for kind in devices_of(part)]

@@ -1,0 +1,233 @@
+"""FittedNetwork: a network with all that is needed to use it."""
+
+import copy
+
+import joblib
+
+from ..images._batches import iterate_batches
+from ._cache import network_fingerprint
+from ._device import move_loaded, resolve_device
+from ._one_image import same_arithmetic
+from ._preprocessing import preprocess
+from ._taps import (
+    last_map,
+    layer_outputs,
+    outputs_on_the_way,
+    pooled_output,
+    to_map,
+    to_vector,
+    without_summary,
+)
+
+
+class FittedNetwork:
+    """A network, what it does to images, and which of its outputs are features.
+
+    It is what extractors, adapters and map detectors compute by. What decides the features is taken
+    when it is made; parameters that an estimator is given later change nothing.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    preprocessing : Preprocessing
+    backbone : str or callable
+        Its recipe, which tells features kept on disk apart.
+    layers, flattened_layers : list of str, optional
+        Layers whose outputs are features, pooled or as they are; by default the pooled output.
+    precision : {"float32", "bfloat16"}
+    device : str
+        As the user names it.
+
+    Attributes
+    ----------
+    network : torch.nn.Module
+        On its device, in its precision.
+    device : torch.device
+    dtype : torch.dtype
+        Of what enters the network.
+    widths : list of int
+        Number of features of each layer.
+    in_training : bool
+        Whether its weights change, so that its fingerprint does.
+    """
+
+    def __init__(
+        self,
+        network,
+        preprocessing,
+        *,
+        backbone,
+        layers=None,
+        flattened_layers=None,
+        precision="float32",
+        device="auto",
+    ):
+        import torch
+
+        for name, given in (("layers", layers), ("flattened_layers", flattened_layers)):
+            if given is not None and not len(given):
+                raise ValueError(f"{name} is empty; name at least one, or give None.")
+        self.backbone, self.preprocessing = backbone, preprocessing
+        given = ([] if names is None else names for names in (layers, flattened_layers))
+        self.layers, self.flattened_layers = ([str(name) for name in names] for names in given)
+        self.precision, self.dtype = precision, getattr(torch, precision)
+        self.device_name, self.device = device, resolve_device(device)
+        network = network.to(self.device, memory_format=torch.channels_last)
+        self.network = network.to(self.dtype)
+        self.in_training, self._fingerprint = False, None
+        # A trial shows what comes out of it.
+        size = preprocessing.image_size
+        trial = torch.zeros((1, preprocessing.n_channels, size, size), device=self.device)
+        with torch.inference_mode(), same_arithmetic(trial):
+            self.widths = [output.shape[1] for output in self._taps(self._as_input(trial))]
+
+    @property
+    def map_taps(self):
+        """Indices of the flattened layers among all layers."""
+        n_taps = len(self.widths)
+        return list(range(n_taps - len(self.flattened_layers), n_taps))
+
+    @property
+    def tap_names(self):
+        """Names of the layers, as features are named by them."""
+        return [*self.layers, *(f"{name}_flat" for name in self.flattened_layers)] or ["features"]
+
+    @property
+    def map_names(self):
+        """Names of the layers whose maps there are."""
+        return list(dict.fromkeys(self.layers + self.flattened_layers)) or ["features"]
+
+    def prepare(self, batch):
+        """Images as they enter the network, (n, channels, image_size, image_size), float32."""
+        return preprocess(batch, self.preprocessing, self.device)
+
+    def batches(self, source, batch_size, n_jobs=None, verbose=False):
+        """Batches of images as they come, decoded ahead.
+
+        Parameters
+        ----------
+        source : ImageSource
+        batch_size : int
+        n_jobs : int, optional
+            Threads that decode; by default one for each core.
+        verbose : bool
+            Show a progress bar.
+
+        Yields
+        ------
+        start : int
+            Index of the first image of the batch.
+        batch : tensor or list of tensors
+            For `prepare`.
+        """
+        from tqdm import tqdm
+
+        n_threads = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
+        with tqdm(
+            total=len(source), desc="Extracting features", unit="image", disable=not verbose
+        ) as progress:
+            for start, batch in iterate_batches(source, batch_size, n_threads):
+                yield start, batch
+                progress.update(len(batch))
+
+    def features(self, images):
+        """Features of prepared images, tensor of float32, shape (n, n_features)."""
+        import torch
+
+        with torch.inference_mode(), same_arithmetic(images):
+            return self.outputs(self._as_input(images))
+
+    def outputs(self, images):
+        """Features of images that are in the network's `dtype`, in whatever mode torch is."""
+        import torch
+
+        return torch.cat(self._taps(images), dim=1)
+
+    def maps(self, images):
+        """Maps of the layers of prepared images, without averaging; see `map_names`.
+
+        Returns
+        -------
+        maps : list of tensors of float32, shape (n, channels, height, width)
+        """
+        import torch
+
+        with torch.inference_mode(), same_arithmetic(images):
+            images = self._as_input(images)
+            names = self.map_names
+            if self.layers or self.flattened_layers:
+                found = layer_outputs(self.network, images, names)
+            else:
+                whole = hasattr(self.network, "forward_features")
+                found = [(last_map if whole else pooled_output)(self.network, images)]
+            return [self._map_of(name, output) for name, output in zip(names, found)]
+
+    def features_and_maps(self, images, layers):
+        """Features of prepared images and maps of other layers, in one pass; float32 tensors.
+
+        Only without layers of its own, which would end the pass too early.
+        """
+        import torch
+
+        with torch.inference_mode(), same_arithmetic(images):
+            with outputs_on_the_way(self.network, layers) as outputs:
+                features = self.outputs(self._as_input(images))
+            maps = [self._map_of(name, output) for name, output in zip(layers, outputs)]
+        for name, one in zip(layers, maps):
+            if len(one) != len(images):
+                raise ValueError(
+                    f"layers: {name!r} gives {len(one)} maps for {len(images)} images (windows, "
+                    "perhaps); name a layer that gives one for each."
+                )
+        return features, [without_summary(one, self.network) for one in maps]
+
+    @property
+    def fingerprint(self):
+        """All that decides the features of an image, as a string."""
+        if self.in_training or self._fingerprint is None:
+            self._fingerprint = network_fingerprint(self.network, self.backbone)
+        layers = (self.layers or None, self.flattened_layers or None)
+        recipe = (self._fingerprint, self.preprocessing, *layers, self.precision)
+        # The trained part of a network computes in float32 even where the rest does not.
+        dtypes = [str(parameter.dtype) for parameter in self.network.parameters()]
+        return repr(recipe if len(set(dtypes)) < 2 else (*recipe, dtypes))
+
+    def copy(self):
+        """A copy whose weights are its own, on the same device."""
+        copied = copy.copy(self)
+        copied.network, copied._fingerprint = copy.deepcopy(self.network), None
+        return copied
+
+    def _as_input(self, images):
+        import torch
+
+        return images.to(self.dtype, memory_format=torch.channels_last)
+
+    def _taps(self, images):
+        """Outputs of the layers, one float32 tensor of shape (n, width) for each."""
+        names = list(dict.fromkeys(self.layers + self.flattened_layers))
+        if not names:
+            return [to_vector(pooled_output(self.network, images), self.network).float()]
+        found = dict(zip(names, layer_outputs(self.network, images, names)))
+        vectors = [to_vector(found[name], self.network) for name in self.layers]
+        vectors += [found[name].flatten(1) for name in self.flattened_layers]
+        return [vector.float() for vector in vectors]
+
+    def _map_of(self, name, output):
+        try:
+            return to_map(output, self.network).float()
+        except ValueError as error:
+            raise ValueError(f"layers: {name!r}: {error}") from error
+
+    def __getstate__(self):
+        """State with the network on the CPU, so that it can be loaded without its device."""
+        state = vars(self).copy()
+        if state.pop("device").type != "cpu":
+            state["network"] = copy.deepcopy(self.network).cpu()
+        return state
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self.device = move_loaded(self.network, self.device_name, "FeatureExtractor")
+        if str(self.device_name).partition(":")[0] not in ("auto", self.device.type):
+            self.device_name = "auto"  # the device is missing here, which was told

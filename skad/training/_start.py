@@ -1,0 +1,82 @@
+"""Start: what a training begins with."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from .._random import torch_seed
+from ..networks._cut import HEAD, CutNetwork, FrozenNetwork
+from ._images import TrainingImages
+
+
+class Start:
+    """What a training begins with: a fitted network, cut before what is trained, and images.
+
+    A context; when it is left, nothing is read ahead any more and nothing needs a gradient.
+
+    Parameters
+    ----------
+    owner : str
+        Named in errors.
+    inner : FeatureExtractor or adapter
+        Fitted; its network is trained.
+    source : ImageSource
+    plan : Plan
+    seed : int
+
+    Attributes
+    ----------
+    extractor : FeatureExtractor
+        With the network in training.
+    fitted : FittedNetwork
+        Its.
+    cut : CutNetwork or FrozenNetwork
+    images : TrainingImages
+    features : tensor of shape (n_images, n_features)
+        Those before training.
+    device : torch.device
+    """
+
+    def __init__(self, owner, inner, source, plan, seed):
+        self.owner, self.inner, self.source, self.plan, self.seed = owner, inner, source, plan, seed
+        self.extractor = getattr(inner, "extractor_", inner)
+        self.fitted = self.extractor.fitted_network_
+        self.device, self.opened = self.fitted.device, []
+        self._reader = ThreadPoolExecutor(1)
+
+    def __enter__(self):
+        self.fitted.in_training = True
+        if isinstance(self.plan.trainable, str) and self.plan.trainable == HEAD:
+            self.cut = FrozenNetwork(self.fitted)
+        else:
+            self.cut = CutNetwork(self.fitted, self.plan.trainable, self.owner)
+        self.images = self._open(self.source, self.plan.batch_size, self.seed)
+        self.features = self.images.first_features(keep=not self.plan.augments)
+        return self
+
+    def __exit__(self, *_):
+        self._reader.shutdown(cancel_futures=True)
+        network = self.fitted.network.eval().requires_grad_(False)
+        network.zero_grad(set_to_none=True)
+        self.fitted.in_training = False
+
+    def more_images(self, source, batch_size):
+        """Further images to train with, in batches of their own, and their features."""
+        images = self._open(source, batch_size, torch_seed(self.seed, "auxiliary"))
+        return images, images.first_features()
+
+    def _open(self, source, batch_size, seed):
+        """Images to train with; what is kept for all of them shares the memory limit."""
+        left = self.plan.memory_limit - sum(images.kept_memory for images in self.opened)
+        images = TrainingImages(
+            self.cut,
+            source,
+            batch_size=batch_size,
+            seed=seed,
+            memory_limit=max(left, 0),
+            reader=self._reader,
+            fewest=self.plan.fewest,
+            together=self.extractor.batch_size,
+            digests=self.plan.checkpoint is not None,
+            n_jobs=self.extractor.n_jobs,
+        )
+        self.opened.append(images)
+        return images
