@@ -32,11 +32,13 @@ from skad import (
     EnsembleScorer,
     FeatureExtractor,
     GaussianScorer,
+    ImageDetector,
     JointOptimization,
     JointOptimizationAdapter,
     KDEScorer,
     KNNScorer,
     LogitScorer,
+    MapDetector,
     MeanShiftedContrastive,
     OutlierExposureAdapter,
     PseudoLabelAdapter,
@@ -49,6 +51,7 @@ from skad import (
     Whitening,
 )
 from skad.backbones import clad_small, small_cnn, svdd_mnist
+from skad.maps import CentroidPixels
 
 
 class Factory(partial):
@@ -225,6 +228,17 @@ INSTANCES = [
     CheckedJointOptimization(**SMALL, n_steps=2, source_head="new", metric="cosine"),
     DN2(image_size=32),
     DN2(**SMALL, n_neighbors=1),
+    ImageDetector(FeatureExtractor(**SMALL), MeanShiftedContrastive(n_steps=2)),
+    ImageDetector(
+        FeatureExtractor(**SMALLEST), scorer=IsolationForest(n_estimators=5, random_state=0)
+    ),
+    MapDetector(FeatureExtractor(**SMALLEST), n_threshold_images=2),
+    MapDetector(
+        FeatureExtractor(**SMALLEST),
+        scorer=GaussianScorer(),
+        gallery=CentroidPixels(n_centroids=2),
+        n_threshold_images=2,
+    ),
     SPADE(**SMALLEST, n_threshold_images=2),
     SPADE(**SMALLEST, n_neighbors=3, n_centroids=4, n_threshold_images=2),
     SPADE(**SMALLEST, n_centroids=2, centroids_of="each", n_threshold_images=2),

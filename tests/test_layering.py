@@ -17,9 +17,9 @@ FLOORS = [
     {"_decision", "_labels", "_parameters", "backbones", "datasets", "diagnostics", "losses"},
     {"conformal", "images", "metrics", "model_selection", "scorers"},
     {"augment", "displays", "networks"},
-    {"features", "maps"},
+    {"features"},
     {"training"},
-    {"adapters"},
+    {"adapters", "maps"},
     {"clusterers"},
     {"detectors"},
 ]

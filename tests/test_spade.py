@@ -30,8 +30,9 @@ from skad import (
     SelfSupervisedAdapter,
 )
 from skad.backbones import small_cnn, svdd_cifar
-from skad.maps._galleries import Nearest, RetrievedCentroids
+from skad.maps import RetrievedCentroids
 from skad.maps._maps import lay_over
+from skad.maps._nearest import Nearest
 from skad.maps._store import MapStore
 from skad.metrics import auroc_score
 from skad.networks._preprocessing import Preprocessing, preprocess
@@ -272,8 +273,8 @@ def test_same_seed_same_bits_and_no_global_state(temple, parameters):
 @pytest.mark.bits
 def test_disk_and_memory_give_the_same_bits(temple, detector):
     spilled = clone(detector).set_params(memory_limit=0).fit(temple[:16])
-    assert spilled._gallery.store.on_disk
-    assert not detector._gallery.store.on_disk
+    assert spilled.gallery_.store_.on_disk
+    assert not detector.gallery_.store_.on_disk
     np.testing.assert_array_equal(spilled.score_maps(temple), detector.score_maps(temple))
     assert spilled.pixel_offset_ == detector.pixel_offset_
 
@@ -358,9 +359,9 @@ def test_a_full_disk_is_seen_before_it_is_full(temple, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 3 << 20))
     detector = SPADE(**SMALL, n_neighbors=4, memory_limit=0)
     few = clone(detector).fit(temple[:3])
-    assert few._gallery.store.on_disk
+    assert few.gallery_.store_.on_disk
     with pytest.raises(OSError, match="SPADE: the maps of 24000 images take .* MiB, beyond memory"):
-        MapStore(few._gallery.store.shapes, 24_000, 0, "SPADE")
+        MapStore(few.gallery_.store_.shapes, 24_000, 0, "SPADE")
 
 
 @pytest.mark.skipif(resource is None, reason="no limit on the size of files here")
@@ -379,7 +380,7 @@ def test_a_file_that_cannot_be_written_is_said_to_be_so(temple):
 @pytest.mark.parametrize("fusion", ["joined", "per_layer"])
 def test_centroids_stand_for_the_pixels_of_all_training_images(temple, fusion):
     detector = SPADE(**SMALL, n_centroids=6, fusion=fusion, smoothing=0).fit(temple[:16])
-    centroids = detector._gallery.centroids
+    centroids = detector.gallery_.centroids_
     assert [len(rows) for rows in centroids] == [6] * (1 if fusion == "joined" else 3)
     extractor = detector.pipeline_["extractor"]
     images = preprocess(
@@ -391,35 +392,33 @@ def test_centroids_stand_for_the_pixels_of_all_training_images(temple, fusion):
     if fusion == "per_layer":  # the first layer alone
         rows = maps[0].permute(0, 2, 3, 1).cpu().double().numpy()
         apart = np.linalg.norm(rows[..., None, :] - centroids[0], axis=-1).min(axis=-1)
-        found = detector._gallery.distances(maps, None)[0]
+        found = detector.gallery_.distances(maps, None)[0]
         np.testing.assert_allclose(found.cpu(), apart, rtol=1e-4)
     else:
-        assert detector._gallery.distances(maps, None)[0].shape == (2, *maps[0].shape[2:])
+        assert detector.gallery_.distances(maps, None)[0].shape == (2, *maps[0].shape[2:])
 
 
 def test_centroids_of_each_image_are_those_of_the_images_retrieved(temple):
     parameters = SMALL | {"layers": ["layer2"], "smoothing": 0, "n_neighbors": 4}
     full = SPADE(**parameters).fit(temple[:16])
-    n_pixels = np.prod(full._gallery.store.shapes[0][1:])
+    n_pixels = np.prod(full.gallery_.store_.shapes[0][1:])
     each = SPADE(**parameters, n_centroids=int(n_pixels), centroids_of="each").fit(temple[:16])
     # As many centroids as pixels are the pixels, but for those that k-means puts together.
     maps = full.score_maps(temple[16:])
     np.testing.assert_allclose(each.score_maps(temple[16:]), maps, rtol=0.1)
     one = SPADE(**parameters, n_centroids=1, centroids_of="each").fit(temple[:16])
-    assert one._gallery.store.n_bytes * n_pixels == full._gallery.store.n_bytes
-    means = np.stack([full._gallery.store.read(i)[0].mean((2, 3))[0] for i in range(16)])
-    found = np.stack([one._gallery.store.read(i)[0][0, :, 0, 0] for i in range(16)])
+    assert one.gallery_.store_.n_bytes * n_pixels == full.gallery_.store_.n_bytes
+    means = np.stack([full.gallery_.store_.read(i)[0].mean((2, 3))[0] for i in range(16)])
+    found = np.stack([one.gallery_.store_.read(i)[0][0, :, 0, 0] for i in range(16)])
     np.testing.assert_allclose(found, means, atol=2e-3 * np.abs(means).max())
 
 
 def test_an_image_of_one_colour_has_fewer_centroids():
-    gallery = RetrievedCentroids(
-        "joined", 1, n_centroids=3, random_state=0, n_images=2, limit=1e9, owner="SPADE"
-    )
+    gallery = RetrievedCentroids(n_centroids=3).begin(2, "SPADE")
     maps = torch.ones((2, 4, 5, 5))
     maps[1, :, :, 2:] = 8  # of two colours
     gallery.add(0, [maps])
-    assert [set(gallery.store.read(i)[0].unique().tolist()) for i in (0, 1)] == [{1.0}, {1.0, 8.0}]
+    assert [set(gallery.store_.read(i)[0].unique().tolist()) for i in (0, 1)] == [{1.0}, {1.0, 8.0}]
     (found,) = gallery.distances([maps], np.array([[0], [1]]))
     assert found.abs().max() == 0
     (found,) = gallery.distances([maps], np.array([[0], [0]]))
@@ -432,7 +431,7 @@ def test_centroids_as_many_as_pixels_are_the_pixels(temple):
     with pytest.raises(ValueError, match="SPADE: n_centroids=1000000 is more than"):
         detector.fit(temple[:5])
     detector.set_params(n_centroids=5 * 16, layers=[detector_layer(temple)]).fit(temple[:5])
-    assert len(detector._gallery.centroids[0]) <= 80
+    assert len(detector.gallery_.centroids_[0]) <= 80
     trained, new = detector.score_maps(temple[:5]), detector.score_maps(temple[5:])
     assert np.abs(trained).max() < 1e-3 * np.abs(new).max()
 
@@ -523,7 +522,7 @@ def test_default_layers_are_the_three_stages_before_the_last(temple):
     mobile = SPADE("mobilenetv2_035", weights=None, image_size=32, n_threshold_images=1)
     assert mobile.fit(temple[:3]).layers_ == ["blocks.1", "blocks.2", "blocks.4"]
     plain = SPADE("torchvision/mobilenet_v2", weights=None, image_size=64, n_threshold_images=1)
-    sides = [shape[-1] for shape in plain.fit(temple[:3])._gallery.store.shapes]
+    sides = [shape[-1] for shape in plain.fit(temple[:3]).gallery_.store_.shapes]
     assert sides == [16, 8, 4], "the ends of three resolutions, whatever its parts are"
     assert plain.fit(temple[:3]).score_maps(temple[:1]).shape == (1, 48, 48)
 
@@ -621,7 +620,7 @@ def test_parameters_that_do_not_fit(temple, parameters, message):
     with pytest.raises(ValueError, match=message):
         detector.fit(temple[:4])
     assert not hasattr(detector, "pipeline_")
-    assert not hasattr(detector, "_gallery")
+    assert not hasattr(detector, "gallery_")
 
 
 def test_a_fit_that_fails_leaves_the_last_one(temple, detector):

@@ -214,14 +214,14 @@ class BaseAdapter(ExtractorParameters, TransformerMixin, BaseEstimator, ABC):
         return tags
 
 
-def fitted_copy(estimator, source):
+def fitted_copy(estimator, source, **auxiliary):
     """A clone, fitted to a source; of a frozen estimator, which is fitted, a copy to go on from."""
     if isinstance(estimator, FrozenEstimator):
         return copy.deepcopy(estimator.estimator)
     estimator = clone(estimator)
     if not get_config()["skip_parameter_validation"]:
         estimator._validate_params()
-    return estimator.fit_source(source)
+    return estimator.fit_source(source, **auxiliary)
 
 
 def unit(rows):

@@ -4,7 +4,9 @@ from ._clad import CLAD
 from ._deep_clustering import DeepClustering
 from ._deep_svdd import DeepSVDD
 from ._dn2 import DN2
+from ._image import ImageDetector
 from ._joint_optimization import JointOptimization
+from ._map import MapDetector
 from ._msc import MSC
 from ._nsa import NSA
 from ._panda import PANDA
@@ -23,7 +25,9 @@ __all__ = [
     "SPADE",
     "DeepClustering",
     "DeepSVDD",
+    "ImageDetector",
     "JointOptimization",
+    "MapDetector",
     "RotationPrediction",
     "SCANFeatures",
 ]

@@ -14,7 +14,7 @@ from ..networks._parameters import BackboneParameters, ImageParameters, RandomPa
 from ..scorers import ConfidenceScorer
 from ..scorers._parameters import ContaminationParameters
 from ..training._parameters import EpochParameters, MemoryLimitParameters, TrainingParameters
-from ._image import BaseImageDetector
+from ._base import BaseImageDetector
 
 
 class CLAD(

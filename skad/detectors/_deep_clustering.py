@@ -12,7 +12,7 @@ from ..features import FeatureExtractor
 from ..networks._parameters import NetworkParameters, RandomParameters
 from ..scorers import ConfidenceScorer, GaussianScorer, KNNScorer
 from ..scorers._parameters import ContaminationParameters, MetricParameters
-from ._image import BaseImageDetector, ScorerParameters
+from ._base import BaseImageDetector, ScorerParameters
 
 
 class DeepClustering(

@@ -19,7 +19,7 @@ from ..networks._parameters import (
 )
 from ..scorers import CentroidScorer
 from ..scorers._parameters import ContaminationParameters
-from ._image import BaseImageDetector
+from ._base import BaseImageDetector
 
 
 class DeepSVDD(

@@ -1,69 +1,38 @@
-"""What every image detector shares: one door for images, one pipeline behind it."""
+"""ImageDetector: an extractor, an adapter and a scorer of the user's choice."""
 
-from abc import ABC, abstractmethod
+from inspect import signature
 
-from sklearn.base import BaseEstimator
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
+from sklearn import get_config
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
-from .._compat import fit_context
-from .._decision import DecisionMixin
-from .._fitting import unchanged_on_error
-from .._parameters import ParameterGroup, parameter
-from ..images._door import check_images
-from ..training._journal import journal
-
-# Attributes of a fitted adapter that its detector has too.
-FORWARDED = ("training_curve_", "stopped_at_", "collapsed_at_", "labels_")
+from .._compat import HasMethods, fit_context
+from .._parameters import changed
+from ..scorers import KNNScorer
+from ..training._parameters import AdapterParameters, ExtractorParameters
+from ._base import BaseImageDetector, ScorerParameters, composed
 
 
-class ScorerParameters(ParameterGroup):
-    """Which of several scores."""
+class PartParameters(ScorerParameters, AdapterParameters, ExtractorParameters):
+    """Three parts."""
 
-    scorer: str = parameter(default=None, limits=[str], text="How features are scored.")
+    extractor: object = changed(
+        default=None, note="By default that of the adapter, or ``FeatureExtractor()``."
+    )
+    scorer: object = changed(
+        default=None,
+        limits=[HasMethods(["fit", "score_samples"]), None],
+        kind="scorer or outlier detector",
+        kw_only=False,
+        note="One of skad or of scikit-learn; by default ``KNNScorer()``.",
+    )
 
 
-class BaseImageDetector(ParameterGroup, DecisionMixin, BaseEstimator, ABC):
-    """Images to decisions; subclasses give `_make_steps()`.
+class BaseComposedDetector(PartParameters, BaseImageDetector):
+    """A detector whose parts are its parameters."""
 
-    The last step is a scorer, whose `offset_` is the detector's.
-
-    Attributes
-    ----------
-    pipeline_ : sklearn.pipeline.Pipeline
-        The fitted parts.
-    offset_ : float
-        Threshold on `score_samples` below which an image is an anomaly.
-    pixel_range_ : tuple of float or None
-        Values of flat rows that become black and white; None for pixels of fixed range.
-    n_features_in_ : int
-        Length of flat rows, only where `fit` saw those.
-    """
-
-    @abstractmethod
-    def _make_steps(self):
-        """Named steps of the pipeline, unfitted: the extractor (or adapter), then the scorer."""
-
-    def _join(self, first, scorer):
-        """Tell the scorer what the first step has learned of its features.
-
-        What is returned, if anything, is a dict of keywords for its `fit`.
-        """
-
-    def _training_features(self, source, first, scorer):
-        """What the scorer is fitted to, of the fitted first step."""
-        return first.compute(source)
-
-    def _finish(self, source):
-        """Learn what needs the fitted pipeline, such as thresholds."""
-
-    def _make(self, part, **others):
-        """An unfitted part of the detector, with those of its parameters that the part has."""
-        own = self.get_params(deep=False) | others
-        return part(**{name: own[name] for name in part().get_params(deep=False) if name in own})
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    # The parts have parameters of their own to validate.
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None, **fit_params):
         """Learn what normal images look like.
 
         Parameters
@@ -73,6 +42,9 @@ class BaseImageDetector(ParameterGroup, DecisionMixin, BaseEstimator, ABC):
         y : array-like of shape (n_images,), optional
             Images labelled -1 (or True) are left out, so that a search over labelled images may
             refit on all of them.
+        **fit_params : dict
+            Further images that the adapter's `fit` takes, such as ``X_outliers``. With metadata
+            routing enabled, the adapter must ask for them, by ``set_fit_request(X_outliers=True)``.
 
         Returns
         -------
@@ -82,45 +54,87 @@ class BaseImageDetector(ParameterGroup, DecisionMixin, BaseEstimator, ABC):
         ------
         ValueError, TypeError, OSError
             If images are missing, broken, or too few; if a parameter does not fit.
+        ArithmeticError
+            If the loss or the gradient of a training is not finite.
         """
-        return self._fit(X, y)
+        if get_config()["enable_metadata_routing"]:
+            routed = process_routing(self, "fit", **fit_params)
+            fit_params = {} if self.adapter is None else routed.adapter.fit
+        return self._fit(X, y, **self._auxiliary(fit_params))
 
-    def _fit(self, X, y, **auxiliary):
-        """Fit the steps; `auxiliary` images are for the first."""
-        # The files of trainings are kept until the scorer is fitted as well.
-        with unchanged_on_error(self), journal():
-            source = check_images(self, X, y, reset=True)
-            steps = self._make_steps()
-            first, scorer = (step for _, step in steps)
-            first.fit_source(source, **auxiliary)
-            told = self._join(first, scorer) or {}
-            scorer.fit(self._training_features(source, first, scorer), **told)
-            self.pipeline_ = Pipeline(steps)
-            self.offset_ = scorer.offset_
-            self._finish(source)
-            for name in FORWARDED:
-                vars(self).pop(name, None)  # of an earlier fit
-                if hasattr(first, name):
-                    setattr(self, name, getattr(first, name))
-        return self
+    def _auxiliary(self, given):
+        """Keywords of the adapter's `fit` beside images and labels, with their defaults."""
+        known = {}
+        if self.adapter is not None:
+            others = list(signature(self.adapter.fit).parameters.values())[2:]
+            known = {one.name: one.default for one in others}
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            adapter = "no adapter" if self.adapter is None else type(self.adapter).__name__
+            raise TypeError(
+                f"{type(self).__name__}: fit got {', '.join(unknown)}, which is not for images or "
+                f"labels, and {adapter} takes {', '.join(known) or 'nothing else'}."
+            )
+        return known | given
 
-    def score_samples(self, X):
-        """Score of each image, high = normal.
+    def _make_steps(self):
+        scorer = self._default_scorer() if self.scorer is None else self.scorer
+        return composed(type(self).__name__, self.extractor, self.adapter, scorer)
 
-        Parameters
-        ----------
-        X : images
-            In any container, see :ref:`containers`.
+    def _default_scorer(self):
+        return KNNScorer()
+
+    def get_metadata_routing(self):
+        """Keywords of `fit` go to the adapter.
 
         Returns
         -------
-        scores : ndarray of float64, shape (n_images,)
+        routing : sklearn.utils.metadata_routing.MetadataRouter
         """
-        check_is_fitted(self)
-        first, scorer = (step for _, step in self.pipeline_.steps)
-        return scorer.score_samples(first.compute(check_images(self, X)))
+        router = MetadataRouter(owner=type(self).__name__)
+        if self.adapter is not None:
+            fit = MethodMapping().add(caller="fit", callee="fit")
+            router.add(adapter=self.adapter, method_mapping=fit)
+        return router
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags
+
+class ImageDetector(BaseComposedDetector):
+    """Anomalous images, by an extractor, an adapter and a scorer of your choice.
+
+    Images become features; the adapter, if there is one, trains the network on the normal images
+    first; the scorer tells how far features are from those. The papers' detectors are compositions
+    of such parts: ``MSC()`` is ``ImageDetector(FeatureExtractor(), MeanShiftedContrastive(),
+    KNNScorer())``. Parameters of parts are searched by their nested names.
+
+    Attributes
+    ----------
+    pipeline_ : sklearn.pipeline.Pipeline
+        The fitted extractor ("extractor"), or adapter ("adapter"), and scorer ("scorer").
+
+    See Also
+    --------
+    skad.MapDetector : Where in the images anomalies are.
+    skad.DN2 : No training, nearest neighbours.
+    skad.MSC : Contrastive training, nearest neighbours.
+
+    Notes
+    -----
+    What ``make_pipeline(adapter, scorer)`` gives, but images are validated once, and what a scorer
+    learns of its features, as the widths of layers, need not be told by hand.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skad import FeatureExtractor, ImageDetector, KNNScorer, OneClassKFold, auroc_scorer
+    >>> digits, labels = load_digits(return_X_y=True)
+    >>> y = labels[:300] == 0  # the other digits are the anomalies
+    >>> search = GridSearchCV(
+    ...     ImageDetector(FeatureExtractor(image_size=32), scorer=KNNScorer()),
+    ...     {"extractor__resize": ["crop", "whole"], "scorer__n_neighbors": [1, 2]},
+    ...     scoring=auroc_scorer,
+    ...     cv=OneClassKFold(2),
+    ... )
+    >>> search.fit(digits[:300], y * 2 - 1).best_score_ > 0.9
+    True
+    """

@@ -13,7 +13,7 @@ from ..networks._parameters import (
 )
 from ..scorers import KNNScorer
 from ..scorers._parameters import NeighborParameters
-from ._image import BaseImageDetector
+from ._base import BaseImageDetector
 
 
 class JointOptimization(

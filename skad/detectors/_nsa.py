@@ -12,7 +12,7 @@ from ..features import FeatureExtractor
 from ..networks._parameters import NetworkParameters, RandomParameters
 from ..scorers import CentroidScorer, EnsembleScorer, GaussianScorer, KNNScorer
 from ..scorers._parameters import ContaminationParameters
-from ._image import BaseImageDetector, ScorerParameters
+from ._base import BaseImageDetector, ScorerParameters
 
 # The paper's names of its scores of one feature map.
 SCORERS = {
@@ -94,10 +94,6 @@ class NSA(
         text='Of the terms of "ensemble" and "sum"; "quantile" where training images may not all '
         "be normal. See :class:`~skad.EnsembleScorer`.",
     )
-
-    def _join(self, adapter, scorer):
-        if isinstance(scorer, EnsembleScorer):
-            scorer.set_params(tap_widths=adapter.tap_widths_, map_taps=adapter.map_taps_)
 
     def _make_steps(self):
         layers = {"ensemble": "ensemble", "sum": "stages"}.get(self.scorer)

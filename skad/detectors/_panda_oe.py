@@ -12,7 +12,7 @@ from ..networks._parameters import (
 )
 from ..scorers import LogitScorer
 from ..scorers._parameters import ContaminationParameters
-from ._image import BaseImageDetector
+from ._base import BaseImageDetector
 
 
 class PANDAOE(

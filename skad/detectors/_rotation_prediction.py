@@ -11,7 +11,7 @@ from ..features import FeatureExtractor
 from ..networks._parameters import LayerParameters, NetworkParameters, RandomParameters
 from ..scorers import LogitScorer
 from ..scorers._parameters import ContaminationParameters
-from ._image import BaseImageDetector
+from ._base import BaseImageDetector
 
 
 class RotationPrediction(

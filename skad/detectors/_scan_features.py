@@ -14,7 +14,7 @@ from ..networks._parameters import NetworkParameters, RandomParameters
 from ..scorers import KNNScorer
 from ..scorers._parameters import ContaminationParameters
 from ..training._parameters import TemperatureParameters
-from ._image import BaseImageDetector
+from ._base import BaseImageDetector
 
 
 class SCANFeatures(

@@ -1,1 +1,5 @@
-"""Score maps: joined, compared with galleries of normal pixels, laid over images."""
+"""Score maps, and galleries of the normal pixels that other pixels are compared with."""
+
+from ._galleries import BaseGallery, CentroidPixels, RetrievedCentroids, RetrievedPixels
+
+__all__ = ["BaseGallery", "CentroidPixels", "RetrievedCentroids", "RetrievedPixels"]

@@ -1,15 +1,18 @@
 """Galleries of normal pixels, and the distance of other pixels to the nearest of them."""
 
+from abc import ABC, abstractmethod
+
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.random import sample_without_replacement
 
+from .._parameters import POSITIVE, RandomStateParameters, changed
 from ..scorers._kmeans import kmeans
 from ._maps import join, pixels_of
+from ._nearest import AT_ONCE, Nearest
+from ._parameters import GalleryParameters, PixelCentroidParameters, StoreParameters
 from ._store import MapStore
-
-# Distances that are looked at together: few enough to stay in the cache of a processor.
-_AT_ONCE = 2**20
 
 # Images whose layers are joined together.
 _IMAGES_AT_ONCE = 8
@@ -18,46 +21,64 @@ _IMAGES_AT_ONCE = 8
 _PER_CENTROID = 256
 
 
-class PixelGallery:
-    """Pixels of normal images; subclasses say which, and what of them a new image is held against.
+class BaseGallery(GalleryParameters, BaseEstimator, ABC):
+    """Pixels of normal images; subclasses say which, and what of them an image is held against.
 
-    Parameters
-    ----------
-    fusion : {"joined", "per_layer"}
-        Whether the layers of a pixel are one row or compared apart from each other.
-    n_neighbors : int
-        Nearest pixels whose distances are averaged.
+    A :class:`~skad.MapDetector` takes a copy of a gallery through `begin`, `add` for each batch of
+    training images, `complete`, and then asks it for `distances`.
     """
 
     # Whether an image is compared with those training images that are retrieved for it.
     retrieves = True
 
-    def __init__(self, fusion, n_neighbors):
-        self.fusion, self.n_neighbors = fusion, n_neighbors
+    def begin(self, n_images, owner):
+        """Make ready for the maps of so many training images.
 
+        Parameters
+        ----------
+        n_images : int
+        owner : str
+            Named in errors.
+
+        Returns
+        -------
+        self : object
+        """
+        self.n_images_, self.owner_ = n_images, owner
+        return self
+
+    @abstractmethod
     def add(self, start, maps):
-        """Take the maps of training images from place `start` on."""
-        raise NotImplementedError
+        """Take maps of training images.
+
+        Parameters
+        ----------
+        start : int
+            Index of the first of them.
+        maps : list of tensors of shape (n, channels, height, width)
+            One for each layer.
+        """
 
     def complete(self):
         """Make ready for queries, as all training images have been taken."""
 
-    def distances(self, maps, places):
+    @abstractmethod
+    def distances(self, maps, retrieved):
         """Distances of the pixels of images to the gallery.
 
         Parameters
         ----------
         maps : list of tensors of shape (n, channels, height, width)
             One for each layer.
-        places : ndarray of int, shape (n, n_retrieved)
-            Training images that each image is compared with; None where none are retrieved.
+        retrieved : ndarray of int, shape (n, n_retrieved), or None
+            Indices of the training images that each image is compared with; None where the gallery
+            retrieves none.
 
         Returns
         -------
         distances : list of tensors of float32, shape (n, height, width)
             One for all layers, or for each.
         """
-        raise NotImplementedError
 
     def _fused(self, maps):
         """Maps as they are compared: joined, or one for each layer."""
@@ -75,58 +96,67 @@ def _few_at_once(maps, n_images=_IMAGES_AT_ONCE):
         yield list(parts)
 
 
-class RetrievedPixels(PixelGallery):
+class RetrievedPixels(StoreParameters, BaseGallery):
     """All pixels of those training images that are retrieved for an image (SPADE).
 
-    Parameters
+    Attributes
     ----------
-    fusion, n_neighbors :
-        See :class:`PixelGallery`.
-    n_images : int
-        Training images to come.
-    limit : float
-        Bytes that their maps may take in memory.
-    owner : str
-        Named in errors.
+    store_ : MapStore
+        The maps of all training images.
+
+    See Also
+    --------
+    skad.MapDetector : What a gallery is a part of.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_sample_images
+    >>> from skad import MapDetector
+    >>> from skad.maps import RetrievedPixels
+    >>> flower = load_sample_images().images[1]
+    >>> tiles = flower[:400, :640].reshape(5, 80, 8, 80, 3).swapaxes(1, 2).reshape(40, 80, 80, 3)
+    >>> detector = MapDetector(gallery=RetrievedPixels(n_neighbor_pixels=3)).fit(tiles[:30])
+    >>> detector.gallery_.store_.n_images
+    30
     """
 
-    def __init__(self, fusion, n_neighbors, *, n_images, limit, owner):
-        super().__init__(fusion, n_neighbors)
-        self.n_images, self.limit, self.owner = n_images, limit, owner
-        self.store = None
+    def begin(self, n_images, owner):
+        """Make ready for the maps of so many training images."""
+        self.store_ = None
+        return super().begin(n_images, owner)
 
     def add(self, start, maps):
         """Keep the maps."""
         self._keep(start, maps)
 
     def _keep(self, start, maps):
-        if self.store is None:
+        if self.store_ is None:
             shapes = [tuple(one.shape[1:]) for one in maps]
-            self.store = MapStore(shapes, self.n_images, self.limit, self.owner)
-        self.store.write(start, maps)
+            self.store_ = MapStore(shapes, self.n_images_, self.memory_limit * 2**20, self.owner_)
+        self.store_.write(start, maps)
 
-    def distances(self, maps, places):
-        """Distances to the pixels of the images at `places`."""
+    def distances(self, maps, retrieved):
+        """Distances to the pixels of the images retrieved."""
         import torch
 
         found = []
-        for alone, retrieved in zip(_few_at_once(maps, 1), places):
+        for alone, indices in zip(_few_at_once(maps, 1), retrieved):
             fused = self._fused(alone)
-            nearest = [Nearest(pixels_of(one)[0], self.n_neighbors) for one in fused]
-            for gallery in self._galleries(retrieved, len(nearest[0].queries), maps[0].device):
+            nearest = [Nearest(pixels_of(one)[0], self.n_neighbor_pixels) for one in fused]
+            for gallery in self._galleries(indices, len(nearest[0].queries), maps[0].device):
                 for search, rows in zip(nearest, gallery):
                     search.among(rows)
             found.append([n.mean().view(one[:, 0].shape) for n, one in zip(nearest, fused)])
         return [torch.cat(parts) for parts in zip(*found)]
 
-    def _galleries(self, retrieved, n_queries, device):
+    def _galleries(self, indices, n_queries, device):
         """Pixels of a few images at a time, as rows for each fused layer."""
         import torch
 
-        n_pixels = max(height * width for _, height, width in self.store.shapes)
-        step = max(1, _AT_ONCE // (n_pixels * n_queries))
-        for first in range(0, len(retrieved), step):
-            some = [self.store.read(place) for place in retrieved[first : first + step]]
+        n_pixels = max(height * width for _, height, width in self.store_.shapes)
+        step = max(1, AT_ONCE // (n_pixels * n_queries))
+        for first in range(0, len(indices), step):
+            some = [self.store_.read(index) for index in indices[first : first + step]]
             maps = [torch.cat(layer).to(device) for layer in zip(*some)]
             yield [pixels_of(one).flatten(0, 1) for one in self._stored(maps)]
 
@@ -135,22 +165,31 @@ class RetrievedPixels(PixelGallery):
         return self._fused(maps)
 
 
-class RetrievedCentroids(RetrievedPixels):
+class RetrievedCentroids(RandomStateParameters, PixelCentroidParameters, RetrievedPixels):
     """Centroids of the pixels of each training image; those of the images that are retrieved.
 
-    Parameters
-    ----------
-    fusion, n_neighbors, n_images, limit, owner :
-        See :class:`RetrievedPixels`.
-    n_centroids : int
-        Of k-means, for each image.
-    random_state : int, RandomState instance or None
+    See Also
+    --------
+    skad.maps.CentroidPixels : Centroids of all.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_sample_images
+    >>> from skad import MapDetector
+    >>> from skad.maps import RetrievedCentroids
+    >>> flower = load_sample_images().images[1]
+    >>> tiles = flower[:400, :640].reshape(5, 80, 8, 80, 3).swapaxes(1, 2).reshape(40, 80, 80, 3)
+    >>> detector = MapDetector(gallery=RetrievedCentroids(n_centroids=20)).fit(tiles[:30])
+    >>> detector.score_maps(tiles[30:]).shape
+    (10, 80, 80)
     """
 
-    def __init__(self, fusion, n_neighbors, *, n_centroids, random_state, **parameters):
-        super().__init__(fusion, n_neighbors, **parameters)
-        self.n_centroids = n_centroids
-        self._seed = check_random_state(random_state).randint(2**31 - 1)
+    n_centroids: int = changed(default=50, limits=[POSITIVE])
+
+    def begin(self, n_images, owner):
+        """Make ready for the maps of so many training images."""
+        self._seed = check_random_state(self.random_state).randint(2**31 - 1)
+        return super().begin(n_images, owner)
 
     def add(self, start, maps):
         """Keep the centroids, as maps one pixel wide."""
@@ -164,36 +203,48 @@ class RetrievedCentroids(RetrievedPixels):
     def _centroids(self, pixels):
         """So many rows as `n_centroids`; one again and again where pixels are too much alike."""
         n_clusters = min(self.n_centroids, len(pixels))
-        centers, _ = kmeans(pixels, n_clusters, random_state=self._seed, owner=self.owner)
+        centers, _ = kmeans(pixels, n_clusters, random_state=self._seed, owner=self.owner_)
         return centers[np.minimum(np.arange(self.n_centroids), len(centers) - 1)]
 
     def _stored(self, maps):
         return maps
 
 
-class CentroidPixels(PixelGallery):
+class CentroidPixels(RandomStateParameters, PixelCentroidParameters, BaseGallery):
     """Centroids of the pixels of all training images, the same for every image (PANDA).
 
-    Parameters
+    k-means sees 256 pixels for each of them, drawn from all.
+
+    Attributes
     ----------
-    fusion, n_neighbors :
-        See :class:`PixelGallery`.
-    n_centroids : int
-        Of k-means, which sees 256 pixels for each, drawn from all.
-    n_images : int
-        Training images to come.
-    random_state : int, RandomState instance or None
-    owner : str
-        Named in errors.
+    centroids_ : list of ndarray of shape (n_centroids, n_channels)
+        Of all layers joined, or of each.
+
+    See Also
+    --------
+    skad.maps.RetrievedCentroids : Centroids of each image.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_sample_images
+    >>> from skad import MapDetector
+    >>> from skad.maps import CentroidPixels
+    >>> flower = load_sample_images().images[1]
+    >>> tiles = flower[:400, :640].reshape(5, 80, 8, 80, 3).swapaxes(1, 2).reshape(40, 80, 80, 3)
+    >>> detector = MapDetector(gallery=CentroidPixels(n_centroids=20)).fit(tiles[:30])
+    >>> detector.gallery_.centroids_[0].shape
+    (20, 224)
     """
+
+    n_centroids: int = changed(default=50, limits=[POSITIVE])
 
     retrieves = False
 
-    def __init__(self, fusion, n_neighbors, *, n_centroids, n_images, random_state, owner):
-        super().__init__(fusion, n_neighbors)
-        self.n_centroids, self.n_images, self.owner = n_centroids, n_images, owner
-        self._random_state = check_random_state(random_state)
+    def begin(self, n_images, owner):
+        """Make ready for the maps of so many training images."""
+        self._random_state = check_random_state(self.random_state)
         self._drawn = self._taken = None
+        return super().begin(n_images, owner)
 
     def add(self, start, maps):
         """Take those pixels that were drawn."""
@@ -210,74 +261,36 @@ class CentroidPixels(PixelGallery):
             start += len(few[0])
 
     def _draw(self, n_pixels):
-        """Places among the pixels of all training images."""
-        n_all = self.n_images * n_pixels
+        """Indices among the pixels of all training images."""
+        n_all = self.n_images_ * n_pixels
         n_drawn = min(n_all, _PER_CENTROID * self.n_centroids)
         return np.sort(sample_without_replacement(n_all, n_drawn, random_state=self._random_state))
 
     def complete(self):
         """Find the centroids."""
-        seed, self.centroids = self._random_state.randint(2**31 - 1), []
+        seed, self.centroids_ = self._random_state.randint(2**31 - 1), []
         for pixels in map(np.concatenate, self._taken):
             if len(pixels) < self.n_centroids:
                 raise ValueError(
-                    f"{self.owner}: n_centroids={self.n_centroids} is more than there are pixels "
-                    f"in the maps of the {self.n_images} training images, {len(pixels)}. Ask for "
+                    f"{self.owner_}: n_centroids={self.n_centroids} is more than there are pixels "
+                    f"in the maps of the {self.n_images_} training images, {len(pixels)}. Ask for "
                     "fewer, or give more images, a larger image_size or earlier layers."
                 )
-            found, _ = kmeans(pixels, self.n_centroids, random_state=seed, owner=self.owner)
-            self.centroids.append(found)
+            found, _ = kmeans(pixels, self.n_centroids, random_state=seed, owner=self.owner_)
+            self.centroids_.append(found)
         del self._drawn, self._taken, self._random_state
 
-    def distances(self, maps, places):
+    def distances(self, maps, retrieved):
         """Distances to the centroids."""
         import torch
 
         device, found = maps[0].device, []
-        centroids = [torch.from_numpy(rows).float().to(device) for rows in self.centroids]
+        centroids = [torch.from_numpy(rows).float().to(device) for rows in self.centroids_]
         for few in _few_at_once(maps):
             parts = []
             for one, gallery in zip(self._fused(few), centroids):
-                search = Nearest(pixels_of(one).flatten(0, 1), self.n_neighbors)
+                search = Nearest(pixels_of(one).flatten(0, 1), self.n_neighbor_pixels)
                 search.among(gallery)
                 parts.append(search.mean().view(one[:, 0].shape))
             found.append(parts)
         return [torch.cat(parts) for parts in zip(*found)]
-
-
-class Nearest:
-    """Distances of rows to the nearest of a gallery that comes in parts.
-
-    Parameters
-    ----------
-    queries : tensor of shape (n_queries, n_features)
-    n_neighbors : int
-    """
-
-    def __init__(self, queries, n_neighbors):
-        self.queries, self.n_neighbors = queries, n_neighbors
-        self._found = queries.new_empty((len(queries), 0))
-
-    def among(self, gallery):
-        """Search one part of the gallery, a tensor of shape (n_rows, n_features)."""
-        import torch
-
-        count = min(self.n_neighbors, len(gallery))
-        # |g - q|^2 - |q|^2, which ranks as the distance does.
-        offsets = gallery.square().sum(dim=1)[None]
-        found = []
-        for some in self.queries.split(max(1, _AT_ONCE // len(gallery))):
-            ranks = torch.addmm(offsets, some, gallery.T, alpha=-2)
-            places = (
-                ranks.topk(count, largest=False).indices if count > 1 else ranks.argmin(1, True)
-            )
-            # Measured again without that detour, on which near rows lose their digits.
-            chosen = gallery.index_select(0, places.flatten()).view(*places.shape, -1)
-            found.append(chosen.sub_(some[:, None]).square_().sum(dim=2).sqrt_())
-        self._found = torch.cat([self._found, torch.cat(found)], dim=1)
-        if self._found.shape[1] > self.n_neighbors:
-            self._found = self._found.topk(self.n_neighbors, largest=False).values
-
-    def mean(self):
-        """Mean distance to the nearest rows, shape (n_queries,)."""
-        return self._found.mean(dim=1)

@@ -24,7 +24,20 @@ class ExtractorParameters(ParameterGroup):
         limits=[HasMethods(["fit", "transform"]), None],
         kind="FeatureExtractor or adapter",
         kw_only=False,
-        text="What gives the features; a copy is fitted and trained.",
+        text="What gives the features; a copy is fitted, and trained by adapters.",
+    )
+
+
+class AdapterParameters(ParameterGroup):
+    """What trains the network of a detector."""
+
+    adapter: object = parameter(
+        default=None,
+        limits=[HasMethods(["fit", "transform"]), None],
+        kind="adapter",
+        kw_only=False,
+        text="Trains the network first, such as ``MeanShiftedContrastive(n_epochs=3)``; its own "
+        "`extractor` is left None, to this detector.",
     )
 
 

@@ -6,12 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from skad import augment, losses
 from skad.augment import ContrastiveAugmentation, StrongAugmentation
+from skad.maps import CentroidPixels, RetrievedCentroids, RetrievedPixels
 from skad.maps import _maps as _maps
-from skad.maps._galleries import CentroidPixels, RetrievedCentroids, RetrievedPixels
 
 from . import far
 
@@ -148,13 +149,9 @@ def test_maps(function, arguments):
 
 
 GALLERIES = {
-    "all": lambda fusion: RetrievedPixels(fusion, 2, n_images=3, limit=1e9, owner="SPADE"),
-    "of each": lambda fusion: RetrievedCentroids(
-        fusion, 2, n_centroids=3, random_state=0, n_images=3, limit=1e9, owner="SPADE"
-    ),
-    "of all": lambda fusion: CentroidPixels(
-        fusion, 2, n_centroids=3, n_images=3, random_state=0, owner="SPADE"
-    ),
+    "all": RetrievedPixels(),
+    "of each": RetrievedCentroids(n_centroids=3),
+    "of all": CentroidPixels(n_centroids=3),
 }
 
 
@@ -163,7 +160,8 @@ GALLERIES = {
 def test_galleries_of_pixels(kind, fusion):
     found = []
     for maps in (to_far(MAPS), MAPS):
-        gallery = GALLERIES[kind](fusion)
+        gallery = clone(GALLERIES[kind]).set_params(fusion=fusion, n_neighbor_pixels=2)
+        gallery.begin(3, "SPADE")
         gallery.add(0, maps)
         gallery.complete()
         found.append(gallery.distances(maps, np.array([[1, 2], [0, 2], [0, 1]])))

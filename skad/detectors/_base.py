@@ -1,0 +1,166 @@
+"""What every detector shares: one door for images, one pipeline behind it."""
+
+from abc import ABC, abstractmethod
+
+from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from .._compat import fit_context
+from .._decision import DecisionMixin
+from .._fitting import unchanged_on_error
+from .._parameters import ParameterGroup, parameter
+from ..adapters._base import fitted_copy
+from ..features import FeatureExtractor
+from ..images._door import check_images
+from ..scorers import EnsembleScorer
+from ..training._journal import journal
+
+# Attributes of a fitted adapter that its detector has too.
+FORWARDED = ("training_curve_", "stopped_at_", "collapsed_at_", "labels_")
+
+
+class ScorerParameters(ParameterGroup):
+    """Which of several scores."""
+
+    scorer: str = parameter(default=None, limits=[str], text="How features are scored.")
+
+
+class BaseImageDetector(ParameterGroup, DecisionMixin, BaseEstimator, ABC):
+    """Images to decisions; subclasses give `_make_steps()`.
+
+    The last step is a scorer, whose `offset_` is the detector's.
+
+    Attributes
+    ----------
+    pipeline_ : sklearn.pipeline.Pipeline
+        The fitted parts.
+    offset_ : float
+        Threshold on `score_samples` below which an image is an anomaly.
+    pixel_range_ : tuple of float or None
+        Values of flat rows that become black and white; None for pixels of fixed range.
+    n_features_in_ : int
+        Length of flat rows, only where `fit` saw those.
+    """
+
+    @abstractmethod
+    def _make_steps(self):
+        """Named steps of the pipeline, unfitted: the extractor (or adapter), then the scorer."""
+
+    def _join(self, first, scorer):
+        """Tell the scorer what the first step has learned of its features.
+
+        What is returned, if anything, is a dict of keywords for its `fit`.
+        """
+        if isinstance(scorer, EnsembleScorer) and scorer.tap_widths is None:
+            fitted = getattr(first, "extractor_", first)
+            scorer.set_params(tap_widths=fitted.tap_widths_, map_taps=fitted.map_taps_)
+
+    def _training_features(self, source, first, scorer):
+        """What the scorer is fitted to, of the fitted first step."""
+        return first.compute(source)
+
+    def _finish(self, source):
+        """Learn what needs the fitted pipeline, such as thresholds."""
+
+    def _make(self, part, **others):
+        """An unfitted part of the detector, with those of its parameters that the part has."""
+        own = self.get_params(deep=False) | others
+        return part(**{name: own[name] for name in part().get_params(deep=False) if name in own})
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn what normal images look like.
+
+        Parameters
+        ----------
+        X : images
+            Normal images in any container, see :ref:`containers`.
+        y : array-like of shape (n_images,), optional
+            Images labelled -1 (or True) are left out, so that a search over labelled images may
+            refit on all of them.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            If images are missing, broken, or too few; if a parameter does not fit.
+        """
+        return self._fit(X, y)
+
+    def _fit(self, X, y, **auxiliary):
+        """Fit the steps; `auxiliary` images are for the first."""
+        # The files of trainings are kept until the scorer is fitted as well.
+        with unchanged_on_error(self), journal():
+            source = check_images(self, X, y, reset=True)
+            (name, first), (_, scorer) = self._make_steps()
+            first = fitted_copy(first, source, **auxiliary)
+            told = self._join(first, scorer) or {}
+            scorer.fit(self._training_features(source, first, scorer), **told)
+            self.pipeline_ = Pipeline([(name, first), ("scorer", scorer)])
+            self.offset_ = scorer.offset_
+            self._finish(source)
+            for forwarded in FORWARDED:
+                vars(self).pop(forwarded, None)  # of an earlier fit
+                if hasattr(first, forwarded):
+                    setattr(self, forwarded, getattr(first, forwarded))
+        return self
+
+    def score_samples(self, X):
+        """Score of each image, high = normal.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+
+        Returns
+        -------
+        scores : ndarray of float64, shape (n_images,)
+        """
+        check_is_fitted(self)
+        first, scorer = (step for _, step in self.pipeline_.steps)
+        return scorer.score_samples(first.compute(check_images(self, X)))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+def composed(owner, extractor, adapter, scorer):
+    """Steps of a detector: copies of its parts, the adapter around the extractor.
+
+    Parameters
+    ----------
+    owner : str
+        Named in errors.
+    extractor : FeatureExtractor, adapter, FrozenEstimator or None
+        By default that of the adapter, or a FeatureExtractor.
+    adapter : adapter or None
+        Where it is around other adapters, the innermost is given the extractor.
+    scorer : estimator
+
+    Returns
+    -------
+    steps : list of tuple of str and estimator
+        "extractor" or "adapter", then "scorer"; unfitted.
+    """
+    scorer = clone(scorer)
+    if adapter is None:
+        extractor = FeatureExtractor() if extractor is None else clone(extractor)
+        return [("extractor", extractor), ("scorer", scorer)]
+    adapter = innermost = clone(adapter)
+    if extractor is not None:
+        while getattr(innermost, "extractor", None) is not None:
+            innermost = innermost.extractor
+        if "extractor" not in innermost.get_params(deep=False):
+            raise ValueError(
+                f"{owner}: adapter has an extractor of its own, {type(innermost).__name__}; leave "
+                f"it None there, and say in {owner} which network it is."
+            )
+        innermost.set_params(extractor=clone(extractor))
+    return [("adapter", adapter), ("scorer", scorer)]
