@@ -253,7 +253,7 @@ def with_device(estimator, device):
         last = name.rpartition("__")[2]
         if last == "device":
             given[name] = device
-        elif last == "extractor" and value is None:
+        elif last == "extractor" and value is None and not name.startswith("adapter__"):
             given[name] = FeatureExtractor(device=device)
     return clone(estimator).set_params(**given) if given else None
 

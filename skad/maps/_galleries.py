@@ -233,7 +233,7 @@ class CentroidPixels(RandomStateParameters, PixelCentroidParameters, BaseGallery
     >>> tiles = flower[:400, :640].reshape(5, 80, 8, 80, 3).swapaxes(1, 2).reshape(40, 80, 80, 3)
     >>> detector = MapDetector(gallery=CentroidPixels(n_centroids=20)).fit(tiles[:30])
     >>> detector.gallery_.centroids_[0].shape
-    (20, 224)
+    (20, 256)
     """
 
     n_centroids: int = changed(default=50, limits=[POSITIVE])
