@@ -1,6 +1,15 @@
-"""Fit wholly or not at all."""
+"""Fit wholly or not at all, and to parameters that stay as they were."""
 
 from contextlib import contextmanager
+from types import SimpleNamespace
+
+
+def parameters_of(estimator):
+    """Parameters of an estimator by name, as they are now.
+
+    What is fitted goes by these; parameters that are given later are for the next fit.
+    """
+    return SimpleNamespace(**estimator.get_params(deep=False))
 
 
 @contextmanager

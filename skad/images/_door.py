@@ -157,7 +157,10 @@ def _rows(estimator, X, reset):
     """Source for flat rows, scaled by what was learned from the training rows."""
     owner = type(estimator).__name__
     X = validate_data(estimator, X, reset=reset, dtype="numeric")
-    image_shape = _row_shape(owner, X.shape[1], getattr(estimator, "image_shape", None))
+    image_shape = getattr(estimator, "image_shape", None)
+    if not reset:  # as it was in fit
+        image_shape = getattr(estimator, "_image_shape", image_shape)
+    image_shape = _row_shape(owner, X.shape[1], image_shape)
     pixel_range = None if reset else getattr(estimator, "pixel_range_", None)
     return ImageArray(X, "rows", owner=owner, image_shape=image_shape, pixel_range=pixel_range)
 
@@ -192,6 +195,7 @@ def take_source(estimator, source):
     if source.n_features is not None:
         estimator.n_features_in_ = source.n_features
     estimator.pixel_range_ = source.pixel_range
+    estimator._image_shape = getattr(estimator, "image_shape", None)
 
 
 def _range_of(rows):

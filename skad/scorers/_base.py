@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from .._compat import fit_context
 from .._decision import CONTAMINATION, DecisionMixin
-from .._fitting import unchanged_on_error
+from .._fitting import parameters_of, unchanged_on_error
 from .._labels import has_anomaly_labels, normal_rows, outlier_mask
 
 # Larger values have fourth powers, of which covariances are made, beyond float64.
@@ -64,9 +64,14 @@ class BaseScorer(DecisionMixin, BaseEstimator, ABC):
         with unchanged_on_error(self):
             X = validate_rows(self, X, reset=True)
             rows, per_row = self._normal(X, y, per_row)
-            self._fit(rows, **per_row)
+            self._learn(rows, **per_row)
             self.offset_ = self._offset(self._score(rows))
         return self
+
+    def _learn(self, X, **per_row):
+        """Learn from validated normal rows, by the parameters as they are now."""
+        self._fitted = parameters_of(self)
+        self._fit(X, **per_row)
 
     def _normal(self, X, y, per_row):
         """Rows without labelled anomalies, and what belongs to these rows."""
@@ -95,7 +100,7 @@ class BaseScorer(DecisionMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def _fit(self, X):
-        """Learn from validated rows, all of them normal."""
+        """Learn from validated rows, all of them normal, by the parameters in `_fitted`."""
 
     @abstractmethod
     def _score(self, X):

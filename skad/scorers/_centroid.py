@@ -139,7 +139,8 @@ class CentroidScorer(BaseScorer):
         return self._distances(X, self.center_)
 
     def _training_scores(self, X):
-        if not isinstance(self.center, str) or self.center == "origin" or len(X) < 2:
+        is_mean = isinstance(self._fitted.center, str) and self._fitted.center == "mean"
+        if not is_mean or len(X) < 2:
             return self._score(X)
         # The mean of the other rows; the covariance still holds them all.
         return self._distances(X, self.center_ + (self.center_ - X) / (len(X) - 1))
@@ -153,9 +154,9 @@ class CentroidScorer(BaseScorer):
             return -angle_of(np.linalg.norm(rows - centers, axis=1))
         apart = np.subtract(X, centers, dtype=np.float64)
         squared = np.einsum("nd,nd->n", apart, apart)
-        return -squared if self.metric == "squared_euclidean" else -np.sqrt(squared)
+        return -squared if self._fitted.metric == "squared_euclidean" else -np.sqrt(squared)
 
     def _whitened(self, X):
-        if self.metric == "mahalanobis_cosine":
+        if self._fitted.metric == "mahalanobis_cosine":
             return self.covariance_.whiten(X, 0.0)
         return plain_rows(X)

@@ -64,5 +64,5 @@ class ConfidenceScorer(BaseScorer):
             )
 
     def _score(self, X):
-        logits = np.sort(X.astype(np.float64) / self.temperature, axis=1)
+        logits = np.sort(X.astype(np.float64) / self._fitted.temperature, axis=1)
         return logits[:, -1] - logsumexp(logits[:, :-1], axis=1)

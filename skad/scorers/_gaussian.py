@@ -157,9 +157,10 @@ class GaussianScorer(IncrementalScorer):
         return self._fit_normal(X, y, class_labels=class_labels)
 
     def _obstacle_to_extending(self):
-        if self.n_clusters > 1:
+        n_clusters = getattr(self, "_fitted", self).n_clusters
+        if n_clusters > 1:
             return (
-                f"no partial_fit with n_clusters={self.n_clusters}, since rows that are gone can't "
+                f"no partial_fit with n_clusters={n_clusters}, since rows that are gone can't "
                 "be clustered again. Use n_clusters=1, or fit to all rows."
             )
 
@@ -209,12 +210,12 @@ class GaussianScorer(IncrementalScorer):
 
     def _groups(self, rows, class_labels):
         """Name and rows of each class or cluster, or of the one group."""
-        if class_labels is None and self.n_clusters == 1:
+        if class_labels is None and self._fitted.n_clusters == 1:
             return [(0, rows)]
         if class_labels is None:
             owner = type(self).__name__
             class_labels = kmeans(
-                rows, self.n_clusters, random_state=self.random_state, owner=owner
+                rows, self._fitted.n_clusters, random_state=self._fitted.random_state, owner=owner
             )[1]
         try:
             names = np.unique(class_labels).tolist()
@@ -227,10 +228,11 @@ class GaussianScorer(IncrementalScorer):
 
     def _check_groups(self, again, class_labels):
         owner = type(self).__name__
-        if self.n_clusters > 1 and class_labels is not None:
+        if self._fitted.n_clusters > 1 and class_labels is not None:
             raise ValueError(
-                f"{owner}: class_labels needs n_clusters=1; got n_clusters={self.n_clusters}. "
-                "Either give the classes of the rows, or let fit cluster them."
+                f"{owner}: class_labels needs n_clusters=1; got n_clusters="
+                f"{self._fitted.n_clusters}. Either give the classes of the rows, or let fit "
+                "cluster them."
             )
         if again and hasattr(self, "classes_") != (class_labels is not None):
             raise ValueError(
@@ -240,14 +242,14 @@ class GaussianScorer(IncrementalScorer):
 
     def _estimate(self):
         """Means and covariances from the moments."""
-        moments = list(self._moments.values())
+        moments, fitted = list(self._moments.values()), self._fitted
         self.means_ = np.stack([m.mean for m in moments])
-        tied = self.covariance_type == "tied"
+        tied = fitted.covariance_type == "tied"
         self.covariances_ = [
             Covariance.estimate(
                 group,
-                shrinkage=self.shrinkage,
-                n_components=self.n_components,
+                shrinkage=fitted.shrinkage,
+                n_components=fitted.n_components,
                 owner=type(self).__name__,
             )
             for group in ([moments] if tied else [[m] for m in moments])
@@ -255,14 +257,14 @@ class GaussianScorer(IncrementalScorer):
         kept = sorted({covariance.n_dimensions for covariance in self.covariances_})
         if len(kept) > 1:
             raise ValueError(
-                f"{type(self).__name__}: n_components={self.n_components} keeps {kept[0]} to "
+                f"{type(self).__name__}: n_components={fitted.n_components} keeps {kept[0]} to "
                 f"{kept[-1]} directions of the groups, whose distances can't be compared then. Use "
                 "a whole number that all groups have, n_components=None, or "
                 "covariance_type='tied'."
             )
 
     def _prepare(self, X):
-        return unit_rows(X) if self.normalize else X
+        return unit_rows(X) if self._fitted.normalize else X
 
     def _score(self, X):
         rows = self._prepare(X)
@@ -270,7 +272,7 @@ class GaussianScorer(IncrementalScorer):
         scores = np.full(len(rows), -np.inf)
         for mean, covariance in zip(self.means_, covariances):
             score = -covariance.squared_lengths(rows, mean)
-            if self.log_likelihood:
+            if self._fitted.log_likelihood:
                 constant = covariance.n_dimensions * np.log(2.0 * np.pi)
                 score = 0.5 * (score - covariance.log_determinant - constant)
             np.maximum(scores, score, out=scores)

@@ -94,20 +94,21 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
     n_neighbors: int = changed(default=2, kw_only=False)
 
     def _fit(self, X):
-        if self.n_centroids is None and len(X) <= self.n_neighbors:
+        fitted = self._fitted
+        if fitted.n_centroids is None and len(X) <= fitted.n_neighbors:
             raise ValueError(
-                f"{type(self).__name__}: n_neighbors={self.n_neighbors} needs at least "
-                f"{self.n_neighbors + 1} training rows, since a row is not its own neighbour; got "
-                f"n_samples = {len(X)}. Give more rows or lower n_neighbors."
+                f"{type(self).__name__}: n_neighbors={fitted.n_neighbors} needs at least "
+                f"{fitted.n_neighbors + 1} training rows, since a row is not its own neighbour; "
+                f"got n_samples = {len(X)}. Give more rows or lower n_neighbors."
             )
         vars(self).pop("whitening_", None)
-        if self.metric.startswith("mahalanobis"):
+        if fitted.metric.startswith("mahalanobis"):
             self.whitening_ = Whitening(
-                center=self.metric == "mahalanobis",  # numbers stay small; angles need the mean
-                shrinkage=self.shrinkage,
-                n_components=self.n_components,
+                center=fitted.metric == "mahalanobis",  # numbers stay small; angles need the mean
+                shrinkage=fitted.shrinkage,
+                n_components=fitted.n_components,
             )._fit(X, owner=type(self).__name__)
-        if self.n_centroids is None:
+        if fitted.n_centroids is None:
             self.gallery_ = X
         else:
             self.gallery_ = self._centroids(X)
@@ -115,15 +116,18 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         self._build_index()
 
     def _centroids(self, X):
-        rows = self._prepare(self._whitened(X))
+        rows, fitted = self._prepare(self._whitened(X)), self._fitted
         centroids, _ = kmeans(
-            rows, self.n_centroids, random_state=self.random_state, owner=type(self).__name__
+            rows,
+            fitted.n_centroids,
+            random_state=fitted.random_state,
+            owner=type(self).__name__,
         )
         return self._prepare(centroids)  # of unit length again, for angles
 
     def _index_for(self, n_rows):
-        if self.index != "auto":
-            return self.index
+        if self._fitted.index != "auto":
+            return self._fitted.index
         if n_rows <= LARGE:
             return "exact"
         warn(
@@ -134,32 +138,32 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         return "hnsw"
 
     def _build_index(self):
-        centroids = self.n_centroids is not None
+        centroids = self._fitted.n_centroids is not None
         rows = self.gallery_ if centroids else self._whitened(self.gallery_)
         self._index = NeighborIndex(rows, self._prepare, self.index_)
 
     @property
     def _prepare(self):
         """What makes rows between which distances are euclidean."""
-        return plain_rows if self.metric in ("euclidean", "mahalanobis") else unit_rows
+        return plain_rows if self._fitted.metric in ("euclidean", "mahalanobis") else unit_rows
 
     def _whitened(self, X):
-        return self.whitening_._whiten(X) if self.metric.startswith("mahalanobis") else X
+        return self.whitening_._whiten(X) if self._fitted.metric.startswith("mahalanobis") else X
 
     def _score(self, X):
         distances, _ = self._nearest(X, self._n_neighbors)
-        if self.aggregation == "sum_of_squares":
+        if self._fitted.aggregation == "sum_of_squares":
             return -np.square(distances).sum(axis=1)
-        return -(distances.mean(axis=1) if self.aggregation == "mean" else distances[:, -1])
+        return -(distances.mean(axis=1) if self._fitted.aggregation == "mean" else distances[:, -1])
 
     @property
     def _n_neighbors(self):
-        return min(self.n_neighbors, len(self.gallery_))
+        return min(self._fitted.n_neighbors, len(self.gallery_))
 
     def _nearest(self, X, n_neighbors):
         """Distances and places of the nearest gallery rows, without the query itself."""
         rows = self._whitened(X)
-        if self.n_centroids is not None:
+        if self._fitted.n_centroids is not None:
             squared, places = self._index.search(rows, n_neighbors)
         else:
             squared, places = self._index.search(rows, n_neighbors + 1)
@@ -168,17 +172,17 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
             kept = np.arange(n_neighbors) + (np.arange(n_neighbors) >= skipped[:, None])
             squared, places = (np.take_along_axis(part, kept, 1) for part in (squared, places))
         distances = np.sqrt(squared)
-        if self.metric in ("angle", "mahalanobis_cosine"):
+        if self._fitted.metric in ("angle", "mahalanobis_cosine"):
             distances = angle_of(distances)
         return distances, places
 
     def _is_itself(self, X, squared, places):
         """Which of the rows found are the query but for rounding, shape as `places`."""
         tolerance = same_within(X.dtype, self.gallery_.dtype)
-        if self.metric in ("cosine", "angle"):
+        if self._fitted.metric in ("cosine", "angle"):
             return np.sqrt(squared) <= tolerance
         tolerance = tolerance * np.linalg.norm(X.astype(np.float64), axis=1, keepdims=True)
-        if self.metric == "euclidean":
+        if self._fitted.metric == "euclidean":
             return np.sqrt(squared) <= tolerance
         # Whitening magnifies rounding, so the rows are compared as they came.
         same = np.empty(places.shape, dtype=bool)
@@ -208,13 +212,14 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         ValueError
             If there are fewer training rows, or centroids in their place.
         """
-        X = self._validated(X)
-        if self.n_centroids is not None:
+        X, fitted = self._validated(X), self._fitted
+        if fitted.n_centroids is not None:
             raise ValueError(
                 f"{type(self).__name__}: kneighbors needs the training rows, but with "
-                f"n_centroids={self.n_centroids} only centroids are kept. Fit without n_centroids."
+                f"n_centroids={fitted.n_centroids} only centroids are kept. Fit without "
+                "n_centroids."
             )
-        n_neighbors = self.n_neighbors if n_neighbors is None else n_neighbors
+        n_neighbors = fitted.n_neighbors if n_neighbors is None else n_neighbors
         if not isinstance(n_neighbors, Integral) or not 1 <= n_neighbors < len(self.gallery_):
             raise ValueError(
                 f"{type(self).__name__}: n_neighbors must be a whole number in "
@@ -224,9 +229,10 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         return self._nearest(X, n_neighbors)
 
     def _obstacle_to_extending(self):
-        if self.n_centroids is not None:
+        n_centroids = getattr(self, "_fitted", self).n_centroids
+        if n_centroids is not None:
             return (
-                f"no partial_fit with n_centroids={self.n_centroids}, since the training rows "
+                f"no partial_fit with n_centroids={n_centroids}, since the training rows "
                 "behind the centroids are not kept. Use n_centroids=None, or fit to all rows."
             )
 

@@ -129,7 +129,7 @@ class SampleWiseScorer(BaseScorer):
         else:
             member = KNNScorer(self.n_neighbors, metric="euclidean")
         try:
-            member._fit(part)
+            member._learn(part)
         except ValueError as error:
             raise ValueError(f"{type(self).__name__}: {error}") from error
         return member

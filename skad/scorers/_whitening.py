@@ -6,7 +6,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import Interval, StrOptions, fit_context
-from .._fitting import unchanged_on_error
+from .._fitting import parameters_of, unchanged_on_error
 from .._labels import has_anomaly_labels, normal_rows
 from ._base import validate_rows
 from ._covariance import Covariance
@@ -124,6 +124,7 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return self
 
     def _fit(self, X, owner="Whitening"):
+        self._fitted = parameters_of(self)
         moments = Moments.of(X)
         self.mean_ = moments.mean
         self.covariance_ = Covariance.estimate(
@@ -152,7 +153,7 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return self._whiten(validate_rows(self, X, reset=False))
 
     def _whiten(self, X):
-        return self.covariance_.whiten(X, self.mean_ if self.center else 0.0)
+        return self.covariance_.whiten(X, self.mean_ if self._fitted.center else 0.0)
 
     @property
     def _n_features_out(self):
