@@ -1,10 +1,12 @@
 """KNNScorer against a slow numpy version, and what it promises at the edges."""
 
+import copy
 import pickle
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
 from skad import KNNScorer
 from skad.scorers import _blocks, _knn, _neighbors
@@ -142,6 +144,35 @@ def test_pickles_hold_the_gallery_once():
     np.testing.assert_array_equal(
         pickle.loads(pickled).score_samples(rows), scorer.score_samples(rows)
     )
+
+
+@pytest.mark.parametrize("metric", ["cosine", "mahalanobis"])
+@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+def test_pickles_hold_what_takes_long_to_build(index, metric, monkeypatch):
+    rows = np.random.RandomState(0).normal(size=(3000, 16)).astype(np.float32)
+    scorer = KNNScorer(index=index, metric=metric).fit(rows)
+    expected = scorer.score_samples(rows[::7])
+    pickled = pickle.dumps(scorer)
+    built, build = [], _neighbors._BUILDERS[index]
+    monkeypatch.setitem(_neighbors._BUILDERS, index, lambda rows: built.append(1) or build(rows))
+    for same in (pickle.loads(pickled), copy.deepcopy(scorer), copy.copy(scorer)):
+        np.testing.assert_array_equal(same.score_samples(rows[::7]), expected)
+        again = pickle.loads(pickle.dumps(same))
+        np.testing.assert_array_equal(again.score_samples(rows[::7]), expected)
+    assert not built
+    clone(scorer).fit(rows)
+    assert built
+
+
+def test_an_index_of_another_faiss_is_built_again():
+    rows = np.random.RandomState(0).normal(size=(300, 16)).astype(np.float32)
+    scorer = KNNScorer(index="hnsw").fit(rows)
+    state = scorer.__getstate__()
+    state["_packed_index"] = state["_packed_index"][:40]
+    other = KNNScorer()
+    with pytest.warns(UserWarning, match="saved by another version of faiss"):
+        other.__setstate__(state)
+    np.testing.assert_array_equal(other.score_samples(rows), scorer.score_samples(rows))
 
 
 @pytest.mark.parametrize("contamination", [0.02, 0.1, 0.37, 0.5])

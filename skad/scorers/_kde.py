@@ -86,7 +86,7 @@ class KDEScorer(IndexFromGallery, BaseScorer):
         else:
             self.gamma_ = float(self.gamma)
 
-    def _build_index(self):
+    def _build_index(self, packed=None):
         self._index = NeighborIndex(self.gallery_, plain_rows)
 
     def _score(self, X):

@@ -137,10 +137,10 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         )
         return "hnsw"
 
-    def _build_index(self):
+    def _build_index(self, packed=None):
         centroids = self._fitted.n_centroids is not None
         rows = self.gallery_ if centroids else self._whitened(self.gallery_)
-        self._index = NeighborIndex(rows, self._prepare, self.index_)
+        self._index = NeighborIndex(rows, self._prepare, self.index_, packed)
 
     @property
     def _prepare(self):

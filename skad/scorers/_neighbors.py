@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from .._warnings import warn
 from ._blocks import blocks, blockwise
 
 # faiss is asked for a few rows more than needed: what lies beyond the last one proves that no
@@ -38,9 +39,11 @@ class NeighborIndex:
     prepare : callable
         Maps raw rows to the float64 rows between which distances are euclidean.
     kind : {"exact", "ivf", "hnsw"}
+    packed : ndarray of uint8, optional
+        What `packed` gave for the same rows, so that the structure need not be built again.
     """
 
-    def __init__(self, gallery, prepare, kind="exact"):
+    def __init__(self, gallery, prepare, kind="exact", packed=None):
         self._gallery, self._prepare, self._kind = gallery, prepare, kind
         self._float64_search = None
         self._center = sum(rows.sum(axis=0) for rows in self._prepared()) / len(gallery)
@@ -49,8 +52,21 @@ class NeighborIndex:
         )
         self._scale = float(np.sqrt(squared_norms.mean())) or 1.0
         self._reach = float(np.sqrt(squared_norms.max())) / self._scale
-        scaled = [self._scaled(rows).astype(np.float32) for rows in self._prepared()]
-        self._index = _BUILDERS[kind](np.concatenate(scaled))
+        self._index = None if packed is None else _unpacked(packed)
+        if self._index is None:
+            scaled = [self._scaled(rows).astype(np.float32) for rows in self._prepared()]
+            self._index = _BUILDERS[kind](np.concatenate(scaled))
+
+    def packed(self):
+        """The structure of an approximate index, as bytes; None for exact, which is built at once.
+
+        Returns
+        -------
+        packed : ndarray of uint8, shape (n_bytes,), or None
+        """
+        import faiss
+
+        return None if self._kind == "exact" else faiss.serialize_index(self._index)
 
     def _prepared(self):
         """The gallery as float64, block by block."""
@@ -164,21 +180,39 @@ def _graph(rows):
     return index
 
 
+def _unpacked(packed):
+    """An index from its bytes, or None if this version of faiss cannot read them."""
+    import faiss
+
+    try:
+        return faiss.deserialize_index(packed)
+    except RuntimeError:
+        warn(
+            "KNNScorer: the index was saved by another version of faiss, which this one cannot "
+            "read, so it is built again from the gallery."
+        )
+        return None
+
+
 _BUILDERS = {"exact": _exact, "ivf": _inverted_lists, "hnsw": _graph}
 
 
 class IndexFromGallery:
-    """Pickles without the index; subclasses have `gallery_` and build `_index` from it.
+    """Pickles without an exact index; subclasses have `gallery_` and build `_index` from it.
 
-    The index is a second copy of the gallery, in a format that belongs to one version of faiss.
+    An exact index is a second copy of the gallery and built at once. Inverted lists and graphs take
+    minutes where they are of use, so they are kept.
     """
 
     def __getstate__(self):
         state = super().__getstate__().copy()
-        state.pop("_index", None)
-        return state
+        index = state.pop("_index", None)
+        packed = None if index is None else index.packed()
+        return state if packed is None else state | {"_packed_index": packed}
 
     def __setstate__(self, state):
+        state = dict(state)
+        packed = state.pop("_packed_index", None)
         super().__setstate__(state)
         if hasattr(self, "gallery_"):
-            self._build_index()
+            self._build_index(packed)
