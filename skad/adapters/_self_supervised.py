@@ -28,6 +28,7 @@ from ..training._parameters import (
     CollapseParameters,
     DecayParameters,
     EpochParameters,
+    MemoryLimitParameters,
     ObjectiveParameters,
     StepParameters,
     TemperatureParameters,
@@ -50,6 +51,7 @@ PREDICTOR_WIDTHS = {"simsiam": (512, 512), "byol": (4096, 4096)}  # and back to 
 
 
 class AgreementParameters(
+    MemoryLimitParameters,
     CollapseParameters,
     DecayParameters,
     TrainingParameters,

@@ -13,7 +13,7 @@ from ..features import FeatureExtractor
 from ..networks._parameters import NetworkParameters, RandomParameters
 from ..scorers import KNNScorer
 from ..scorers._parameters import ContaminationParameters
-from ..training._parameters import TemperatureParameters
+from ..training._parameters import MemoryLimitParameters, TemperatureParameters
 from ._base import BaseImageDetector
 
 
@@ -24,6 +24,7 @@ class SCANFeatures(
     SemanticParameters,
     ProjectorParameters,
     TemperatureParameters,
+    MemoryLimitParameters,
     NetworkParameters,
     BaseImageDetector,
 ):

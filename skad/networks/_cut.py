@@ -1,7 +1,7 @@
 """The cut of a network before the first of its stages that is trained."""
 
 from ._stages import network_stages, quoted, trained_parameters
-from ._taps import captured, passed_on
+from ._taps import answered, captured, finished_before, passed_on
 
 # In the place of stages: none is trained, but the head behind them.
 HEAD = "head"
@@ -40,9 +40,13 @@ class CutNetwork:
         noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
         noise[1] = noise[1] / 2 + 0.5  # brighter than the first
         self._trial = noise.sub(0.5).div_(0.25).to(fitted.device)
-        self.entry = self._find_entry()
+        self.entry, self._before = self._find_entry(), {}
         if self.entry is not None and not self._goes_on_from_the_cut():
             self.entry = None
+        if self.entry is not None:
+            self._before = self._frozen_outputs()
+            if not self._goes_on_from_the_cut():
+                self._before = {}
         self._widen()
         self._check_gradients(owner, trainable)
 
@@ -88,6 +92,15 @@ class CutNetwork:
             except (KeyError, RuntimeError, ValueError):  # passes the cut in another way
                 return False
         return bool((whole - parts).norm() <= _SAME[self.fitted.precision] * whole.norm())
+
+    def _frozen_outputs(self):
+        """What frozen modules make of one image, so that no step computes it again."""
+        import torch
+
+        image = self._trial[:1].to(self.fitted.dtype)
+        with torch.no_grad():
+            entry = self.network.get_submodule(self.entry)
+            return finished_before(self.network, entry, lambda: self.fitted.outputs(image))
 
     def _widen(self):
         """Make the part from the cut on float32."""
@@ -144,9 +157,9 @@ class CutNetwork:
         """Features (n, n_features) of images, from what `frozen_part` gave for them."""
         if self.entry is None:
             return self.fitted.outputs(hidden)
-        # The frozen part sees one image, whose output the others' take the place of.
+        # The frozen part has seen one image, whose output the others' take the place of.
         entry = self.network.get_submodule(self.entry)
-        with passed_on(entry, hidden):
+        with answered(self._before), passed_on(entry, hidden):
             return self.fitted.outputs(self._trial[:1].to(self.fitted.dtype))
 
 

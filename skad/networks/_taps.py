@@ -161,6 +161,63 @@ def passed_on(module, tensor):
         handle.remove()
 
 
+def finished_before(network, entry, run):
+    """Modules that have all their say before another is reached, and what they give.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    entry : torch.nn.Module
+    run : callable
+        Passes images through the network.
+
+    Returns
+    -------
+    outputs : dict of torch.nn.Module to tensor
+        The outermost modules that are called once, to the end, before `entry`.
+    """
+    import torch
+
+    calls, reached, handles = {}, [], []
+    for module in network.modules():
+        if not isinstance(module, torch.jit.ScriptModule):
+            handles += [
+                module.register_forward_pre_hook(lambda m, _: calls.setdefault(m, []).append(None)),
+                module.register_forward_hook(
+                    lambda m, _, output: None if reached else calls[m].append(output)
+                ),
+            ]
+    handles.append(entry.register_forward_pre_hook(lambda *_: reached.append(True)))
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    ended = {
+        module: events[1]
+        for module, events in calls.items()
+        if len(events) == 2 and isinstance(events[1], torch.Tensor)
+    }
+    inner = {part for module in ended for part in module.modules() if part is not module}
+    return {module: output for module, output in ended.items() if module not in inner}
+
+
+@contextmanager
+def answered(outputs):
+    """Have modules give what they gave before, without computing it."""
+
+    def answer(output):
+        return lambda *_, **__: output.clone()  # which may be worked on in place
+
+    for module, output in outputs.items():
+        module.forward = answer(output)
+    try:
+        yield
+    finally:
+        for module in outputs:
+            del module.forward
+
+
 def to_map(output, network):
     """Output of a layer as a map (n, channels, height, width); tokens are laid out on a grid."""
     if output.ndim == 4:

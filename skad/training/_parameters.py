@@ -74,8 +74,9 @@ class MemoryLimitParameters(ParameterGroup):
         default=2048,
         limits=[NOT_NEGATIVE],
         text="Most MiB of memory for what is kept of training images: in training, the outputs of "
-        "frozen stages of images that are not augmented (those beyond are computed anew in "
-        "each epoch; those of the 256 images that are watched come in addition).",
+        "frozen stages or, where each step sees other views, what files hold once decoded. What "
+        "is beyond is computed, or read, anew in each epoch; that of the 256 images that are "
+        "watched comes in addition.",
     )
 
 
