@@ -118,7 +118,7 @@ class FeatureExtractor(
         """
         take_source(self, source)
         seed = check_random_state(self.random_state).randint(2**31)
-        network = build_network(self.backbone, self.weights, seed)
+        network = build_network(self.backbone, self.weights, seed, self.image_size)
         return self.take(network, self._preprocessing_of(network, source))
 
     def _preprocessing_of(self, network, source):

@@ -74,9 +74,10 @@ class ProjectedNetwork(nn.Module):
         known = {f"projector.{i}": f"projector.{i}" for i in range(len(self.projector))}
         known |= {name: f"encoder.{name}" for name, _ in self.encoder.named_modules() if name}
         for name in layers:
-            if name not in known:
+            if name.partition(":")[0] not in known:
                 raise unknown_layer(name, known, type(self.encoder).__name__, owner)
-        return [known[name] for name in layers]
+        parts = [name.partition(":") for name in layers]
+        return [known[name] + colon + part for name, colon, part in parts]
 
     def forward(self, images):
         features = to_vector(pooled_output(self.encoder, images), self.encoder)

@@ -9,6 +9,7 @@ from ._cache import network_fingerprint
 from ._device import move_loaded, resolve_device
 from ._one_image import same_arithmetic
 from ._preprocessing import preprocess
+from ._sizes import refused
 from ._taps import (
     last_map,
     layer_outputs,
@@ -78,7 +79,7 @@ class FittedNetwork:
         # A trial shows what comes out of it.
         size = preprocessing.image_size
         trial = torch.zeros((1, preprocessing.n_channels, size, size), device=self.device)
-        with torch.inference_mode(), same_arithmetic(trial):
+        with torch.inference_mode(), same_arithmetic(trial), refused(network, size):
             self.widths = [output.shape[1] for output in self._taps(self._as_input(trial))]
 
     @property

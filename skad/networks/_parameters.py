@@ -99,7 +99,8 @@ class LayerParameters(ParameterGroup):
         limits=["array-like", None],
         kind="list of str",
         text="Layers whose outputs, averaged over places, are joined; by default the pooled "
-        "output before the classifier (papers).",
+        "output before the classifier (papers). Of a transformer's layer the tokens of patches "
+        'are averaged; "blocks.3:class_token" is its class token.',
     )
 
 

@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from .._random import local_seed
+from ._sizes import refused, set_image_size
 from ._tiny import tiny
 
 TINY_WEIGHTS = Path(__file__).parents[1] / "weights" / "tiny.safetensors"
 
 
-def build_network(backbone, weights="pretrained", random_state=0):
+def build_network(backbone, weights="pretrained", random_state=0, image_size=None):
     """Build a network from its recipe.
 
     Parameters
@@ -24,6 +25,8 @@ def build_network(backbone, weights="pretrained", random_state=0):
         Published weights, random ones, or a file (safetensors, or a state dict of torch).
     random_state : int
         Seed of random weights.
+    image_size : int, optional
+        Side in pixels of the images to come; some networks are made for one size.
 
     Returns
     -------
@@ -35,7 +38,7 @@ def build_network(backbone, weights="pretrained", random_state=0):
     TypeError
         If `backbone` is a network instead of a recipe.
     ValueError
-        If the name is unknown or the weights do not fit.
+        If the name is unknown, or weights or image size do not fit.
     OSError
         If weights are neither there nor to be had.
     """
@@ -43,9 +46,11 @@ def build_network(backbone, weights="pretrained", random_state=0):
         if not isinstance(backbone, str):
             network = _from_factory(backbone)
         else:
-            network = _from_name(backbone, weights)
-    if weights is not None and weights != "pretrained":
-        load_weights(network, weights)
+            network = _from_name(backbone, weights, image_size)
+        if weights is not None and weights != "pretrained":
+            load_weights(network, weights)
+        if image_size is not None:
+            set_image_size(network, image_size)
     return network.eval()
 
 
@@ -75,7 +80,7 @@ def _from_factory(backbone):
     return network
 
 
-def _from_name(name, weights):
+def _from_name(name, weights, image_size):
     if name == "tiny":
         network = tiny()
         if weights == "pretrained":
@@ -85,7 +90,7 @@ def _from_name(name, weights):
 
     library, _, bare = name.rpartition("/")
     if library in ("", "timm") and timm.is_model(bare):
-        return _from_timm(bare, weights)
+        return _from_timm(bare, weights, image_size)
     import torchvision
 
     names = torchvision.models.list_models(module=torchvision.models)
@@ -100,7 +105,7 @@ def _from_name(name, weights):
     )
 
 
-def _from_timm(name, weights):
+def _from_timm(name, weights, image_size):
     import timm
 
     config = timm.get_pretrained_cfg(name)
@@ -113,7 +118,12 @@ def _from_timm(name, weights):
         source = f"file 'model.safetensors' of {config.hf_hub_id!r} on the Hugging Face hub"
         return _download(partial(timm.create_model, name, pretrained=True), name, source)
     if weights is None:
-        return timm.create_model(name)
+        network = timm.create_model(name)
+        of_one_size = config is not None and config.fixed_input_size
+        if image_size is not None and of_one_size and not hasattr(network, "set_input_size"):
+            with refused(network, image_size):
+                network = timm.create_model(name, img_size=image_size)
+        return network
     # A file may hold another head than the published one, or none at all.
     classifiers = config.classifier if config is not None else None
     first = classifiers if isinstance(classifiers, str) else next(iter(classifiers or ()), None)

@@ -4,6 +4,9 @@ import difflib
 import threading
 from contextlib import contextmanager
 
+# What of a transformer's layer may be named behind its name, as in "blocks.3:class_token".
+PARTS = ("class_token", "patch_tokens")
+
 
 class _Reached(Exception):
     """The last tap was reached; what lies behind it need not be computed."""
@@ -67,16 +70,50 @@ def outputs_on_the_way(network, layers):
 def _named_modules(network, layers):
     modules = dict(network.named_modules())
     for name in layers:
-        if name not in modules or not name:
-            raise unknown_layer(name, [n for n in modules if n], type(network).__name__)
-    return {name: modules[name] for name in layers}
+        module, _, part = name.partition(":")
+        if module not in modules or not module:
+            raise unknown_layer(module, [n for n in modules if n], type(network).__name__)
+        if part not in ("", *PARTS):
+            raise ValueError(
+                f"layers: {name!r}: behind the colon stands 'class_token' or 'patch_tokens'; got "
+                f"{part!r}."
+            )
+    return {name: modules[name.partition(":")[0]] for name in layers}
 
 
 def _in_order(found, network, modules):
     missed = [name for name in modules if name not in found]
     if missed:
         raise ValueError(f"layers: no image passed through {', '.join(map(repr, missed))}.")
-    return [_channels_first(found[name], network, module) for name, module in modules.items()]
+    outputs = []
+    for name, module in modules.items():
+        output = _channels_first(found[name], network, module)
+        part = name.partition(":")[2]
+        outputs.append(_part_of(output, part, name, network) if part else output)
+    return outputs
+
+
+def _part_of(output, part, name, network):
+    """Tokens of one kind: the class token (n, width), or those of the patches as a map."""
+    if output.ndim != 3 or not _has_class_token(network):
+        raise ValueError(
+            f"layers: {name!r}: outputs of shape {tuple(output.shape)} of "
+            f"{type(_author(network)).__name__} have no class token; leave out ':{part}'."
+        )
+    return output[:, 0] if part == "class_token" else to_map(output, network)
+
+
+def _has_class_token(network):
+    network = _author(network)
+    return any(getattr(network, name, None) is not None for name in ("cls_token", "class_token"))
+
+
+def _n_prefix_tokens(network):
+    """Tokens before those of the patches: of the class, of registers."""
+    network = _author(network)
+    if type(network).__module__ == "torchvision.models.vision_transformer":
+        return 1
+    return getattr(network, "num_prefix_tokens", 0)
 
 
 def unknown_layer(name, known, network, owner="layers"):
@@ -100,7 +137,7 @@ def _channels_first(output, network, module=None):
     if output.ndim != 4 or isinstance(module, (torch.nn.Conv2d, torch.nn.BatchNorm2d)):
         return output
     swin = type(network).__module__ == "torchvision.models.swin_transformer"
-    if swin or getattr(network, "output_fmt", "NCHW") == "NHWC":
+    if swin or "NHWC" in (getattr(one, "output_fmt", None) for one in (network, module)):
         return output.permute(0, 3, 1, 2)
     return output
 
@@ -223,10 +260,11 @@ def to_map(output, network):
     if output.ndim == 4:
         return output
     if output.ndim == 3:
-        tokens = output[:, getattr(_author(network), "num_prefix_tokens", 0) :]
-        side = round(tokens.shape[1] ** 0.5)
-        if side * side == tokens.shape[1]:
-            return tokens.transpose(1, 2).unflatten(2, (side, side))
+        # Embeddings of patches have no tokens before them yet.
+        for tokens in (output[:, _n_prefix_tokens(network) :], output):
+            side = round(tokens.shape[1] ** 0.5)
+            if side * side == tokens.shape[1]:
+                return tokens.transpose(1, 2).unflatten(2, (side, side))
     raise ValueError(
         f"the output of shape {tuple(output.shape)} is no map; name a layer with layers=['...'] "
         "that gives (n, channels, height, width) or a square grid of tokens."
