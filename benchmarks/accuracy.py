@@ -61,9 +61,11 @@ def load_images(folder, name, n_train=None, n_test=None):
         split = _split_white_blood_cells(labels, split)
     sides = []
     for part, most in (("train", n_train), ("test", n_test)):
-        places = [np.flatnonzero((split == part) & (labels == c))[:most] for c in np.unique(labels)]
-        places = np.concatenate(places)
-        sides += [loader["load"](name, places)[0], labels[places]]
+        indices = [
+            np.flatnonzero((split == part) & (labels == c))[:most] for c in np.unique(labels)
+        ]
+        indices = np.concatenate(indices)
+        sides += [loader["load"](name, indices)[0], labels[indices]]
     return Images(*sides, [str(c) for c in classes])
 
 
@@ -71,9 +73,9 @@ def _split_white_blood_cells(labels, split):
     """Every other image of each type of cell, of those that are not as good as absent."""
     parts = np.full(len(labels), "unused")
     for label in np.unique(labels):
-        places = np.flatnonzero((split == "dataset1") & (labels == label))
-        if len(places) > 3:
-            parts[places[::2]], parts[places[1::2]] = "train", "test"
+        indices = np.flatnonzero((split == "dataset1") & (labels == label))
+        if len(indices) > 3:
+            parts[indices[::2]], parts[indices[1::2]] = "train", "test"
     return parts
 
 

@@ -50,7 +50,7 @@ def tiles(folder, n_train, seed, n_test=None):
     train, rest = np.sort(free[:n_train]), np.setdiff1d(np.arange(len(labels)), free[:n_train])
     if n_test is not None:
         rest = rest[np.linspace(0, len(rest) - 1, n_test).astype(int)]
-    images = [loader["load"]("magnetic_tile", places)[0] for places in (train, rest)]
+    images = [loader["load"]("magnetic_tile", indices)[0] for indices in (train, rest)]
     defects = [str(classes[label]) for label in labels[rest]]
     return *images, loader["load_masks"]("magnetic_tile", rest), np.array(defects)
 

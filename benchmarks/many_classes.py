@@ -126,8 +126,8 @@ class EveryEpoch(PseudoLabelAdapter):
         """Features of images; those that are not augmented go on from the frozen stages."""
         if images.kept_memory == 0:
             return self.transform(X)
-        places = np.arange(len(images))
-        chunks = np.array_split(places, -(-len(images) // task.start.extractor.batch_size))
+        indices = np.arange(len(images))
+        chunks = np.array_split(indices, -(-len(images) // task.start.extractor.batch_size))
         with torch.no_grad():
             parts = [task.cut.trained_part(images.hidden(chunk)) for chunk in chunks]
         return torch.cat(parts).cpu().numpy()
@@ -146,7 +146,7 @@ def remember_frozen_stages():
         if entry is None:  # nothing is frozen
             return compute(images, batch)
         keys = [(entry, _digest(image)) for image in batch]
-        new = [place for place, key in enumerate(keys) if key not in known]
+        new = [index for index, key in enumerate(keys) if key not in known]
         if new:
             known.update(zip([keys[i] for i in new], compute(images, [batch[i] for i in new])))
         return torch.stack([known[key] for key in keys])

@@ -97,15 +97,15 @@ def growth(sizes=(10_000, 100_000, 1_000_000), n_queries=1_000):
         for index in ("exact", "ivf", "hnsw"):
             scorer = KNNScorer(metric="euclidean", index=index)
             built = seconds(lambda s=scorer, g=gallery: unfitted_threshold(s, g))
-            _, places = scorer.kneighbors(queries, 2)  # warms up
-            exact = places if index == "exact" else exact
+            _, indices = scorer.kneighbors(queries, 2)  # warms up
+            exact = indices if index == "exact" else exact
             took = np.median([seconds(lambda s=scorer: s.score_samples(queries)) for _ in range(3)])
             times.setdefault(index, []).append(took)
             label = f"{index}, gallery {f'{size:,}'.replace(',', ' ')} x 256"
             if index == "exact":
                 reference = built, took
             else:
-                found = np.mean([len(set(a) & set(b)) / 2 for a, b in zip(places, exact)])
+                found = np.mean([len(set(a) & set(b)) / 2 for a, b in zip(indices, exact)])
                 figures[f"{label}: recall of 2 neighbours"] = found
                 figures[f"{label}: score / exact"] = took / reference[1]
                 figures[f"{label}: build / exact"] = built / reference[0]

@@ -43,9 +43,9 @@ with TemporaryDirectory() as folder:
     )
     search.fit(X, y)
 
-for place in np.argsort(search.cv_results_["rank_test_score"], kind="stable")[:3]:
-    parameters = search.cv_results_["params"][place]
-    print(f"{search.cv_results_['mean_test_score'][place]:.4f}  {parameters}")
+for index in np.argsort(search.cv_results_["rank_test_score"], kind="stable")[:3]:
+    parameters = search.cv_results_["params"][index]
+    print(f"{search.cv_results_['mean_test_score'][index]:.4f}  {parameters}")
 
 # %%
 # The search refits on all images, without those that are labelled anomalies

@@ -59,10 +59,10 @@ print(f"false alarms: {(labels[y_test == 1] == -1).mean():.0%}")
 
 order = np.argsort(scores)
 figure, axes = plt.subplots(2, 8, figsize=(12, 3.6), layout="constrained")
-for row, title, places in ((0, "least normal", order[:8]), (1, "most normal", order[::-1][:8])):
-    for axis, place in zip(axes[row], places):
-        axis.imshow(test[place])
-        axis.set_title(f"{scores[place]:+.3f}", color="C3" if y_test[place] < 0 else "C2")
+for row, title, indices in ((0, "least normal", order[:8]), (1, "most normal", order[::-1][:8])):
+    for axis, index in zip(axes[row], indices):
+        axis.imshow(test[index])
+        axis.set_title(f"{scores[index]:+.3f}", color="C3" if y_test[index] < 0 else "C2")
         axis.set_axis_off()
     axes[row, 0].text(
         -0.1, 0.5, title, rotation=90, va="center", ha="right", transform=axes[row, 0].transAxes

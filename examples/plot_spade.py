@@ -44,7 +44,7 @@ def spoil(image, rng):
     """Draw a scratch or a blot into an image; give its mask too."""
     spoilt = Image.fromarray(image)
     pen = ImageDraw.Draw(spoilt)
-    x, y = (int(place) for place in rng.integers(15, 50, 2))
+    x, y = (int(index) for index in rng.integers(15, 50, 2))
     if rng.random() < 0.5:
         corners = [(x, y), (x + 12, y + 6), (x + 18, y + 20)]
         pen.line(corners, fill=(225, 225, 215), width=3)
@@ -68,9 +68,9 @@ def real_defects(folder):
     """Magnetic tiles: 100 free of defects to learn from, 20 more and 4 of each defect."""
     reader = runpy.run_path(str(folder / "load.py"))
     labels, _, classes = reader["labels_of"]("magnetic_tile")
-    places = [np.flatnonzero(labels == c) for c in range(len(classes))]
-    train, normal = places[0][::9][:100], places[0][4::45][:20]
-    test = np.concatenate([normal, *(found[:: len(found) // 4][:4] for found in places[1:])])
+    indices = [np.flatnonzero(labels == c) for c in range(len(classes))]
+    train, normal = indices[0][::9][:100], indices[0][4::45][:20]
+    test = np.concatenate([normal, *(found[:: len(found) // 4][:4] for found in indices[1:])])
     images = [reader["load"]("magnetic_tile", chosen)[0] for chosen in (train, test)]
     return *images, reader["load_masks"]("magnetic_tile", test)
 

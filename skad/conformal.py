@@ -396,9 +396,9 @@ def _scores(detector, X):
     scores = np.asarray(score(X), dtype=np.float64)
     if np.isnan(scores).any():
         # NaN would sort above all calibration scores, and pass for normal.
-        place = int(np.flatnonzero(np.isnan(scores))[0])
+        index = int(np.flatnonzero(np.isnan(scores))[0])
         raise ValueError(
-            f"ConformalDetector: the score of sample {place} by {type(detector).__name__} is NaN, "
+            f"ConformalDetector: the score of sample {index} by {type(detector).__name__} is NaN, "
             f"as are {int(np.isnan(scores).sum())} of {len(scores)}; a rank needs numbers."
         )
     return scores
@@ -421,5 +421,5 @@ def _without_lowest(scores, n_dropped):
     standardised = np.concatenate([_standardised(fold, fold) for fold in scores])
     lowest = np.zeros(len(standardised), dtype=bool)
     lowest[np.argsort(standardised, kind="stable")[:n_dropped]] = True
-    places = np.split(lowest, np.cumsum([len(fold) for fold in scores])[:-1])
-    return [np.sort(fold[~dropped]) for fold, dropped in zip(scores, places)]
+    indices = np.split(lowest, np.cumsum([len(fold) for fold in scores])[:-1])
+    return [np.sort(fold[~dropped]) for fold, dropped in zip(scores, indices)]

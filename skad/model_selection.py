@@ -50,7 +50,7 @@ class OneClassKFold:
         self.outlier_label = outlier_label
 
     def split(self, X, y=None, groups=None):
-        """Yield places of training and test samples.
+        """Yield indices of training and test samples.
 
         Parameters
         ----------
@@ -64,7 +64,7 @@ class OneClassKFold:
         Yields
         ------
         train, test : ndarray of int
-            Places of normal samples; places of both kinds.
+            Indices of normal samples; indices of both kinds.
 
         Raises
         ------

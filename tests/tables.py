@@ -5,7 +5,7 @@ from sklearn.datasets import load_digits
 
 
 def table(kind):
-    """Rows of float64; those at odd places serve as queries."""
+    """Rows of float64; those at odd indices serve as queries."""
     rng = np.random.RandomState(0)
     if kind == "digits":
         return load_digits().data[:400]

@@ -313,7 +313,7 @@ def test_the_curve_holds_means_between_looks(fewest, every, normal, monkeypatch)
 
 def test_the_curve_ends_with_the_features_that_are_given(normal):
     adapter = compactness().fit(normal)
-    for features, place in [
+    for features, index in [
         (clone(adapter.extractor).fit_transform(normal), 0),
         (adapter.transform(normal), -1),
     ]:
@@ -322,9 +322,9 @@ def test_the_curve_ends_with_the_features_that_are_given(normal):
         pairs = units @ units.T
         spread = 1 - (pairs.sum() - len(rows)) / (len(rows) * (len(rows) - 1))
         curve = adapter.training_curve_
-        assert curve["spread"][place] == pytest.approx(spread, rel=1e-3)
+        assert curve["spread"][index] == pytest.approx(spread, rel=1e-3)
         distance = np.linalg.norm(rows - adapter.center_, axis=1).mean()
-        assert curve["center_distance"][place] == pytest.approx(distance, rel=1e-4)
+        assert curve["center_distance"][index] == pytest.approx(distance, rel=1e-4)
 
 
 def test_the_center_is_that_of_the_untrained_network(normal):
@@ -496,13 +496,13 @@ def test_fisher_of_labels_is_a_slow_loop(normal, others):
     sampler = BatchSampler(48, 32, torch_seed(SEED, "auxiliary"))
     expected = 0
     for step in range(2):
-        places = sampler(step) % 24
-        assert len(places) == 24
+        indices = sampler(step) % 24
+        assert len(indices) == 24
         mean = 0
-        for i in places:
+        for i in indices:
             chances = network(x[i][None])[0].softmax(0)
             gradients = torch.autograd.grad(chances[classes[i]].log(), parameters)
-            mean = mean + flat(gradients) / len(places)
+            mean = mean + flat(gradients) / len(indices)
         expected = expected + mean**2 / 2 * 24 / 32  # told for batches of 32
     found = flat(adapter.fisher_.values.values())
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-12)

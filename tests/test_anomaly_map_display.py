@@ -103,8 +103,8 @@ def test_a_row_has_image_heat_mask_and_truth(images, maps, masks):
     assert texts_of(display)[1:4] == ["heat map", "mask", "truth"]
     assert [display.texts_[i].get_text() for i in (5, 6, 7, 9, 15)] == [""] * 5
     assert len(display.images_) == len(display.frames_) == 16
-    for place, artist in enumerate(display.images_):
-        assert np.asarray(artist.get_array()) == pytest.approx(images[place // 4] / 255)
+    for index, artist in enumerate(display.images_):
+        assert np.asarray(artist.get_array()) == pytest.approx(images[index // 4] / 255)
     lefts, rights, bottoms, tops = np.array([i.get_extent() for i in display.images_]).T
     lefts, rights, bottoms, tops = (x.reshape(4, 4) for x in (lefts, rights, bottoms, tops))
     assert (lefts[:, 1:] > rights[:, :-1]).all()
@@ -388,9 +388,9 @@ class Counted:
     def __len__(self):
         return len(self.images)
 
-    def __getitem__(self, place):
-        self.asked.append(place)
-        return self.images[place], "label"
+    def __getitem__(self, index):
+        self.asked.append(index)
+        return self.images[index], "label"
 
 
 def test_each_image_is_read_once(images, maps):
@@ -402,9 +402,9 @@ def test_each_image_is_read_once(images, maps):
 # What is refused
 
 
-def changed(arrays, place, value):
+def changed(arrays, index, value):
     arrays = list(arrays)
-    arrays[place] = value
+    arrays[index] = value
     return arrays
 
 

@@ -63,27 +63,27 @@ def boxes(height, width):
 
 @pytest.mark.parametrize("image_size", [1, 8, 24, 64])
 def test_resized_crop_is_torchvisions(image_size):
-    images, places = floats(), boxes(37, 45)
+    images, windows = floats(), boxes(37, 45)
     flips = torch.tensor([0, 1, 0, 1, 1, 0, 0, 1], dtype=torch.bool)
-    ours = augment.resized_crop(images, *places.unbind(1), image_size)
-    mirrored = augment.resized_crop(images, *places.unbind(1), image_size, flips)
+    ours = augment.resized_crop(images, *windows.unbind(1), image_size)
+    mirrored = augment.resized_crop(images, *windows.unbind(1), image_size, flips)
     for i, image in enumerate(images):
-        expected = tv.resized_crop(image, *places[i].tolist(), [image_size] * 2, antialias=True)
+        expected = tv.resized_crop(image, *windows[i].tolist(), [image_size] * 2, antialias=True)
         assert_near(ours[i], expected)
         assert_near(mirrored[i], tv.horizontal_flip(expected) if flips[i] else expected)
 
 
 def test_resized_crop_of_large_images():
-    images, places = floats(n=2, height=300, width=500), torch.tensor([[7, 80, 290, 400]] * 2)
-    ours = augment.resized_crop(images, *places.unbind(1), 32)
+    images, windows = floats(n=2, height=300, width=500), torch.tensor([[7, 80, 290, 400]] * 2)
+    ours = augment.resized_crop(images, *windows.unbind(1), 32)
     assert_near(ours, tv.resized_crop(images, 7, 80, 290, 400, [32, 32], antialias=True))
 
 
 @pytest.mark.parametrize("box", [(-1, 0, 5, 5), (0, 41, 5, 5), (33, 0, 5, 5), (0, 0, 0, 5)])
 def test_resized_crop_refuses_boxes_beyond_the_image(box):
-    places = torch.tensor([box, (0, 0, 5, 5)])
+    windows = torch.tensor([box, (0, 0, 5, 5)])
     with pytest.raises(ValueError, match="boxes must lie within their images of 37 x 45 pixels"):
-        augment.resized_crop(floats(n=2), *places.unbind(1), 8)
+        augment.resized_crop(floats(n=2), *windows.unbind(1), 8)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

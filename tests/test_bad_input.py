@@ -367,7 +367,7 @@ BAD_FOR_SCORERS = {
     "a map that is no tap": (
         EnsembleScorer(tap_widths=[3, 3], map_taps=[2]),
         ROWS,
-        r"map_taps must be places in tap_widths, 0\.\.1; got \[2\]",
+        r"map_taps must be indices in tap_widths, 0\.\.1; got \[2\]",
     ),
     "no scorers": (EnsembleScorer([]), ROWS, "list of one scorer of skad or more; got an empty"),
     "a stranger among scorers": (

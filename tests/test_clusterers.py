@@ -170,10 +170,10 @@ def slow_dec(clusterer, images):
     speeds, changed = [torch.zeros_like(value) for value in values], []
     batch_of = BatchSampler(len(x), clusterer.batch_size, SEED, fewest=2)
     for step in range(clusterer.n_steps):
-        places = batch_of(step)
-        shares = shares_of(network.train()(x[places]), centers, alpha)
-        wanted = targets[places]
-        loss = (wanted * (wanted / shares).log()).sum() / len(places)
+        indices = batch_of(step)
+        shares = shares_of(network.train()(x[indices]), centers, alpha)
+        wanted = targets[indices]
+        loss = (wanted * (wanted / shares).log()).sum() / len(indices)
         gradients = torch.autograd.grad(loss, values)
         with torch.no_grad():
             for value, speed, gradient in zip(values, speeds, gradients):
@@ -362,14 +362,14 @@ def test_no_more_neighbors_than_an_even_cluster_holds(
 
 def test_partners_are_drawn_evenly_from_the_list_and_the_image_itself():
     neighbors = np.arange(40).reshape(10, 4) * 7
-    places = np.array([3, 0, 9, 3])
-    drawn = np.array([draw_neighbors(neighbors, places, 5, step) for step in range(2000)])
-    for column, place in zip(drawn.T, places):
+    indices = np.array([3, 0, 9, 3])
+    drawn = np.array([draw_neighbors(neighbors, indices, 5, step) for step in range(2000)])
+    for column, index in zip(drawn.T, indices):
         values, counts = np.unique(column, return_counts=True)
-        np.testing.assert_array_equal(values, neighbors[place])
+        np.testing.assert_array_equal(values, neighbors[index])
         np.testing.assert_allclose(counts, 500, atol=90)  # four standard deviations
-    np.testing.assert_array_equal(draw_neighbors(neighbors, places, 5, 7), drawn[7])
-    assert (draw_neighbors(np.arange(4000).reshape(10, 400), places, 5, 7) % 400).std() > 1
+    np.testing.assert_array_equal(draw_neighbors(neighbors, indices, 5, 7), drawn[7])
+    assert (draw_neighbors(np.arange(4000).reshape(10, 400), indices, 5, 7) % 400).std() > 1
     many = np.arange(50)
     table = np.arange(5000).reshape(50, 100)
     first = draw_neighbors(table, many, 5, 7)
@@ -398,9 +398,9 @@ def test_views_are_of_images_and_their_partners(images):
     views = clusterer.augmentation.seen
     assert len(views) == 3
     for step, seen in enumerate(views):
-        places = batch_of(step)
-        partners = draw_neighbors(neighbors, places, SEED, step)
-        expected = images[np.concatenate([places, partners])]
+        indices = batch_of(step)
+        partners = draw_neighbors(neighbors, indices, SEED, step)
+        expected = images[np.concatenate([indices, partners])]
         np.testing.assert_allclose(seen[:, 0], expected, atol=1e-6)
 
 
@@ -464,9 +464,9 @@ def slow_scan_of_head(clusterer, images):
                 optimizer.step()
             yield math.nan if loss is None else float(loss.detach())
 
-    def clustering(step, places):
-        partners = draw_neighbors(neighbors, places, SEED, step)
-        logits = head(features[places]), head(features[partners])
+    def clustering(step, indices):
+        partners = draw_neighbors(neighbors, indices, SEED, step)
+        logits = head(features[indices]), head(features[partners])
         return slow_scan_loss(*logits, clusterer.entropy_weight)
 
     losses, terms, heads = [], [], []
@@ -482,7 +482,7 @@ def slow_scan_of_head(clusterer, images):
     later = train(
         clusterer.n_self_labelling_epochs,
         clusterer.self_labelling_batch_size,
-        lambda step, places: slow_labelling_loss(head(features[places]), clusterer.threshold),
+        lambda step, indices: slow_labelling_loss(head(features[indices]), clusterer.threshold),
     )
     found["later"] = list(later)
     return found | {"head": copies(head.state_dict())}
@@ -558,14 +558,14 @@ def test_a_selection_looks_at_few_of_many_images(digits, watched, monkeypatch):
 
     clusterer = scan(n_epochs=1, n_neighbors=6, batch_size=50, n_self_labelling_epochs=0)
     curve = clusterer.fit(digits[0]).clustering_curve_
-    for place, (run, logits) in enumerate(runs):
+    for index, (run, logits) in enumerate(runs):
         shares = softmax(logits.astype(np.float64))
         assert len(set(run.task.selecting)) == 20
         near = run.task.neighbors[:, 1:3]
         pairs = [shares[i] @ shares[j] for i in run.task.selecting for j in near[i]]
         mean = shares[run.task.selecting].mean(0)
-        np.testing.assert_allclose(curve["consistency"][1 + place], -np.mean(np.log(pairs)), 1e-4)
-        np.testing.assert_allclose(curve["entropy"][1 + place], -mean @ np.log(mean), 1e-4)
+        np.testing.assert_allclose(curve["consistency"][1 + index], -np.mean(np.log(pairs)), 1e-4)
+        np.testing.assert_allclose(curve["entropy"][1 + index], -mean @ np.log(mean), 1e-4)
 
 
 @pytest.mark.parametrize("augmentation", [None, "strong"])
@@ -671,8 +671,8 @@ def test_labels_come_of_images_and_are_learned_from_views(images, monkeypatch):
     monkeypatch.setattr(_scan, "self_labelling_loss", spy)
     clusterer = scan(trainable="head", augmentation=inverted, n_self_labelling_epochs=1)
     clusterer.fit(images)
-    places = BatchSampler(30, 15, SEED)(0)
-    np.testing.assert_allclose(views.seen[-2][:, 0], images[places], atol=1e-6)
+    indices = BatchSampler(30, 15, SEED)(0)
+    np.testing.assert_allclose(views.seen[-2][:, 0], images[indices], atol=1e-6)
     head = nn.Linear(32, 3).requires_grad_(False)
     inner = scan(trainable="head", augmentation=inverted, n_self_labelling_epochs=0).fit(images)
     head.weight.copy_(torch.from_numpy(inner.coef_))
@@ -680,7 +680,7 @@ def test_labels_come_of_images_and_are_learned_from_views(images, monkeypatch):
     weak, strong, has_gradient = losses[0]
     assert not has_gradient
     fitted = extractor().fit(images)
-    for found, batch in ((weak, images[places]), (strong, 1 - images[places])):
+    for found, batch in ((weak, images[indices]), (strong, 1 - images[indices])):
         expected = head(torch.from_numpy(fitted.transform(batch)))
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(weak, strong, atol=1e-3)
@@ -1105,10 +1105,10 @@ def test_a_broken_detector_goes_on_to_the_same_bits(kind, images, others, watche
     for steps in seen.values():
         steps.clear()
     detector.fit(images)
-    place = kinds.index(kind)
-    assert not any(seen[k] for k in kinds[:place])
+    index = kinds.index(kind)
+    assert not any(seen[k] for k in kinds[:index])
     assert seen[kind][0] == 2
-    assert all(seen[k][0] == 1 for k in kinds[place + 1 :])
+    assert all(seen[k][0] == 1 for k in kinds[index + 1 :])
     np.testing.assert_array_equal(detector.score_samples(others), expected)
     assert not list(tmp_path.iterdir())
 

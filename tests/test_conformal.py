@@ -59,10 +59,10 @@ class Nearest(OutlierMixin, BaseEstimator):
 def slow_p_values(detector, X):
     """The definition, one sample, one detector, one calibration score at a time."""
     p_values = []
-    for place in range(len(X)):
+    for index in range(len(X)):
         count = n = 0
         for inner, known in zip(detector.detectors_, detector.calibration_scores_):
-            score = (getattr(inner, "score_samples", None) or inner.decision_function)(X)[place]
+            score = (getattr(inner, "score_samples", None) or inner.decision_function)(X)[index]
             count += sum(1 for one in known if one <= score)
             n += len(known)
         p_values.append((1 + count) / (n + 1))
@@ -438,7 +438,7 @@ def test_a_fit_that_fails_changes_nothing(break_with):
 def test_every_container_of_images_decides_alike(tiles, tmp_path):
     flowers = tiles[24:]
     images = [Image.fromarray(tile) for tile in flowers]
-    paths = [str(tmp_path / f"{place}.png") for place in range(len(images))]
+    paths = [str(tmp_path / f"{index}.png") for index in range(len(images))]
     for image, path in zip(images, paths):
         image.save(path)
 
@@ -446,10 +446,10 @@ def test_every_container_of_images_decides_alike(tiles, tmp_path):
         def __len__(self):
             return len(images)
 
-        def __getitem__(self, place):
-            if place >= len(images):
-                raise IndexError(place)
-            return images[place], 0
+        def __getitem__(self, index):
+            if index >= len(images):
+                raise IndexError(index)
+            return images[index], 0
 
     p_values = []
     for X in (flowers, images, paths, np.array(paths), DataSet()):

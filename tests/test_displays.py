@@ -339,14 +339,14 @@ def test_parameters_of_the_bootstrap_have_limits(parameter):
 
 
 def brute_force(queries, gallery, n_neighbors):
-    """Distances between unit rows, and places of the nearest."""
+    """Distances between unit rows, and indices of the nearest."""
     queries, gallery = (
         rows / np.linalg.norm(rows, axis=1, keepdims=True)
         for rows in (queries.astype(float), gallery.astype(float))
     )
     distances = np.linalg.norm(queries[:, None] - gallery[None], axis=2)
-    places = np.argsort(distances, axis=1)[:, :n_neighbors]
-    return np.take_along_axis(distances, places, 1), places
+    indices = np.argsort(distances, axis=1)[:, :n_neighbors]
+    return np.take_along_axis(distances, indices, 1), indices
 
 
 def test_nearest_images_are_those_of_a_search_by_hand(detector, train, test):
@@ -354,15 +354,15 @@ def test_nearest_images_are_those_of_a_search_by_hand(detector, train, test):
         detector, test[6:], train, n_images=4, n_neighbors=3
     )
     extractor = detector.pipeline_[0]
-    distances, places = brute_force(
+    distances, indices = brute_force(
         extractor.transform(test[6:10]), extractor.transform(train), n_neighbors=3
     )
-    assert np.array_equal(display.neighbor_places, places)
+    assert np.array_equal(display.neighbor_indices, indices)
     assert display.distances == pytest.approx(distances, abs=1e-5)
     for row in range(4):
         assert display.images[row] == pytest.approx(test[6 + row] / 255)
-        for found, place in zip(display.neighbor_images[row], places[row]):
-            assert found == pytest.approx(train[place] / 255)
+        for found, index in zip(display.neighbor_images[row], indices[row]):
+            assert found == pytest.approx(train[index] / 255)
     shown = [image.get_array() for image in display.images_]
     assert len(shown) == 4 * (1 + 3)
     assert np.array_equal(shown[5], display.neighbor_images[1][0])
@@ -375,7 +375,7 @@ def test_a_pipeline_of_our_steps_is_searched_as_the_detector(detector, train, te
         NearestImagesDisplay.from_estimator(estimator, test, train, n_images=3)
         for estimator in (pipeline, detector)
     )
-    assert np.array_equal(ours.neighbor_places, theirs.neighbor_places)
+    assert np.array_equal(ours.neighbor_indices, theirs.neighbor_indices)
     assert np.array_equal(ours.distances, theirs.distances)
 
 
@@ -394,7 +394,7 @@ def test_a_pipeline_of_others_is_searched_too():
     display = NearestImagesDisplay.from_estimator(pipeline, test, train, n_images=3, n_neighbors=2)
     scaled = [pipeline[0].transform(rows) for rows in (test[:3], train)]
     apart = np.linalg.norm(scaled[0][:, None] - scaled[1][None], axis=2)
-    assert np.array_equal(display.neighbor_places, np.argsort(apart, axis=1)[:, :2])
+    assert np.array_equal(display.neighbor_indices, np.argsort(apart, axis=1)[:, :2])
     nearest = train[apart[1].argmin()].reshape(8, 8)
     assert display.neighbor_images[1][0] == pytest.approx(nearest / 16)
 
@@ -408,7 +408,7 @@ def test_labelled_anomalies_must_not_shift_the_neighbours(tiles, train, test):
     display = NearestImagesDisplay.from_estimator(
         detector, test[:1], tiles[y_train == 1], n_neighbors=1
     )
-    assert display.neighbor_places.shape == (1, 1)
+    assert display.neighbor_indices.shape == (1, 1)
 
 
 def test_centroids_have_no_images(train, test):
@@ -426,7 +426,7 @@ def test_a_last_step_without_neighbours_is_refused(train, test):
 def test_neighbours_found_elsewhere_are_drawn(test, train, ax):
     neighbors = [train[:2], [Image.fromarray(image) for image in train[2:4]]]
     display = NearestImagesDisplay.from_predictions(test[:2], neighbors, [[0.5, 1], [2, 4]], ax=ax)
-    assert display.neighbor_places is None
+    assert display.neighbor_indices is None
     assert display.neighbor_images[1][1] == pytest.approx(train[3] / 255)
     assert [text.get_text() for text in ax.texts] == ["test 0", "0.5", "1", "test 1", "2", "4"]
 
@@ -510,13 +510,13 @@ def test_features_that_span_no_plane_are_refused(train, test, message):
 def test_the_sheet_shows_the_lowest_scores_first(detector, test, y, scores, ax):
     display = ContactSheetDisplay.from_estimator(detector, test, y, n_images=9, n_columns=4, ax=ax)
     order = np.argsort(scores)[:9]
-    assert np.array_equal(display.places, order)
+    assert np.array_equal(display.indices, order)
     assert np.array_equal(display.scores, scores[order])
     assert len(display.images_) == 9
-    for place, artist, text, frame in zip(order, display.images_, display.texts_, display.frames_):
-        assert np.asarray(artist.get_array()) == pytest.approx(test[place] / 255)
-        assert text.get_text() == f"{scores[place]:+.3g}"
-        assert is_color(frame.get_edgecolor(), ANOMALY if y[place] == -1 else NORMAL)
+    for index, artist, text, frame in zip(order, display.images_, display.texts_, display.frames_):
+        assert np.asarray(artist.get_array()) == pytest.approx(test[index] / 255)
+        assert text.get_text() == f"{scores[index]:+.3g}"
+        assert is_color(frame.get_edgecolor(), ANOMALY if y[index] == -1 else NORMAL)
     left, top = (np.array([f.get_xy()[axis] for f in display.frames_]) for axis in (0, 1))
     assert np.array_equal(left[:4], left[4:8])
     assert (np.diff(left[:4]) > 0).all()
@@ -528,7 +528,7 @@ def test_the_sheet_shows_the_lowest_scores_first(detector, test, y, scores, ax):
 def test_without_labels_frames_show_the_prediction(detector, test, scores):
     display = ContactSheetDisplay.from_estimator(detector, test, n_images=100)
     found = [is_color(frame.get_edgecolor(), ANOMALY) for frame in display.frames_]
-    assert found == (detector.predict(test)[display.places] == -1).tolist()
+    assert found == (detector.predict(test)[display.indices] == -1).tolist()
     assert 0 < sum(found) < len(found) == len(test)
     shifted = ContactSheetDisplay.from_predictions(test, scores, threshold=scores.max() + 1)
     assert all(is_color(frame.get_edgecolor(), ANOMALY) for frame in shifted.frames_)
@@ -545,19 +545,19 @@ class Counted:
     def __len__(self):
         return len(self.images)
 
-    def __getitem__(self, place):
-        self.asked.append(place)
-        return self.images[place], "label"
+    def __getitem__(self, index):
+        self.asked.append(index)
+        return self.images[index], "label"
 
 
 def test_only_the_images_shown_are_read(test, scores, tmp_path):
     data = Counted(test)
     display = ContactSheetDisplay.from_predictions(data, scores, n_images=5)
-    assert data.asked == display.places.tolist()
+    assert data.asked == display.indices.tolist()
     paths = [tmp_path / f"{i}.png" for i in range(len(test))]
     for i, path in enumerate(paths):
         path.write_bytes(b"broken")
-        if i in display.places:
+        if i in display.indices:
             Image.fromarray(test[i]).save(path)
     again = ContactSheetDisplay.from_predictions(paths, scores, n_images=5)
     assert np.array_equal(again.images, display.images)
@@ -578,14 +578,14 @@ CONTAINERS = {
 def test_every_container_shows_the_same(container, test, scores):
     images = CONTAINERS[container](test)
     display = ContactSheetDisplay.from_predictions(images, scores, n_images=3)
-    for image, place in zip(display.images, display.places):
-        assert image == pytest.approx(test[place] / 255, abs=1e-6)
+    for image, index in zip(display.images, display.indices):
+        assert image == pytest.approx(test[index] / 255, abs=1e-6)
 
 
 def test_grey_images_are_shown_in_grey(train, test):
     detector = DN2().fit(train[..., 1])
     display = ContactSheetDisplay.from_estimator(detector, test[..., 1], n_images=2)
-    assert display.images[0] == pytest.approx(test[display.places[0], ..., 1] / 255)
+    assert display.images[0] == pytest.approx(test[display.indices[0], ..., 1] / 255)
     artist = display.images_[0]
     assert artist.get_cmap().name == "gray"
     assert artist.get_clim() == (0, 1)  # not each image by its own range
@@ -596,8 +596,8 @@ def test_paths_are_scored_and_shown(detector, test, scores, tmp_path):
     for image, path in zip(test, paths):
         Image.fromarray(image).save(path)
     display = ContactSheetDisplay.from_estimator(detector, np.array(paths), n_images=4)
-    assert np.array_equal(display.places, np.argsort(scores)[:4])
-    assert display.images[3] == pytest.approx(test[display.places[3]] / 255)
+    assert np.array_equal(display.indices, np.argsort(scores)[:4])
+    assert display.images[3] == pytest.approx(test[display.indices[3]] / 255)
     nearest = NearestImagesDisplay.from_estimator(detector, paths[:2], test[8:24])
     assert nearest.images[1] == pytest.approx(test[1] / 255)
 
@@ -607,9 +607,9 @@ def test_flat_rows_take_shape_and_range_from_the_estimator():
     wide = np.tile(digits.reshape(-1, 8, 8), (1, 1, 2)).reshape(-1, 128)
     detector = DN2(image_shape=(8, 16)).fit(wide[labels == 0][:60])
     display = ContactSheetDisplay.from_estimator(detector, wide[:40], n_images=3)
-    assert display.images[0] == pytest.approx(wide[display.places[0]].reshape(8, 16) / 16)
+    assert display.images[0] == pytest.approx(wide[display.indices[0]].reshape(8, 16) / 16)
     dark = ContactSheetDisplay.from_estimator(detector, wide[:40] / 2, n_images=1)
-    assert dark.images[0] == pytest.approx(wide[dark.places[0]].reshape(8, 16) / 32)
+    assert dark.images[0] == pytest.approx(wide[dark.indices[0]].reshape(8, 16) / 32)
     given = ContactSheetDisplay.from_predictions(wide[:40], np.arange(40.0), image_shape=(8, 16))
     assert given.images[5] == pytest.approx(wide[5].reshape(8, 16) / 16)
     with pytest.raises(ValueError, match="ContactSheetDisplay: image_shape=.* 128"):

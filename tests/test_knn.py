@@ -262,10 +262,10 @@ def test_what_centroids_rule_out():
 def test_kneighbors_names_training_rows(metric):
     rows = table("digits")
     scorer = KNNScorer(2, metric=metric, aggregation="mean").fit(rows[:100])
-    distances, places = scorer.kneighbors(rows, 5)
-    assert distances.shape == places.shape == (400, 5)
+    distances, indices = scorer.kneighbors(rows, 5)
+    assert distances.shape == indices.shape == (400, 5)
     assert (np.diff(distances, axis=1) >= 0).all()
-    assert not (places[:100] == np.arange(100)[:, None]).any()  # not its own neighbour
+    assert not (indices[:100] == np.arange(100)[:, None]).any()  # not its own neighbour
     np.testing.assert_allclose(-distances[:, :2].mean(axis=1), scorer.score_samples(rows))
     assert scorer.kneighbors(rows)[0].shape == (400, 2)
     for n_neighbors in (0, 100, 2.5):

@@ -707,8 +707,8 @@ def test_reconstruction_sums_over_an_image():
 def test_predictions_and_targets_must_match(loss, wrong):
     n = 2 * N_TARGETS[loss]
     names = "predictions and targets" if n == 2 else "first_predictions, .* and second_.*"
-    for place in range(n):
-        tensors = [torch.ones(wrong if k == place else (4, 3)) for k in range(n)]
+    for index in range(n):
+        tensors = [torch.ones(wrong if k == index else (4, 3)) for k in range(n)]
         with pytest.raises(ValueError, match=f"{loss.__name__}: {names} must .*same shape"):
             loss(*tensors)
     with pytest.raises(ValueError, match=f"{loss.__name__}: .* must be matrices"):

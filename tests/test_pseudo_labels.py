@@ -188,16 +188,16 @@ def slow_training(adapter, images, labels):
     batch_of = BatchSampler(len(x), adapter.batch_size, SEED)
     n_steps, n_taken, ends, losses = adapter.n_epochs * batch_of.n_batches, 0, [], []
     for step in range(n_steps):
-        places = [i for i in batch_of(step) if labels[i] >= 0]
+        indices = [i for i in batch_of(step) if labels[i] >= 0]
         total = torch.zeros(())
-        for i in places:
+        for i in indices:
             total = total - head(network(x[i : i + 1].clone())).log_softmax(1)[0, labels[i]]
         wave = (1 + math.cos(math.pi * step / n_steps)) / 2
         rate = adapter.final_learning_rate
         rate += (adapter.learning_rate - adapter.final_learning_rate) * wave
-        if places:
-            losses.append(float(total.detach()) / len(places))
-            gradients, n_taken = torch.autograd.grad(total / len(places), values), n_taken + 1
+        if indices:
+            losses.append(float(total.detach()) / len(indices))
+            gradients, n_taken = torch.autograd.grad(total / len(indices), values), n_taken + 1
             for value, mean, square, gradient in zip(values, means, squares, gradients):
                 with torch.no_grad():
                     gradient = gradient + adapter.weight_decay * value
@@ -265,8 +265,8 @@ def test_what_noise_shows_is_of_no_account(is_noise, images, classes):
     labels = classes.copy()
     labels[:6] = -1
     changed = images.copy()
-    places = slice(0, 6) if is_noise else slice(6, 12)
-    changed[places] = 1 - images[places]
+    indices = slice(0, 6) if is_noise else slice(6, 12)
+    changed[indices] = 1 - images[indices]
     one, other = (weights_of(pseudo(Given(labels)).fit(given)) for given in (images, changed))
     if is_noise:
         assert_close(one, other, rtol=0, atol=1e-5)
@@ -1084,10 +1084,10 @@ def test_a_broken_clad_goes_on_to_the_same_bits(kind, images, others, watched, t
     for steps in seen.values():
         steps.clear()
     detector.fit(images)
-    place = kinds.index(kind)
-    assert not any(seen[k] for k in kinds[:place]), "what was finished is not done again"
+    index = kinds.index(kind)
+    assert not any(seen[k] for k in kinds[:index]), "what was finished is not done again"
     assert seen[kind][:1] in ([2], [])
-    assert all(seen[k][0] == 1 for k in kinds[place + 1 :])
+    assert all(seen[k][0] == 1 for k in kinds[index + 1 :])
     np.testing.assert_array_equal(detector.score_samples(others), expected)
     assert not list(tmp_path.iterdir())
 

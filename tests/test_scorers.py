@@ -335,9 +335,9 @@ def test_kde_leaves_out_the_row_itself_and_no_near_one():
     near = [[1, 2, 3], [1 + 1e-9, 2, 3], [1, 2 + 2e-9, 3]]
     rows = np.array([*near, [3, 2, 1], [1, 1, 5], [0, 0, 0]])
     scorer = KDEScorer(3.0).fit(rows)
-    for place in range(6):
-        others = KDEScorer(3.0).fit(np.delete(rows, place, axis=0))
-        query = rows[place : place + 1]
+    for index in range(6):
+        others = KDEScorer(3.0).fit(np.delete(rows, index, axis=0))
+        query = rows[index : index + 1]
         assert scorer.score_samples(query) == pytest.approx(others.score_samples(query), rel=1e-9)
 
 

@@ -980,7 +980,7 @@ def turned_and_moved(image, turns, row, column):
     side = len(image)
     image, move = np.rot90(image, turns), max(1, round(side / 4))
     padded = np.pad(image, ((move, move), (move, move), (0, 0)), mode="reflect")
-    top, left = (move - np.array([0, -1, 1])[place] * move for place in (row, column))
+    top, left = (move - np.array([0, -1, 1])[index] * move for index in (row, column))
     return padded[top : top + side, left : left + side]
 
 
@@ -1173,8 +1173,8 @@ def test_groups_of_layers(zeros):
     for layers, head in (("stages", []), ("ensemble", [16, 16])):
         adapter = siamese(layers=layers).fit(zeros)
         assert adapter.tap_widths_ == [*WIDTHS, *head, *flat]
-        places = range(4 + len(head), 7 + len(head))
-        assert adapter.map_taps_ == list(places)
+        indices = range(4 + len(head), 7 + len(head))
+        assert adapter.map_taps_ == list(indices)
         assert adapter.transform(zeros).shape == (20, sum(adapter.tap_widths_))
     chosen = siamese(layers="ensemble", flattened_layers=["layer4"]).fit(zeros)
     assert (chosen.tap_widths_, chosen.map_taps_) == ([*WIDTHS, 16, 16, 32], [6])

@@ -24,8 +24,8 @@ def photos(channels=3, side=32, n=24):
     """Parts of real photos, dark and light, of few colours and of many."""
     images = []
     for number, photo in enumerate(load_sample_images().images):
-        places = np.random.RandomState(number).randint(0, (250, 460), size=(n // 2, 2))
-        for i, (top, left) in enumerate(places):
+        indices = np.random.RandomState(number).randint(0, (250, 460), size=(n // 2, 2))
+        for i, (top, left) in enumerate(indices):
             extent = (40, 90, 170)[i % 3]
             part = Image.fromarray(photo[top : top + extent, left : left + extent])
             part = part.resize((side, side), Image.Resampling.BILINEAR)
@@ -77,9 +77,9 @@ def draws_of(names, magnitudes):
     """Draws of the same operations for each image, neither mirrored nor with a hole."""
     magnitudes = torch.as_tensor(magnitudes, dtype=torch.float32).view(-1, len(names))
     none = torch.zeros(len(magnitudes), dtype=torch.int64)
-    places = torch.tensor([NAMES.index(name) for name in names])
+    indices = torch.tensor([NAMES.index(name) for name in names])
     return StrongDraws(
-        none.bool(), places.expand(len(magnitudes), -1), magnitudes, none, none, none
+        none.bool(), indices.expand(len(magnitudes), -1), magnitudes, none, none, none
     )
 
 
@@ -144,8 +144,8 @@ def test_views_are_pils_up_to_its_rounding(channels):
     distances = []
     for i, image in enumerate(batch):
         expected = to_pil(image.flip(-1) if draws.flips[i] else image)
-        for place, magnitude in zip(draws.operations[i], draws.magnitudes[i], strict=True):
-            expected = slow(expected, NAMES[place], magnitude.item())
+        for index, magnitude in zip(draws.operations[i], draws.magnitudes[i], strict=True):
+            expected = slow(expected, NAMES[index], magnitude.item())
         distances.append((ours[i] - from_pil(expected)).abs().mean())
     # Where thresholds come after what PIL rounds, many pixels may fall on the other side.
     assert np.quantile(distances, 0.8) < 2
@@ -280,14 +280,14 @@ def test_mirror_images_of_another_size():
 def test_functions_keep_their_input():
     images = photos() / 255
     before, halves = images.clone(), torch.full((24,), 0.5)
-    places = torch.full((24,), 9)
+    indices = torch.full((24,), 9)
     augment.autocontrast(images)
     augment.equalize(images)
-    augment.posterize(images, places - 5)
+    augment.posterize(images, indices - 5)
     augment.solarize(images, halves)
     augment.adjust_sharpness(images, halves)
     augment.affine(images, 2 * torch.eye(2, 3).expand(24, -1, -1), 0.5)
-    augment.cut_out(images, places, places, places, 0.5)
+    augment.cut_out(images, indices, indices, indices, 0.5)
     assert torch.equal(images, before)
 
 

@@ -74,7 +74,7 @@ def curve():
     return {"step": [0, 5, 10], "loss": [np.nan, 2.0, 1.0], "mean_cosine": [0.1, 0.5, 0.9]}
 
 
-def places_of(lines):
+def indices_of(lines):
     return [line.get_xdata() for line in lines]
 
 
@@ -97,8 +97,8 @@ def test_lines_are_the_curve(trained):
 
 def test_marks_stand_at_their_steps(trained):
     display = TrainingCurveDisplay.from_estimator(trained)
-    assert places_of(display.stopped_lines_) == [[20, 20]] * 5
-    assert places_of(display.collapsed_lines_) == [[50, 50]] * 5
+    assert indices_of(display.stopped_lines_) == [[20, 20]] * 5
+    assert indices_of(display.collapsed_lines_) == [[50, 50]] * 5
     for lines in (display.stopped_lines_, display.collapsed_lines_):
         assert [line.axes for line in lines] == list(display.axes_)
     assert to_rgba(display.collapsed_lines_[0].get_color()) == to_rgba(ANOMALY)
@@ -130,7 +130,7 @@ def test_no_collapse_leaves_one_mark(rows):
 
 def test_a_mark_at_step_zero_is_drawn(curve):
     display = TrainingCurveDisplay.from_curve(curve, stopped_at=0)
-    assert places_of(display.stopped_lines_) == [[0, 0]] * 2
+    assert indices_of(display.stopped_lines_) == [[0, 0]] * 2
 
 
 def test_the_legend_hides_no_mark(trained):
@@ -151,7 +151,7 @@ def test_of_a_pipeline_the_step_that_was_trained_is_drawn(rows):
         display = TrainingCurveDisplay.from_estimator(pipeline)
         drawn = display.lines_["effective_rank"].get_ydata()
         assert np.array_equal(drawn, step.training_curve_["effective_rank"])
-        assert places_of(display.collapsed_lines_) == [[50, 50]] * 5
+        assert indices_of(display.collapsed_lines_) == [[50, 50]] * 5
 
 
 def test_concentration_over_decades_has_a_logarithmic_axis(trained, rows):

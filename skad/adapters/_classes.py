@@ -14,7 +14,7 @@ def takes_images(clusterer):
     return hasattr(first, "__sklearn_tags__") and get_tags(first).input_tags.three_d_array
 
 
-def places_of_classes(labels, n_images, owner, given):
+def indices_of_classes(labels, n_images, owner, given):
     """Classes, and the place of each image's among them, -1 for noise.
 
     Parameters
@@ -43,6 +43,6 @@ def places_of_classes(labels, n_images, owner, given):
             f"{owner}: {name} must tell at least 2 classes apart; got {classes.tolist()}"
             f"{f', and {is_noise.sum()} images of noise' if is_noise.any() else ''}. {fix}".rstrip()
         )
-    places = np.full(n_images, NOISE, dtype=np.int64)
-    places[~is_noise] = found
-    return classes, places
+    indices = np.full(n_images, NOISE, dtype=np.int64)
+    indices[~is_noise] = found
+    return classes, indices

@@ -33,8 +33,8 @@ def mlp(n_in, widths, *, affine_end):
         shift.
     """
     layers = []
-    for place, width in enumerate(widths):
-        last = place == len(widths) - 1
+    for index, width in enumerate(widths):
+        last = index == len(widths) - 1
         plain = last and affine_end == "plain"
         layer = [nn.Linear(n_in, width, bias=plain)]
         if not plain:

@@ -29,7 +29,7 @@ from ..training._parameters import (
 )
 from ..training._task import Task
 from ._base import BaseAdapter
-from ._classes import NOISE, places_of_classes, takes_images
+from ._classes import NOISE, indices_of_classes, takes_images
 from ._heads import LinearHead, linear_head, new_head, random_head
 from ._odin import OdinParameters, odin_logits
 from ._plans import cosine_decay, from_scratch, steps_of_epochs
@@ -114,7 +114,7 @@ class PseudoLabelAdapter(
     Attributes
     ----------
     labels_ : ndarray of int, shape (n_images,)
-        Cluster of each training image, by its place in `classes_`; -1 for noise.
+        Cluster of each training image, by its index in `classes_`; -1 for noise.
     classes_ : ndarray of shape (n_classes,)
         Clusters as the clusterer numbers them, or the classes given.
     clusterer_ : clusterer or None
@@ -210,11 +210,11 @@ class PseudoLabelAdapter(
         labels, found = class_labels, None
         if class_labels is None:
             labels, found = self._cluster(start)
-        classes, places = places_of_classes(
+        classes, indices = indices_of_classes(
             labels, len(start.images), start.owner, class_labels is not None
         )
         averaged = self._epochs_to_average(start.owner)
-        task = PseudoLabelTask(start, self._make_augmentation(start), classes, places, averaged)
+        task = PseudoLabelTask(start, self._make_augmentation(start), classes, indices, averaged)
         task.add_head(self._make_head(start, task))
         task.clusterer = found
         return task
@@ -298,8 +298,8 @@ class PseudoLabelAdapter(
     def _odin_logits(self, source):
         fitted = self.extractor_.fitted_network_
         head = linear_head(self.coef_, self.intercept_).to(fitted.device).requires_grad_(False)
-        made = fitted.preprocessing
-        std = made.std if made.contrast_range is None else (1.0,)
+        preprocessing = fitted.preprocessing
+        std = preprocessing.std if preprocessing.contrast_range is None else (1.0,)
         step = self._odin["perturbation"] / torch.tensor(std, device=fitted.device)[:, None, None]
         logits = np.empty((len(source), len(self.coef_)), dtype=np.float32)
 

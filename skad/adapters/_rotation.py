@@ -236,8 +236,8 @@ def transformed(images, turns, rows, columns):
     """
     turned = torch.empty_like(images)
     for k in range(4):
-        places = torch.from_numpy(np.flatnonzero(turns == k)).to(images.device)
-        turned[places] = images[places].rot90(k, (2, 3))
+        indices = torch.from_numpy(np.flatnonzero(turns == k)).to(images.device)
+        turned[indices] = images[indices].rot90(k, (2, 3))
     move = max(1, round(images.shape[-1] * MOVE))
     signs = np.array([0, -1, 1])
     return moved(turned, signs[rows] * move, signs[columns] * move)
@@ -264,8 +264,8 @@ def moved(images, rows, columns):
     return images[first, :, down[:, :, None], right[:, None, :]].permute(0, 3, 1, 2).contiguous()
 
 
-def mirrored(places, side):
+def mirrored(indices, side):
     """Places beyond the edge, mirrored back without repeating the edge itself."""
     period = 2 * (side - 1)
-    places = np.abs(places) % period
-    return np.where(places < side, places, period - places)
+    indices = np.abs(indices) % period
+    return np.where(indices < side, indices, period - indices)

@@ -71,9 +71,9 @@ def _by_shape(batch, image_size, function, *parameters):
         return function(batch, *parameters)
     shape = (len(batch), batch[0].shape[0], image_size, image_size)
     images = torch.empty(shape, device=batch[0].device)
-    for places in same_shape(batch):
-        group = torch.stack([batch[i] for i in places])
-        images[places] = function(group, *(values[places] for values in parameters))
+    for indices in same_shape(batch):
+        group = torch.stack([batch[i] for i in indices])
+        images[indices] = function(group, *(values[indices] for values in parameters))
     return images
 
 
@@ -88,11 +88,11 @@ def _replace(images, chosen, function, *parameters):
     """Put the results of a function in the place of some of the images."""
     import torch
 
-    places = torch.nonzero(chosen)[:, 0]
-    if len(places):
-        parameters = [values[places] for values in parameters]  # while both are on the CPU
-        places = places.to(images.device)
-        images[places] = function(images.index_select(0, places), *parameters)
+    indices = torch.nonzero(chosen)[:, 0]
+    if len(indices):
+        parameters = [values[indices] for values in parameters]  # while both are on the CPU
+        indices = indices.to(images.device)
+        images[indices] = function(images.index_select(0, indices), *parameters)
 
 
 def _per_sample(values, images):

@@ -41,9 +41,9 @@ def _blurring(sigmas, size, device):
     kernels.div_(kernels.sum(dim=1, keepdim=True))
     # Beyond an edge pixels come back in reverse, however often the kernel goes beyond.
     period = max(2 * size - 2, 1)
-    places = (torch.arange(size, device=device) + steps[:, None]) % period
-    places = torch.minimum(places, period - places)
-    reached = torch.eye(size, device=device)[places]
+    indices = (torch.arange(size, device=device) + steps[:, None]) % period
+    indices = torch.minimum(indices, period - indices)
+    reached = torch.eye(size, device=device)[indices]
     return kernels.matmul(reached.flatten(1)).view(-1, size, size)
 
 

@@ -52,11 +52,11 @@ def _interpolation(starts, lengths, length, size, device):
     import torch
 
     lengths = lengths.to(device)[:, None, None]
-    places = torch.arange(length, device=device) - starts.to(device)[:, None, None]
+    indices = torch.arange(length, device=device) - starts.to(device)[:, None, None]
     scales = lengths.float() / size
     centers = scales * (torch.arange(size, device=device)[:, None] + 0.5)
-    weights = (places + 0.5 - centers).abs_().div_(-scales.clamp(min=1)).add_(1).clamp_(min=0)
-    weights.mul_((places >= 0) & (places < lengths))
+    weights = (indices + 0.5 - centers).abs_().div_(-scales.clamp(min=1)).add_(1).clamp_(min=0)
+    weights.mul_((indices >= 0) & (indices < lengths))
     return weights.div_(weights.sum(dim=-1, keepdim=True))
 
 
@@ -92,7 +92,7 @@ def affine(images, matrices, fill=0.0):
     ----------
     images : tensor of float32, shape (n, channels, height, width)
     matrices : tensor of shape (n, 2, 3)
-        From a place in the result, (x, y, 1), to one in the image, (x, y), in pixels; the centre of
+        From a point in the result, (x, y, 1), to one in the image, (x, y), in pixels; the centre of
         the first pixel is at (0.5, 0.5). As in PIL.
     fill : float or tensor that broadcasts to the images, default=0.0
         What lies outside the image.
@@ -110,9 +110,9 @@ def affine(images, matrices, fill=0.0):
     of_x, of_y, of_one = matrices.to(images.device, images.dtype)[..., None, None].unbind(2)
     columns, rows = (of_x * x + (of_y * y + of_one)).floor_().unbind(1)
     outside = (columns < 0) | (columns >= width) | (rows < 0) | (rows >= height)
-    places = rows.long().mul_(width).add_(columns.long()).masked_fill_(outside, 0)
-    places = places.flatten(1)[:, None].expand(-1, images.shape[1], -1)
-    moved = images.flatten(2).gather(2, places).view_as(images)
+    indices = rows.long().mul_(width).add_(columns.long()).masked_fill_(outside, 0)
+    indices = indices.flatten(1)[:, None].expand(-1, images.shape[1], -1)
+    moved = images.flatten(2).gather(2, indices).view_as(images)
     return _cover(moved, outside[:, None], fill)
 
 
@@ -139,8 +139,8 @@ def cut_out(images, sides, rows, columns, fill=0.0):
     within = []
     for centers, length in ((rows, images.shape[-2]), (columns, images.shape[-1])):
         starts = centers.to(images.device)[:, None] - sides // 2
-        places = torch.arange(length, device=images.device) - starts
-        within.append((places >= 0) & (places < sides))
+        indices = torch.arange(length, device=images.device) - starts
+        within.append((indices >= 0) & (indices < sides))
     return _cover(images.clone(), within[0][:, None, :, None] & within[1][:, None, None, :], fill)
 
 

@@ -35,12 +35,12 @@ class CLADNetwork(nn.Module):
 
     def __init__(self, n_channels, widths, pools, norm, code_dim, image_size):
         super().__init__()
-        self.made = (n_channels, tuple(widths), tuple(pools), norm, code_dim, image_size)
+        self.arguments = (n_channels, tuple(widths), tuple(pools), norm, code_dim, image_size)
         self.dropout = nn.Dropout(0.1)
-        for place, (n_in, n_out) in enumerate(pairwise([n_channels, *widths])):
+        for index, (n_in, n_out) in enumerate(pairwise([n_channels, *widths])):
             layer = [*_convolution(n_in, n_out, norm), nn.ELU()]
-            layer += [nn.MaxPool2d(2)] if place in pools else []
-            self.add_module(f"layer{place + 1}", nn.Sequential(*layer))
+            layer += [nn.MaxPool2d(2)] if index in pools else []
+            self.add_module(f"layer{index + 1}", nn.Sequential(*layer))
         side = image_size // 2 ** len(pools)
         self.hidden = nn.Linear(widths[-1] * side * side, HIDDEN)
         self.code = nn.Linear(HIDDEN, code_dim)
@@ -59,7 +59,7 @@ class CLADNetwork(nn.Module):
         The code of the paper ends it with a sigmoid, though its images are standardised: an error
         that no training takes away.
         """
-        return CLADDecoder(*self.made)
+        return CLADDecoder(*self.arguments)
 
 
 class CLADDecoder(nn.Module):
@@ -79,8 +79,8 @@ class CLADDecoder(nn.Module):
         self.last = nn.Conv2d(reverse[-2], n_channels, 3, padding=1)
         # Sides of the maps that enter each convolution.
         self.sides = []
-        for place in reversed(range(len(widths))):
-            self.sides.append(image_size // 2 ** sum(pool < place for pool in pools))
+        for index in reversed(range(len(widths))):
+            self.sides.append(image_size // 2 ** sum(pool < index for pool in pools))
         self.apply(_xavier)
 
     def forward(self, codes):

@@ -174,15 +174,15 @@ class _WideResNet(nn.Module):
         super().__init__()
         widths = [16, 16 * widening, 32 * widening, 64 * widening]
         self.stem = nn.Conv2d(n_channels, 16, 3, padding=1, bias=False)
-        for place, (n_in, n_out) in enumerate(pairwise(widths)):
-            blocks = [_WideBlock(n_in, n_out, 1 if place == 0 else 2, dropout)]
+        for index, (n_in, n_out) in enumerate(pairwise(widths)):
+            blocks = [_WideBlock(n_in, n_out, 1 if index == 0 else 2, dropout)]
             blocks += [_WideBlock(n_out, n_out, 1, dropout) for _ in range(n_blocks - 1)]
-            self.add_module(f"layer{place + 1}", nn.Sequential(*blocks))
+            self.add_module(f"layer{index + 1}", nn.Sequential(*blocks))
         self.norm = nn.BatchNorm2d(widths[-1])
         # As timm has it, so that the stem belongs to the first stage and the end to the last.
         self.feature_info = [
-            {"module": f"layer{place + 1}", "num_chs": width, "reduction": 2**place}
-            for place, width in enumerate(widths[1:])
+            {"module": f"layer{index + 1}", "num_chs": width, "reduction": 2**index}
+            for index, width in enumerate(widths[1:])
         ]
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -34,15 +34,15 @@ class SVDDNetwork(nn.Module):
 
     def __init__(self, n_channels, widths, code_dim, image_size, bottleneck_norm):
         super().__init__()
-        self.made = (n_channels, tuple(widths), code_dim, image_size, bottleneck_norm)
-        for place, (n_in, n_out) in enumerate(pairwise([n_channels, *widths])):
+        self.arguments = (n_channels, tuple(widths), code_dim, image_size, bottleneck_norm)
+        for index, (n_in, n_out) in enumerate(pairwise([n_channels, *widths])):
             layer = nn.Sequential(
                 nn.Conv2d(n_in, n_out, 5, padding=2, bias=False),
                 _norm(n_out),
                 nn.LeakyReLU(SLOPE),
                 nn.MaxPool2d(2),
             )
-            self.add_module(f"layer{place + 1}", layer)
+            self.add_module(f"layer{index + 1}", layer)
         side = image_size // 2 ** len(widths)
         self.code = nn.Linear(widths[-1] * side * side, code_dim, bias=False)
 
@@ -55,8 +55,8 @@ class SVDDNetwork(nn.Module):
 
     def make_decoder(self):
         """A new decoder, from codes to images."""
-        decoder = SVDDDecoder(*self.made)
-        if self.made[-1]:
+        decoder = SVDDDecoder(*self.arguments)
+        if self.arguments[-1]:
             decoder.apply(_xavier)
         return decoder
 

@@ -161,8 +161,8 @@ class DECTask(Task):
 
     def loss(self, step):
         """How far the assignments of a batch are from the targets."""
-        places = self.images.order(step)
-        return dec_loss(self._assign(self.images.batch(step)), self.targets[places])
+        indices = self.images.order(step)
+        return dec_loss(self._assign(self.images.batch(step)), self.targets[indices])
 
     def _assign(self, codes):
         return soft_assignments(codes, self.clusters["centers"], self.settings.alpha)

@@ -58,9 +58,9 @@ class ClusteringAdapter(LinearHead, ScratchAdapter):
     def _make_augmentation(self, start):
         if self.augmentation != "strong":
             return self.augmentation
-        made = start.fitted.preprocessing
-        fill = tuple(made.mean) if made.contrast_range is None else 0.5
-        return StrongAugmentation(made.image_size, fill=fill)
+        preprocessing = start.fitted.preprocessing
+        fill = tuple(preprocessing.mean) if preprocessing.contrast_range is None else 0.5
+        return StrongAugmentation(preprocessing.image_size, fill=fill)
 
     def _learn(self, task, outcome):
         self._keep_head(task.head)
@@ -174,8 +174,8 @@ class NeighborTask(Task):
         order = numpy_stream(start.seed, "selected").permutation(len(start.images))
         self.selecting = order[:N_SELECTING]
 
-    def _partners(self, step, places):
-        return draw_neighbors(self.neighbors, places, self.start.seed, step)
+    def _partners(self, step, indices):
+        return draw_neighbors(self.neighbors, indices, self.start.seed, step)
 
     def loss(self, step):
         """SCAN's loss of images and one of their neighbours each."""
@@ -194,9 +194,9 @@ class NeighborTask(Task):
     def measures(self):
         """SCAN's loss of images as they are, which says what network to end with."""
         near = self.neighbors[self.selecting][:, 1 : 1 + N_SELECTING_NEIGHBORS]
-        places, inverse = np.unique(np.column_stack([self.selecting, near]), return_inverse=True)
+        indices, inverse = np.unique(np.column_stack([self.selecting, near]), return_inverse=True)
         inverse = torch.from_numpy(inverse.reshape(len(near), -1)).to(self.start.device)
-        logits = self._eval_logits(places)[inverse]
+        logits = self._eval_logits(indices)[inverse]
         first = logits[:, :1].expand_as(logits[:, 1:]).flatten(0, 1)
         consistency = float(scan_loss(first, logits[:, 1:].flatten(0, 1), 0.0))
         shares = logits[:, 0].softmax(1).mean(0).clamp(min=1e-8)
@@ -205,10 +205,10 @@ class NeighborTask(Task):
         selection = consistency - entropy
         return {"consistency": consistency, "entropy": entropy, "selection": selection}
 
-    def _eval_logits(self, places):
-        """Logits of the images at these places, as they are, by the network in evaluation mode."""
+    def _eval_logits(self, indices):
+        """Logits of the images at these indices, as they are, by the network in evaluation mode."""
         self.network.eval()
-        chunks = np.array_split(places, -(-len(places) // self.start.extractor.batch_size))
+        chunks = np.array_split(indices, -(-len(indices) // self.start.extractor.batch_size))
         with torch.no_grad():
             # Copies, as the first layer of the trained part may work in place.
             hidden = (self.images.hidden(chunk).clone() for chunk in chunks)
@@ -231,7 +231,7 @@ def mine_neighbors(start, n_neighbors):
     return np.column_stack([np.arange(len(rows)), near])
 
 
-def draw_neighbors(neighbors, places, seed, step):
+def draw_neighbors(neighbors, indices, seed, step):
     """One of the neighbours of each image, or itself, at random."""
     random = numpy_stream(seed, "neighbors", step)
-    return neighbors[places, random.randint(neighbors.shape[1], size=len(places))]
+    return neighbors[indices, random.randint(neighbors.shape[1], size=len(indices))]

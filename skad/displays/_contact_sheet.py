@@ -22,7 +22,7 @@ class ContactSheetDisplay(AxesMixin):
         The images shown, in [0, 1]; larger ones averaged to 512 pixels or less.
     scores : ndarray of float64, shape (n_shown,)
         Their scores, ascending: high = normal.
-    places : ndarray of int, shape (n_shown,)
+    indices : ndarray of int, shape (n_shown,)
         Where they stand among all images.
     outlier : ndarray of bool, shape (n_shown,), default=None
         True for anomalies; None without labels.
@@ -51,16 +51,16 @@ class ContactSheetDisplay(AxesMixin):
     >>> display = ContactSheetDisplay.from_predictions(
     ...     images, [0.3, -0.2, 0.1, -0.7, 0.5], n_images=3, ax=Figure().subplots()
     ... )
-    >>> display.places
+    >>> display.indices
     array([3, 1, 2])
     >>> display.scores
     array([-0.7, -0.2,  0.1])
     """
 
-    def __init__(self, images, scores, *, places, outlier=None, threshold=0.0):
+    def __init__(self, images, scores, *, indices, outlier=None, threshold=0.0):
         self.images = images
         self.scores = scores
-        self.places = places
+        self.indices = indices
         self.outlier = outlier
         self.threshold = threshold
 
@@ -171,12 +171,12 @@ class ContactSheetDisplay(AxesMixin):
                 "score for each image, in the same order."
             )
         outlier = read_labels(y, owner, n_samples=len(scores))
-        places = np.argsort(scores, kind="stable")[:n_images]
+        indices = np.argsort(scores, kind="stable")[:n_images]
         return cls(
-            read_images(source, places),
-            scores[places],
-            places=places,
-            outlier=None if outlier is None else outlier[places],
+            read_images(source, indices),
+            scores[indices],
+            indices=indices,
+            outlier=None if outlier is None else outlier[indices],
             threshold=threshold,
         ).plot(ax, n_columns=n_columns)
 

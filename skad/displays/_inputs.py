@@ -15,8 +15,8 @@ def read_scores(scores, owner):
     if len(scores) == 0:
         raise ValueError(f"{owner}: there are no scores; give at least one.")
     if not np.isfinite(scores).all():
-        place = np.flatnonzero(~np.isfinite(scores))[0]
-        raise ValueError(f"{owner}: scores must be finite; score {place} is {scores[place]}.")
+        index = np.flatnonzero(~np.isfinite(scores))[0]
+        raise ValueError(f"{owner}: scores must be finite; score {index} is {scores[index]}.")
     return scores
 
 

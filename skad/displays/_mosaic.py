@@ -44,20 +44,20 @@ def image_source(X, *, estimator=None, owner="", image_shape=None):
     return check_images(door, X, reset=True), door
 
 
-def read_images(source, places):
-    """Open the images at these places, and no others.
+def read_images(source, indices):
+    """Open the images at these indices, and no others.
 
     Parameters
     ----------
     source : ImageSource
-    places : ndarray of int, shape (n_images,)
+    indices : ndarray of int, shape (n_images,)
 
     Returns
     -------
     images : list of ndarray of float32, shape (height, width) or (height, width, 3)
         In [0, 1].
     """
-    source = source.take(np.asarray(places))
+    source = source.take(np.asarray(indices))
     return [displayable(source.read(i, i + 1)[0]) for i in range(len(source))]
 
 

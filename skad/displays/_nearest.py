@@ -27,7 +27,7 @@ class NearestImagesDisplay(AxesMixin):
         Alike, for each test image its neighbours, the nearest first.
     distances : ndarray of shape (n_images, n_neighbors)
         Their distances.
-    neighbor_places : ndarray of int, shape (n_images, n_neighbors), default=None
+    neighbor_indices : ndarray of int, shape (n_images, n_neighbors), default=None
         Where the neighbours stand among the training images, if known.
 
     Attributes
@@ -58,11 +58,11 @@ class NearestImagesDisplay(AxesMixin):
     ['test 0', '0.1', '0.2', '0.4', 'test 1', '0.5', '0.6', '0.6']
     """
 
-    def __init__(self, images, neighbor_images, distances, *, neighbor_places=None):
+    def __init__(self, images, neighbor_images, distances, *, neighbor_indices=None):
         self.images = images
         self.neighbor_images = neighbor_images
         self.distances = distances
-        self.neighbor_places = neighbor_places
+        self.neighbor_indices = neighbor_indices
 
     @classmethod
     def from_estimator(cls, estimator, X_test, X_train, *, n_images=5, n_neighbors=5, ax=None):
@@ -118,11 +118,11 @@ class NearestImagesDisplay(AxesMixin):
         # Our own steps take the few images that are shown; those of others take what they know.
         ours = hasattr(door, "network_") or hasattr(estimator, "pipeline_")
         features = features_of(estimator, test.take(shown) if ours else X_test)[: len(shown)]
-        distances, places = scorer.kneighbors(features, n_neighbors)
+        distances, indices = scorer.kneighbors(features, n_neighbors)
         _check_gallery(scorer, len(train), owner)
-        neighbor_images = [read_images(train, row) for row in places]
+        neighbor_images = [read_images(train, row) for row in indices]
         images = read_images(test, shown)
-        return cls(images, neighbor_images, distances, neighbor_places=places).plot(ax)
+        return cls(images, neighbor_images, distances, neighbor_indices=indices).plot(ax)
 
     @classmethod
     def from_predictions(cls, images, neighbor_images, distances, *, image_shape=None, ax=None):

@@ -297,10 +297,10 @@ def _both_kinds(y, owner, n_samples=None):
 
 def _bootstrap(outlier, scores, n_bootstraps, rng):
     """Curves on the grid, and areas, of samples drawn with replacement within each kind."""
-    # The score of each sample as a place among the distinct scores, anomalies first: a curve is
+    # The score of each sample as an index among the distinct scores, anomalies first: a curve is
     # then two counts and two cumulative sums.
-    distinct, places = np.unique(scores, return_inverse=True)
-    anomalies, normal = places[outlier], places[~outlier]
+    distinct, indices = np.unique(scores, return_inverse=True)
+    anomalies, normal = indices[outlier], indices[~outlier]
     curves, areas = np.empty((n_bootstraps, len(_GRID))), np.empty(n_bootstraps)
     for b in range(n_bootstraps):
         tpr = _rates(anomalies, len(distinct), rng)
@@ -311,8 +311,8 @@ def _bootstrap(outlier, scores, n_bootstraps, rng):
     return curves, areas
 
 
-def _rates(places, n_distinct, rng):
+def _rates(indices, n_distinct, rng):
     """Share of a resample up to each distinct score, from 0 to 1."""
-    drawn = places[rng.randint(len(places), size=len(places))]
+    drawn = indices[rng.randint(len(indices), size=len(indices))]
     counts = np.bincount(drawn, minlength=n_distinct)
-    return np.concatenate([[0.0], np.cumsum(counts) / len(places)])
+    return np.concatenate([[0.0], np.cumsum(counts) / len(indices)])

@@ -218,8 +218,8 @@ class TrainingCurveDisplay:
         if self.stopped_lines_ or self.collapsed_lines_:
             marks = [lines[0] for lines in (self.stopped_lines_, self.collapsed_lines_) if lines]
             # Above the panel: inside, it would hide a mark.
-            place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
-            self.axes_[0].legend(handles=marks, ncols=2, frameon=False, **place)
+            anchor = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+            self.axes_[0].legend(handles=marks, ncols=2, frameon=False, **anchor)
         return self
 
     def _mark(self, step, name, **style):

@@ -37,6 +37,6 @@ def iterate_batches(source, batch_size, n_threads):
 def same_shape(batch):
     """Indices of the images of each shape."""
     groups = {}
-    for place, image in enumerate(batch):
-        groups.setdefault((image.shape, image.dtype), []).append(place)
+    for index, image in enumerate(batch):
+        groups.setdefault((image.shape, image.dtype), []).append(index)
     return groups.values()

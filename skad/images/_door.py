@@ -225,13 +225,13 @@ class ImageArray:
         Values of rows that become black and white; None for those of uint8 and of [0, 1].
     """
 
-    def __init__(self, array, layout, *, owner, image_shape=None, pixel_range=None, places=None):
+    def __init__(self, array, layout, *, owner, image_shape=None, pixel_range=None, indices=None):
         self.array, self.layout, self.owner = array, layout, owner
         self.image_shape, self.pixel_range = image_shape, pixel_range
-        self.places = places
+        self.indices = indices
 
     def __len__(self):
-        return len(self.array) if self.places is None else len(self.places)
+        return len(self.array) if self.indices is None else len(self.indices)
 
     @property
     def n_features(self):
@@ -241,18 +241,18 @@ class ImageArray:
     @property
     def pixels(self):
         """The part of the array that counts."""
-        return self.array if self.places is None else self.array[self.places]
+        return self.array if self.indices is None else self.array[self.indices]
 
-    def take(self, places):
-        """Only the images at these places."""
-        places = places if self.places is None else self.places[places]
+    def take(self, indices):
+        """Only the images at these indices."""
+        indices = indices if self.indices is None else self.indices[indices]
         return ImageArray(
             self.array,
             self.layout,
             owner=self.owner,
             image_shape=self.image_shape,
             pixel_range=self.pixel_range,
-            places=places,
+            indices=indices,
         )
 
     def read(self, start, stop, n_threads=1):
@@ -260,7 +260,7 @@ class ImageArray:
         import torch
 
         stop = min(stop, len(self))
-        where = slice(start, stop) if self.places is None else self.places[start:stop]
+        where = slice(start, stop) if self.indices is None else self.indices[start:stop]
         batch = np.asarray(self.array[where])
         layout = self.layout
         if layout == "rows":
@@ -295,8 +295,8 @@ class ImageArray:
         return scaled.clip(-_FAR, _FAR).astype(np.float32)
 
     def _check_floats(self, batch, start):
-        places = range(start, start + len(batch)) if self.places is None else self.places[start:]
-        return check_float_pixels(batch, lambda i: f"image {places[i]}", self.owner)
+        indices = range(start, start + len(batch)) if self.indices is None else self.indices[start:]
+        return check_float_pixels(batch, lambda i: f"image {indices[i]}", self.owner)
 
 
 def _layout_of_shape(image_shape):

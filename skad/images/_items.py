@@ -33,62 +33,62 @@ class ImageItems:
         Paths, PIL images, arrays, tensors; or a torch data set.
     owner : str
         Named in errors.
-    places : ndarray of int, optional
+    indices : ndarray of int, optional
         Those that count; all without.
     """
 
     n_features = None
     pixel_range = None
 
-    def __init__(self, items, *, owner, places=None):
+    def __init__(self, items, *, owner, indices=None):
         self.items, self.owner = items, owner
-        self.places = np.arange(len(items)) if places is None else places
-        if len(self.places) == 0:
+        self.indices = np.arange(len(items)) if indices is None else indices
+        if len(self.indices) == 0:
             raise ValueError(f"{owner}: X holds 0 images (0 sample(s)); give at least one.")
         self._all_files = isinstance(items, list) and all(map(_is_path, items))
         if isinstance(items, list):
-            for place, item in enumerate(items):
-                self._check_item(place, item)
+            for index, item in enumerate(items):
+                self._check_item(index, item)
 
     def __len__(self):
-        return len(self.places)
+        return len(self.indices)
 
-    def take(self, places):
-        """Only the images at these places."""
+    def take(self, indices):
+        """Only the images at these indices."""
         taken = copy.copy(self)  # whose items were checked before
-        taken.places = self.places[places]
+        taken.indices = self.indices[indices]
         return taken
 
     def read(self, start, stop, n_threads=1):
         """Images `start` to `stop` as a list of tensors (channels, height, width)."""
-        places = [int(place) for place in self.places[start:stop]]
+        indices = [int(index) for index in self.indices[start:stop]]
         # Files only: PIL images and data sets may hold state that two threads would share.
-        if n_threads == 1 or len(places) == 1 or not self._all_files:
-            return [self._open(place) for place in places]
+        if n_threads == 1 or len(indices) == 1 or not self._all_files:
+            return [self._open(index) for index in indices]
         with ThreadPoolExecutor(n_threads) as threads:
-            return list(threads.map(self._open, places))
+            return list(threads.map(self._open, indices))
 
-    def _check_item(self, place, item):
+    def _check_item(self, index, item):
         """Refuse early what can't be read later, before hours of work are spent on the rest."""
         if not is_image_item(item):
             raise TypeError(
-                f"{self.owner}: image {place} is a {type(item).__name__}; images are paths, PIL "
+                f"{self.owner}: image {index} is a {type(item).__name__}; images are paths, PIL "
                 "images, arrays or tensors of 2 or 3 axes."
             )
         if _is_path(item) and not os.path.isfile(item):
             if os.path.isdir(item):
                 raise IsADirectoryError(
-                    f"{self.owner}: image {place} ({Path(item)}) is a directory; list its images "
+                    f"{self.owner}: image {index} ({Path(item)}) is a directory; list its images "
                     "with skad.datasets.image_folder(path)."
                 )
-            raise FileNotFoundError(f"{self.owner}: image {place} ({Path(item)}) does not exist.")
+            raise FileNotFoundError(f"{self.owner}: image {index} ({Path(item)}) does not exist.")
 
-    def _open(self, place):
+    def _open(self, index):
         """One image as a tensor (channels, height, width), uint8 or float32 in [0, 1]."""
         import torch
 
-        name = f"image {place}"
-        item = self._fetch(place, name)
+        name = f"image {index}"
+        item = self._fetch(index, name)
         if _is_path(item) or is_pil(item):
             path = item.filename if is_pil(item) and hasattr(item, "filename") else item
             name += f" ({Path(path)})" if isinstance(path, (str, os.PathLike)) and path else ""
@@ -100,10 +100,10 @@ class ImageItems:
         pixels = self._check(pixels, name, channel_axes=(2, 0))
         return torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
 
-    def _fetch(self, place, name):
+    def _fetch(self, index, name):
         """An item; the image of an (image, label), as data sets give it."""
         try:
-            item = self.items[place]
+            item = self.items[index]
         except Exception as error:
             raise ValueError(f"{self.owner}: {name} could not be had: {error!r}") from error
         if isinstance(item, (tuple, list)) and item:

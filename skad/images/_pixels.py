@@ -15,7 +15,7 @@ def check_float_pixels(images, name, owner):
     ----------
     images : ndarray of float or bool, shape (n_images, ...)
     name : callable
-        Maps a place in `images` to what an error calls it.
+        Maps an index in `images` to what an error calls it.
     owner : str
         Named in errors.
     """

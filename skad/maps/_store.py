@@ -66,13 +66,13 @@ class MapStore:
         )
 
     def write(self, start, maps):
-        """Keep the maps of images from place `start` on, one tensor for each of `shapes`."""
-        for place, image in enumerate(zip(*maps), start):
+        """Keep the maps of images from index `start` on, one tensor for each of `shapes`."""
+        for index, image in enumerate(zip(*maps), start):
             flat = [one.flatten().float().cpu().numpy() for one in image]
             scales = np.array([np.abs(values).max() for values in flat])
-            self._scales[place] = np.where(scales == 0, 1, scales)
-            row = np.concatenate([v / scale for v, scale in zip(flat, self._scales[place])])
-            self._put(place, row.astype(np.float16)[None])
+            self._scales[index] = np.where(scales == 0, 1, scales)
+            row = np.concatenate([v / scale for v, scale in zip(flat, self._scales[index])])
+            self._put(index, row.astype(np.float16)[None])
 
     def _put(self, start, rows):
         if self._file is None:
@@ -85,18 +85,18 @@ class MapStore:
         except OSError as error:
             raise self._too_large(f"cannot be written to: {error}") from error
 
-    def _get(self, place):
+    def _get(self, index):
         if self._file is None:
-            return self._rows[place]
-        offset, length = int(place) * self._row_bytes, int(self._ends[-1])
+            return self._rows[index]
+        offset, length = int(index) * self._row_bytes, int(self._ends[-1])
         return np.memmap(self._file, np.float16, "c", offset, (length,))
 
-    def read(self, place):
+    def read(self, index):
         """Maps of one image.
 
         Parameters
         ----------
-        place : int
+        index : int
 
         Returns
         -------
@@ -104,10 +104,10 @@ class MapStore:
         """
         import torch
 
-        parts = np.split(self._get(place), self._ends[:-1])
+        parts = np.split(self._get(index), self._ends[:-1])
         return [
             torch.from_numpy(part.astype(np.float32)).mul_(float(scale)).view(1, *shape)
-            for part, scale, shape in zip(parts, self._scales[place], self.shapes)
+            for part, scale, shape in zip(parts, self._scales[index], self.shapes)
         ]
 
     def __getstate__(self):

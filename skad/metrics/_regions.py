@@ -110,7 +110,7 @@ def region_table(masks, score_maps, *, max_fpr=0.3):
     Returns
     -------
     table : dict of str to ndarray of shape (n_regions,)
-        One place for each region of touching defect pixels, in the order of images and numbers:
+        One value for each region of touching defect pixels, in the order of images and numbers:
 
         - ``image``: number of the image, from 0;
         - ``region``: number within the image, from 1, as :func:`scipy.ndimage.label` gives it with
@@ -189,16 +189,16 @@ def _regions(pairs, rows):
 def _describe(i, pixels, boxes):
     """The columns of the table, but for the overlap, for the regions of one image."""
     n_regions = len(boxes)
-    places = pixels["region"]
-    area = np.bincount(places, minlength=n_regions)
+    indices = pixels["region"]
+    area = np.bincount(indices, minlength=n_regions)
     lowest = np.full(n_regions, np.inf)
-    np.minimum.at(lowest, places, pixels["score"])
+    np.minimum.at(lowest, indices, pixels["score"])
     return (
         np.full(n_regions, i),
         np.arange(1, n_regions + 1),
         area,
         *np.array([[y.start, x.start, y.stop, x.stop] for y, x in boxes]).reshape(-1, 4).T,
-        np.bincount(places, weights=pixels["score"], minlength=n_regions) / area,
+        np.bincount(indices, weights=pixels["score"], minlength=n_regions) / area,
         lowest,
     )
 

@@ -35,8 +35,8 @@ class CutNetwork:
         self.names = trained_parameters(self.network, trainable, owner)
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(name in self.names)
-        made = fitted.preprocessing
-        shape = (2, made.n_channels, made.image_size, made.image_size)
+        size = fitted.preprocessing.image_size
+        shape = (2, fitted.preprocessing.n_channels, size, size)
         noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
         noise[1] = noise[1] / 2 + 0.5  # brighter than the first
         self._trial = noise.sub(0.5).div_(0.25).to(fitted.device)
@@ -114,8 +114,8 @@ class CutNetwork:
             return
         modules = [name for name, _ in self.network.named_modules()]
         start = modules.index(self.entry)
-        for place, (_, module) in enumerate(self.network.named_modules()):
-            if place >= start:
+        for index, (_, module) in enumerate(self.network.named_modules()):
+            if index >= start:
                 for value in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
                     if value.is_floating_point():
                         value.data = value.data.float()

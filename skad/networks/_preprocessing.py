@@ -90,9 +90,9 @@ def preprocess(batch, preprocessing, device):
     if isinstance(batch, list):
         size = preprocessing.image_size
         images = torch.empty((len(batch), preprocessing.n_channels, size, size), device=device)
-        for places in same_shape(batch):
-            group = torch.stack([batch[i] for i in places])
-            images[places] = preprocess(group, preprocessing, device)
+        for indices in same_shape(batch):
+            group = torch.stack([batch[i] for i in indices])
+            images[indices] = preprocess(group, preprocessing, device)
         return images
     batch = batch.to(device, non_blocking=True)
     batch = batch.float().div_(255) if batch.dtype == torch.uint8 else batch

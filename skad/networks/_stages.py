@@ -28,8 +28,8 @@ def network_stages(network):
     for parameter, _ in network.named_parameters():
         owner = parameter.rpartition(".")[0]
         if not any(_inside(owner, name) for name in classifier):
-            place = modules.index(owner)
-            stages[next((n for n in names if place <= ends[n]), names[-1])].append(parameter)
+            index = modules.index(owner)
+            stages[next((n for n in names if index <= ends[n]), names[-1])].append(parameter)
     return stages
 
 
@@ -63,8 +63,8 @@ def _stage_names(network, classifier):
         inner = _parts(known[largest], f"{largest}.", classifier)
         if not inner:
             break
-        place = parts.index(largest)
-        parts[place : place + 1] = inner
+        index = parts.index(largest)
+        parts[index : index + 1] = inner
     return parts or [""]
 
 

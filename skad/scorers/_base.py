@@ -75,10 +75,10 @@ class BaseScorer(DecisionMixin, BaseEstimator, ABC):
 
     def _normal(self, X, y, per_row):
         """Rows without labelled anomalies, and what belongs to these rows."""
-        places = normal_rows(X, y, owner=type(self).__name__)
+        indices = normal_rows(X, y, owner=type(self).__name__)
         given = {name: column_or_1d(v) for name, v in per_row.items() if v is not None}
         check_consistent_length(X, *given.values())
-        return X[places], {name: values[places] for name, values in given.items()}
+        return X[indices], {name: values[indices] for name, values in given.items()}
 
     def score_samples(self, X):
         """Score of each sample, high = normal.

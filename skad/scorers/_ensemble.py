@@ -136,7 +136,7 @@ class EnsembleScorer(BaseScorer):
             )
         if not set(self.map_taps) <= set(range(len(widths))):
             raise ValueError(
-                f"{name}: map_taps must be places in tap_widths, 0..{len(widths) - 1}; got "
+                f"{name}: map_taps must be indices in tap_widths, 0..{len(widths) - 1}; got "
                 f"{list(self.map_taps)}."
             )
         ends = np.cumsum(widths)

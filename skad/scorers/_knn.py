@@ -161,23 +161,23 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         return min(self._fitted.n_neighbors, len(self.gallery_))
 
     def _nearest(self, X, n_neighbors):
-        """Distances and places of the nearest gallery rows, without the query itself."""
+        """Distances and indices of the nearest gallery rows, without the query itself."""
         rows = self._whitened(X)
         if self._fitted.n_centroids is not None:
-            squared, places = self._index.search(rows, n_neighbors)
+            squared, indices = self._index.search(rows, n_neighbors)
         else:
-            squared, places = self._index.search(rows, n_neighbors + 1)
-            same = self._is_itself(X, squared, places)
+            squared, indices = self._index.search(rows, n_neighbors + 1)
+            same = self._is_itself(X, squared, indices)
             skipped = np.where(same.any(axis=1), same.argmax(axis=1), n_neighbors)
             kept = np.arange(n_neighbors) + (np.arange(n_neighbors) >= skipped[:, None])
-            squared, places = (np.take_along_axis(part, kept, 1) for part in (squared, places))
+            squared, indices = (np.take_along_axis(part, kept, 1) for part in (squared, indices))
         distances = np.sqrt(squared)
         if self._fitted.metric in ("angle", "mahalanobis_cosine"):
             distances = angle_of(distances)
-        return distances, places
+        return distances, indices
 
-    def _is_itself(self, X, squared, places):
-        """Which of the rows found are the query but for rounding, shape as `places`."""
+    def _is_itself(self, X, squared, indices):
+        """Which of the rows found are the query but for rounding, shape as `indices`."""
         tolerance = same_within(X.dtype, self.gallery_.dtype)
         if self._fitted.metric in ("cosine", "angle"):
             return np.sqrt(squared) <= tolerance
@@ -185,8 +185,8 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         if self._fitted.metric == "euclidean":
             return np.sqrt(squared) <= tolerance
         # Whitening magnifies rounding, so the rows are compared as they came.
-        same = np.empty(places.shape, dtype=bool)
-        for j, column in enumerate(places.T):
+        same = np.empty(indices.shape, dtype=bool)
+        for j, column in enumerate(indices.T):
             apart = np.subtract(X, self.gallery_[column], dtype=np.float64)
             same[:, j] = np.linalg.norm(apart, axis=1) <= tolerance[:, 0]
         return same
@@ -204,7 +204,7 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         -------
         distances : ndarray of float64, shape (n_samples, n_neighbors)
             By the metric.
-        places : ndarray of int, shape (n_samples, n_neighbors)
+        indices : ndarray of int, shape (n_samples, n_neighbors)
             Rows of `gallery_`: the training rows in their order, without labelled anomalies.
 
         Raises

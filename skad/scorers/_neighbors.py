@@ -83,7 +83,7 @@ class NeighborIndex:
         squared : ndarray of float64, shape (n_queries, n_neighbors)
             Squared distances, ascending.
         rows : ndarray of int, shape (n_queries, n_neighbors)
-            Their places in the gallery.
+            Their indices in the gallery.
         """
         return blockwise(
             lambda part: self._search_block(self._prepare(part), n_neighbors),
@@ -123,10 +123,10 @@ class NeighborIndex:
     def _measure(self, queries, rows):
         """Squared distances in float64 from each query to its proposed rows, sorted."""
 
-        def measure(places):
-            neighbors = self._prepare(self._gallery[rows[places].ravel()])
-            neighbors = neighbors.reshape(len(places), rows.shape[1], -1)
-            neighbors -= queries[places, None, :]
+        def measure(indices):
+            neighbors = self._prepare(self._gallery[rows[indices].ravel()])
+            neighbors = neighbors.reshape(len(indices), rows.shape[1], -1)
+            neighbors -= queries[indices, None, :]
             return np.einsum("nkd,nkd->nk", neighbors, neighbors)
 
         squared = blockwise(measure, np.arange(len(rows)), rows.shape[1] * queries.shape[1])
@@ -139,10 +139,10 @@ class NeighborIndex:
             rows = np.concatenate([self._scaled(rows) for rows in self._prepared()])
             # A tree takes plain differences; brute force would expand the square in float64 too.
             self._float64_search = NearestNeighbors(algorithm="ball_tree").fit(rows)
-        places = self._float64_search.kneighbors(
+        indices = self._float64_search.kneighbors(
             self._scaled(queries), n_neighbors, return_distance=False
         )
-        return self._measure(queries, places)
+        return self._measure(queries, indices)
 
 
 def _exact(rows):

@@ -9,26 +9,26 @@ import numpy as np
 class Reservoir:
     """So many of all rows seen, each as likely as any other, whatever batches they came in.
 
-    Which places in the stream are kept is random, but the same in every stream: those with the
+    Which rows of the stream are kept is random, but the same in every stream: those with the
     smallest hash of their number.
     """
 
     size: int
     n_seen: int = 0
-    places: np.ndarray | None = None
+    indices: np.ndarray | None = None
     rows: np.ndarray | None = None
 
     def extended(self, X):
         """Reservoir of these rows and those of `X`, shape (n_samples, n_features)."""
-        places = np.arange(self.n_seen, self.n_seen + len(X), dtype=np.uint64)
+        indices = np.arange(self.n_seen, self.n_seen + len(X), dtype=np.uint64)
         if self.n_seen:
-            places = np.concatenate([self.places, places])
-        order = np.sort(np.argsort(_hash(places), kind="stable")[: self.size])
-        n_old = len(places) - len(X)
+            indices = np.concatenate([self.indices, indices])
+        order = np.sort(np.argsort(_hash(indices), kind="stable")[: self.size])
+        n_old = len(indices) - len(X)
         rows = X[order[order >= n_old] - n_old]
         if self.n_seen:
             rows = np.concatenate([self.rows[order[order < n_old]], rows])
-        return Reservoir(self.size, self.n_seen + len(X), places[order], rows)
+        return Reservoir(self.size, self.n_seen + len(X), indices[order], rows)
 
 
 def _hash(numbers):

@@ -108,11 +108,11 @@ class TrainingImages:
         return torch.cat(found)
 
     def _keep_decoded(self, start, batch):
-        for place, image in enumerate(batch, start):
+        for index, image in enumerate(batch, start):
             n_bytes = image.numel() * image.element_size()
             if self._decoded_bytes + n_bytes > self.memory_limit * 2**20:
                 return
-            self._decoded[place] = image
+            self._decoded[index] = image
             self._decoded_bytes += n_bytes
 
     def _keep(self, start, hidden, keep):
@@ -133,14 +133,14 @@ class TrainingImages:
     def hidden_batch(self, step):
         """What enters the trained part for the images of a step: the images, if all is trained."""
 
-        places = self.order(step)
-        is_kept = places < len(self._kept)
-        kept = self._kept[places[is_kept]]
-        if len(kept) == len(places):
+        indices = self.order(step)
+        is_kept = indices < len(self._kept)
+        kept = self._kept[indices[is_kept]]
+        if len(kept) == len(indices):
             return kept
         new = self._frozen_part(self._read_ahead(step, self._not_kept))
-        # In the order of the step: labels and dropout go by places in the batch.
-        batch = new.new_empty((len(places), *new.shape[1:]))
+        # In the order of the step: labels and dropout go by indices in the batch.
+        batch = new.new_empty((len(indices), *new.shape[1:]))
         batch[is_kept], batch[~is_kept] = kept, new
         return batch
 
@@ -150,20 +150,20 @@ class TrainingImages:
 
         return torch.from_numpy(self.sampler(step)).to(self._kept.device)
 
-    def hidden(self, places):
-        """What enters the trained part for the images at these places."""
+    def hidden(self, indices):
+        """What enters the trained part for the images at these indices."""
         import torch
 
-        if places.max() < len(self._kept):
-            return self._kept[torch.from_numpy(places).to(self._kept.device)]
+        if indices.max() < len(self._kept):
+            return self._kept[torch.from_numpy(indices).to(self._kept.device)]
         size = self.together
-        starts = range(0, len(places), size)
+        starts = range(0, len(indices), size)
         read = partial(self._reader.submit, self._read)
-        return torch.cat([self._frozen_part(read(places[i : i + size]).result()) for i in starts])
+        return torch.cat([self._frozen_part(read(indices[i : i + size]).result()) for i in starts])
 
     def _not_kept(self, step):
-        places = self.sampler(step)
-        return places[places >= len(self._kept)]
+        indices = self.sampler(step)
+        return indices[indices >= len(self._kept)]
 
     def views(self, step, augmentation):
         """Features of two random views of each image of a step, with gradients."""
@@ -190,7 +190,7 @@ class TrainingImages:
     def paired_views(self, step, augmentation, partners):
         """A random view of each image of a step and one of its partner's, (2 n, ...).
 
-        `partners` maps a step and the places of its images to the places of their partners.
+        `partners` maps a step and the indices of its images to those of their partners.
         """
         batch = self._read_ahead(step, lambda number: self._with_partners(number, partners))
         return self._views(batch, step, augmentation)
@@ -200,8 +200,8 @@ class TrainingImages:
         return self.hidden(self._with_partners(step, partners))
 
     def _with_partners(self, step, partners):
-        places = self.sampler(step)
-        return np.concatenate([places, partners(step, places)])
+        indices = self.sampler(step)
+        return np.concatenate([indices, partners(step, indices)])
 
     def _views(self, batch, step, augmentation, n_turns=1, n_views=1):
         import torch
@@ -234,24 +234,24 @@ class TrainingImages:
                 f"shape {shape}{span}."
             )
 
-    def _read_ahead(self, step, places_of):
+    def _read_ahead(self, step, indices_of):
         """Images of a step, while those of the next one are read in the background."""
         number, ahead = self._ahead or (None, None)
         if number != step:
-            ahead = self._reader.submit(self._read, places_of(step))
+            ahead = self._reader.submit(self._read, indices_of(step))
         batch = ahead.result()
-        following = places_of(step + 1)
+        following = indices_of(step + 1)
         if len(following):
             self._ahead = (step + 1, self._reader.submit(self._read, following))
         return batch
 
-    def _read(self, places):
+    def _read(self, indices):
         if not self._decoded:
-            return self.source.take(places).read(0, len(places), self.n_threads)
-        new = np.array([place for place in places if place not in self._decoded], dtype=int)
+            return self.source.take(indices).read(0, len(indices), self.n_threads)
+        new = np.array([index for index in indices if index not in self._decoded], dtype=int)
         read = self.source.take(new).read(0, len(new), self.n_threads) if len(new) else []
         found = self._decoded | dict(zip(new.tolist(), read))
-        return [found[place] for place in places.tolist()]
+        return [found[index] for index in indices.tolist()]
 
 
 def _key(image):

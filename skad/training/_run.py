@@ -115,8 +115,8 @@ class Training:
     def _watched_features(self):
         """Features of the images that are watched, as the network stands."""
         images, cut, size = self.start.images, self.start.cut, self.start.extractor.batch_size
-        places = numpy_stream(self.start.seed, "watched").permutation(len(images))[:N_WATCHED]
-        hidden = images.hidden(np.sort(places))
+        indices = numpy_stream(self.start.seed, "watched").permutation(len(images))[:N_WATCHED]
+        hidden = images.hidden(np.sort(indices))
 
         def features_of():
             cut.network.eval()
