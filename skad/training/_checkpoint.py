@@ -27,12 +27,12 @@ def stable(value):
 
 def recipe_of(task, plan, start, parameters):
     """All that decides what a training ends with."""
-    decisive = {
+    telling = {
         name: stable(value)
         for name, value in parameters.items()
         if name.rpartition("__")[2] not in _UNDECISIVE and name.partition("__")[0] != "clusterer"
     }
-    recipe = [start.owner, sorted(decisive.items()), start.seed, plan.n_steps]
+    recipe = [start.owner, sorted(telling.items()), start.seed, plan.n_steps]
     # What a factory says of images shows in no parameter.
     recipe += [start.fitted.preprocessing, network_fingerprint(task, None), task.identity()]
     return repr([*recipe, *(images.keys for images in start.opened)]).encode()
