@@ -5,6 +5,7 @@ from torch import nn
 from .._parameters import ParameterGroup, parameter
 from ..losses._rows import unit
 from ..networks._taps import pooled_output, to_vector, unknown_layer
+from ..networks._tokens import split_name
 
 
 class ProjectorParameters(ParameterGroup):
@@ -73,11 +74,13 @@ class ProjectedNetwork(nn.Module):
             return None
         known = {f"projector.{i}": f"projector.{i}" for i in range(len(self.projector))}
         known |= {name: f"encoder.{name}" for name, _ in self.encoder.named_modules() if name}
+        names = []
         for name in layers:
-            if name.partition(":")[0] not in known:
+            module, part = split_name(name, known)
+            if module not in known:
                 raise unknown_layer(name, known, type(self.encoder).__name__, owner)
-        parts = [name.partition(":") for name in layers]
-        return [known[name] + colon + part for name, colon, part in parts]
+            names.append(known[module] if part is None else f"{known[module]}:{part}")
+        return names
 
     def forward(self, images):
         features = to_vector(pooled_output(self.encoder, images), self.encoder)

@@ -40,14 +40,13 @@ class CutNetwork:
         noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
         noise[1] = noise[1] / 2 + 0.5  # brighter than the first
         self._trial = noise.sub(0.5).div_(0.25).to(fitted.device)
-        self.entry, self._before = self._find_entry(), {}
+        self._answers = {}
+        self.entry = self._find_entry()
         if self.entry is not None and not self._goes_on_from_the_cut():
             self.entry = None
-        if self.entry is not None:
-            self._before = self._frozen_outputs()
-            if not self._goes_on_from_the_cut():
-                self._before = {}
         self._widen()
+        if self.entry is not None:
+            self._answers = self._frozen_answers()
         self._check_gradients(owner, trainable)
 
     @property
@@ -93,14 +92,26 @@ class CutNetwork:
                 return False
         return bool((whole - parts).norm() <= _SAME[self.fitted.precision] * whole.norm())
 
-    def _frozen_outputs(self):
-        """What frozen modules make of one image, so that no step computes it again."""
+    def _frozen_answers(self):
+        """What frozen modules give for the one image that the trained part runs on.
+
+        With it they need not compute it at every step. None where that would change anything.
+        """
         import torch
 
-        image = self._trial[:1].to(self.fitted.dtype)
         with torch.no_grad():
+            hidden = self.frozen_part(self._trial)
             entry = self.network.get_submodule(self.entry)
-            return finished_before(self.network, entry, lambda: self.fitted.outputs(image))
+            with finished_before(entry, self.network) as outputs:
+                before = self.trained_part(hidden.clone())
+            try:
+                with answered(outputs):
+                    same = torch.equal(self.trained_part(hidden), before)
+            except torch.OutOfMemoryError:
+                raise
+            except (KeyError, RuntimeError, ValueError):  # a layer inside one of them is asked for
+                same = False
+        return outputs if same else {}
 
     def _widen(self):
         """Make the part from the cut on float32."""
@@ -157,9 +168,11 @@ class CutNetwork:
         """Features (n, n_features) of images, from what `frozen_part` gave for them."""
         if self.entry is None:
             return self.fitted.outputs(hidden)
-        # The frozen part has seen one image, whose output the others' take the place of.
+        # The frozen part sees one image, whose output the others' take the place of. What it gives
+        # is known already, unless it may change.
         entry = self.network.get_submodule(self.entry)
-        with answered(self._before), passed_on(entry, hidden):
+        fixed = {m: output for m, output in self._answers.items() if not m.training}
+        with passed_on(entry, hidden), answered(fixed):
             return self.fitted.outputs(self._trial[:1].to(self.fitted.dtype))
 
 

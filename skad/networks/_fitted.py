@@ -7,18 +7,18 @@ import joblib
 from ..images._batches import iterate_batches
 from ._cache import network_fingerprint
 from ._device import move_loaded, resolve_device
+from ._input_size import check_patches, own_size, size_error
 from ._one_image import same_arithmetic
 from ._preprocessing import preprocess
-from ._sizes import refused
 from ._taps import (
     last_map,
     layer_outputs,
     outputs_on_the_way,
     pooled_output,
-    to_map,
     to_vector,
     without_summary,
 )
+from ._tokens import to_map
 
 
 class FittedNetwork:
@@ -76,11 +76,28 @@ class FittedNetwork:
         network = network.to(self.device, memory_format=torch.channels_last)
         self.network = network.to(self.dtype)
         self.in_training, self._fingerprint = False, None
-        # A trial shows what comes out of it.
-        size = preprocessing.image_size
-        trial = torch.zeros((1, preprocessing.n_channels, size, size), device=self.device)
-        with torch.inference_mode(), same_arithmetic(trial), refused(network, size):
-            self.widths = [output.shape[1] for output in self._taps(self._as_input(trial))]
+        self.widths = self._try()
+
+    def _try(self):
+        """Number of features of each layer, by a trial that shows what comes out of them."""
+        import torch
+
+        size, network = self.preprocessing.image_size, self.network
+        check_patches(network, size)
+        trial = torch.zeros((1, self.preprocessing.n_channels, size, size), device=self.device)
+        try:
+            with torch.inference_mode(), same_arithmetic(trial):
+                outputs = self._taps(self._as_input(trial))
+        except AssertionError as error:
+            raise size_error(network, size, error) from error
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            if own_size(network) in (None, (size, size)):
+                raise
+            raise size_error(network, size, error) from error
+        check_one_each(self.tap_names, outputs, 1)
+        return [output.shape[1] for output in outputs]
 
     @property
     def map_taps(self):
@@ -161,7 +178,9 @@ class FittedNetwork:
             else:
                 whole = hasattr(self.network, "forward_features")
                 found = [(last_map if whole else pooled_output)(self.network, images)]
-            return [self._map_of(name, output) for name, output in zip(names, found)]
+            maps = [self._map_of(name, output) for name, output in zip(names, found)]
+        check_one_each(names, maps, len(images))
+        return maps
 
     def features_and_maps(self, images, layers):
         """Features of prepared images and maps of other layers, in one pass; float32 tensors.
@@ -174,12 +193,7 @@ class FittedNetwork:
             with outputs_on_the_way(self.network, layers) as outputs:
                 features = self.outputs(self._as_input(images))
             maps = [self._map_of(name, output) for name, output in zip(layers, outputs)]
-        for name, one in zip(layers, maps):
-            if len(one) != len(images):
-                raise ValueError(
-                    f"layers: {name!r} gives {len(one)} maps for {len(images)} images (windows, "
-                    "perhaps); name a layer that gives one for each."
-                )
+        check_one_each(layers, maps, len(images))
         return features, [without_summary(one, self.network) for one in maps]
 
     @property
@@ -215,6 +229,12 @@ class FittedNetwork:
         return [vector.float() for vector in vectors]
 
     def _map_of(self, name, output):
+        if name.endswith(":class_token") and output.ndim == 2:
+            layer = name.removesuffix(":class_token")
+            raise ValueError(
+                f"layers: {name!r} is of the image as a whole and so has no map; {layer!r} gives "
+                "that of the patch tokens."
+            )
         try:
             return to_map(output, self.network).float()
         except ValueError as error:
@@ -232,3 +252,13 @@ class FittedNetwork:
         self.device = move_loaded(self.network, self.device_name, "FeatureExtractor")
         if str(self.device_name).partition(":")[0] not in ("auto", self.device.type):
             self.device_name = "auto"  # the device is missing here, which was told
+
+
+def check_one_each(names, outputs, n_images):
+    """Refuse layers that do not give one output for each image."""
+    for name, output in zip(names, outputs):
+        if len(output) != n_images:
+            raise ValueError(
+                f"layers: {name!r} gives {len(output)} outputs for {n_images} images (of windows, "
+                "perhaps); name a layer that gives one for each."
+            )

@@ -15,7 +15,8 @@ class ImageParameters(ParameterGroup):
         default=None,
         limits=[POSITIVE, None],
         text='Side in pixels that the network sees; by default the backbone\'s (64 for "tiny", '
-        "224 in most papers).",
+        "224 in most papers). Vision transformers of a fixed size are built for it, their "
+        "position embeddings resized; their patches must divide it.",
     )
     resize: str | None = parameter(
         default=None,
@@ -99,8 +100,9 @@ class LayerParameters(ParameterGroup):
         limits=["array-like", None],
         kind="list of str",
         text="Layers whose outputs, averaged over places, are joined; by default the pooled "
-        "output before the classifier (papers). Of a transformer's layer the tokens of patches "
-        'are averaged; "blocks.3:class_token" is its class token.',
+        "output before the classifier (papers). Places of a vision transformer are its patch "
+        'tokens, "blocks.3" or "blocks.3:patch_tokens"; its class token is '
+        '"blocks.3:class_token", which has no map.',
     )
 
 

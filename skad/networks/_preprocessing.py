@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from numbers import Real
 
 from ..images._batches import same_shape
+from ._input_size import metadata, own_size
 
 # The papers' preprocessing: shorter side to 256, then the central 224.
 CROP_RATIO = 8 / 7
@@ -30,25 +31,20 @@ class Preprocessing:
 
 def resolve_preprocessing(network, *, image_size=None, resize=None, mean=None, std=None):
     """Fill in what the user left open from the metadata of the network."""
-    config = _metadata(network)
+    config = metadata(network)
     input_size = config.get("input_size") or (
         _first_channels(network),
         IMAGENET_SIZE,
         IMAGENET_SIZE,
     )
-    n_channels = input_size[0]
+    n_channels, own = input_size[0], own_size(network) or input_size[1:]
     mean = _per_channel("mean", mean, config.get("mean") or IMAGENET_MEAN, n_channels)
     std = _per_channel("std", std, config.get("std") or IMAGENET_STD, n_channels)
     if min(std) <= 0:
         raise ValueError(f"std must be positive, got {std}.")
     if resize is None:
         resize = "whole" if config.get("crop_pct") == 1.0 else "crop"
-    return Preprocessing(image_size or input_size[-1], resize, mean, std, n_channels)
-
-
-def _metadata(network):
-    config = getattr(network, "pretrained_cfg", None) or {}
-    return config if isinstance(config, dict) else config.to_dict()
+    return Preprocessing(image_size or own[-1], resize, mean, std, n_channels)
 
 
 def _first_channels(network):

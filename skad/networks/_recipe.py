@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from .._random import local_seed
-from ._sizes import refused, set_image_size
+from ._input_size import create_sized, resize_input
 from ._tiny import tiny
 
 TINY_WEIGHTS = Path(__file__).parents[1] / "weights" / "tiny.safetensors"
@@ -26,7 +26,8 @@ def build_network(backbone, weights="pretrained", random_state=0, image_size=Non
     random_state : int
         Seed of random weights.
     image_size : int, optional
-        Side in pixels of the images to come; some networks are made for one size.
+        Side of its images, for networks by name that are made for one size; by default that of
+        their metadata.
 
     Returns
     -------
@@ -38,20 +39,32 @@ def build_network(backbone, weights="pretrained", random_state=0, image_size=Non
     TypeError
         If `backbone` is a network instead of a recipe.
     ValueError
-        If the name is unknown, or weights or image size do not fit.
+        If the name is unknown or the weights do not fit.
     OSError
         If weights are neither there nor to be had.
     """
     with local_seed(random_state):
         if not isinstance(backbone, str):
             network = _from_factory(backbone)
-        else:
+        elif weights is None or weights == "pretrained":
             network = _from_name(backbone, weights, image_size)
-        if weights is not None and weights != "pretrained":
-            load_weights(network, weights)
-        if image_size is not None:
-            set_image_size(network, image_size)
+        else:
+            return _from_name_and_file(backbone, weights, image_size).eval()
+    if weights is not None and weights != "pretrained":
+        load_weights(network, weights)
     return network.eval()
+
+
+def _from_name_and_file(name, path, image_size):
+    """A file holds what fits the network of its own size, or one that was made for this size."""
+    network = _from_name(name, path, None)
+    state, own = read_weights(path), network.state_dict()
+    if image_size is not None and any(
+        n in own and own[n].shape != value.shape for n, value in state.items()
+    ):
+        network = _from_name(name, path, image_size)
+    load_weights(network, path)
+    return resize_input(network, image_size)
 
 
 def _from_factory(backbone):
@@ -95,7 +108,7 @@ def _from_name(name, weights, image_size):
 
     names = torchvision.models.list_models(module=torchvision.models)
     if library in ("", "torchvision") and bare in names:
-        return _from_torchvision(bare, weights)
+        return resize_input(_from_torchvision(bare, weights), image_size)
     known = ["tiny", *timm.list_models(), *names]
     near = difflib.get_close_matches(bare, known, n=4)
     hint = f"Did you mean {', '.join(map(repr, dict.fromkeys(near)))}?" if near else ""
@@ -116,19 +129,16 @@ def _from_timm(name, weights, image_size):
                 "random ones or weights='file.safetensors' for your own."
             )
         source = f"file 'model.safetensors' of {config.hf_hub_id!r} on the Hugging Face hub"
-        return _download(partial(timm.create_model, name, pretrained=True), name, source)
+        create = partial(timm.create_model, name, pretrained=True)
+        return _download(partial(create_sized, create, config, image_size), name, source)
     if weights is None:
-        network = timm.create_model(name)
-        of_one_size = config is not None and config.fixed_input_size
-        if image_size is not None and of_one_size and not hasattr(network, "set_input_size"):
-            with refused(network, image_size):
-                network = timm.create_model(name, img_size=image_size)
-        return network
+        return create_sized(partial(timm.create_model, name), config, image_size)
     # A file may hold another head than the published one, or none at all.
     classifiers = config.classifier if config is not None else None
     first = classifiers if isinstance(classifiers, str) else next(iter(classifiers or ()), None)
     head = read_weights(weights).get(f"{first}.weight")
-    return timm.create_model(name, num_classes=0 if head is None else head.shape[0])
+    n_classes = 0 if head is None else head.shape[0]
+    return create_sized(partial(timm.create_model, name, num_classes=n_classes), config, image_size)
 
 
 def _from_torchvision(name, weights):
@@ -158,6 +168,11 @@ def _download(build, name, source):
     try:
         return build()
     except Exception as error:  # each download library has its own errors
+        if "size mismatch" in str(error):
+            raise ValueError(
+                f"the pretrained weights of backbone {name!r} fit images of its own size alone; "
+                f"leave image_size out: {error}"
+            ) from error
         raise OSError(
             f"the pretrained weights of backbone {name!r} could not be had: {source}. Without a "
             "connection, bring that file here by hand and give its path as weights='...', or use "

@@ -4,8 +4,7 @@ import difflib
 import threading
 from contextlib import contextmanager
 
-# What of a transformer's layer may be named behind its name, as in "blocks.3:class_token".
-PARTS = ("class_token", "patch_tokens")
+from ._tokens import author, by_windows, part_of, split_name, to_map
 
 
 class _Reached(Exception):
@@ -40,11 +39,14 @@ def _classifier_input(network, images):
 
 
 def layer_outputs(network, images, layers):
-    """Outputs of the named layers, as they are, computing no further than the last of them."""
-    modules = _named_modules(network, layers)
+    """Outputs of the named layers, as they are, computing no further than the last of them.
+
+    Of a layer named with a part, such as "blocks.3:class_token", that part.
+    """
+    modules, parts = _named_modules(network, layers)
     with captured(modules) as found:
         network(images)
-    return _in_order(found, network, modules)
+    return _in_order(found, network, modules, parts)
 
 
 @contextmanager
@@ -61,59 +63,29 @@ def outputs_on_the_way(network, layers):
     outputs : list of tensors
         Filled when the context is left, in the order of `layers`.
     """
-    modules, outputs = _named_modules(network, layers), []
+    modules, parts = _named_modules(network, layers)
+    outputs = []
     with captured(modules, to_the_end=True) as found:
         yield outputs
-    outputs += _in_order(found, network, modules)
+    outputs += _in_order(found, network, modules, parts)
 
 
 def _named_modules(network, layers):
+    """Modules by name, and for each of the layers the name of its module and the part asked for."""
     modules = dict(network.named_modules())
-    for name in layers:
-        module, _, part = name.partition(":")
-        if module not in modules or not module:
-            raise unknown_layer(module, [n for n in modules if n], type(network).__name__)
-        if part not in ("", *PARTS):
-            raise ValueError(
-                f"layers: {name!r}: behind the colon stands 'class_token' or 'patch_tokens'; got "
-                f"{part!r}."
-            )
-    return {name: modules[name.partition(":")[0]] for name in layers}
+    parts = {name: split_name(name, modules) for name in layers}
+    for name, (module, _) in parts.items():
+        if module not in modules or not name:
+            raise unknown_layer(name, [n for n in modules if n], type(network).__name__)
+    return {module: modules[module] for module, _ in parts.values()}, parts
 
 
-def _in_order(found, network, modules):
+def _in_order(found, network, modules, parts):
     missed = [name for name in modules if name not in found]
     if missed:
         raise ValueError(f"layers: no image passed through {', '.join(map(repr, missed))}.")
-    outputs = []
-    for name, module in modules.items():
-        output = _channels_first(found[name], network, module)
-        part = name.partition(":")[2]
-        outputs.append(_part_of(output, part, name, network) if part else output)
-    return outputs
-
-
-def _part_of(output, part, name, network):
-    """Tokens of one kind: the class token (n, width), or those of the patches as a map."""
-    if output.ndim != 3 or not _has_class_token(network):
-        raise ValueError(
-            f"layers: {name!r}: outputs of shape {tuple(output.shape)} of "
-            f"{type(_author(network)).__name__} have no class token; leave out ':{part}'."
-        )
-    return output[:, 0] if part == "class_token" else to_map(output, network)
-
-
-def _has_class_token(network):
-    network = _author(network)
-    return any(getattr(network, name, None) is not None for name in ("cls_token", "class_token"))
-
-
-def _n_prefix_tokens(network):
-    """Tokens before those of the patches: of the class, of registers."""
-    network = _author(network)
-    if type(network).__module__ == "torchvision.models.vision_transformer":
-        return 1
-    return getattr(network, "num_prefix_tokens", 0)
+    outputs = {n: _channels_first(found[n], network, module) for n, module in modules.items()}
+    return [part_of(outputs[n], part, network, name) for name, (n, part) in parts.items()]
 
 
 def unknown_layer(name, known, network, owner="layers"):
@@ -124,20 +96,19 @@ def unknown_layer(name, known, network, owner="layers"):
     )
 
 
-def _author(network):
-    """The network that says how outputs of layers are laid out: itself, or what it wraps."""
-    return getattr(network, "taps_like", network)
-
-
 def _channels_first(output, network, module=None):
-    """Maps of networks that keep channels last (Swin), as (n, channels, height, width)."""
+    """Maps of networks that keep channels last (Swin), as (n, channels, height, width).
+
+    Images are square, and so are maps: other networks show it by their shape, where they do so.
+    """
     import torch
 
-    network = _author(network)
+    network = author(network)
     if output.ndim != 4 or isinstance(module, (torch.nn.Conv2d, torch.nn.BatchNorm2d)):
         return output
     swin = type(network).__module__ == "torchvision.models.swin_transformer"
-    if swin or "NHWC" in (getattr(one, "output_fmt", None) for one in (network, module)):
+    by_shape = output.shape[1] == output.shape[2] != output.shape[3]
+    if swin or by_shape or getattr(network, "output_fmt", "NCHW") == "NHWC":
         return output.permute(0, 3, 1, 2)
     return output
 
@@ -198,77 +169,73 @@ def passed_on(module, tensor):
         handle.remove()
 
 
-def finished_before(network, entry, run):
-    """Modules that have all their say before another is reached, and what they give.
+@contextmanager
+def finished_before(entry, network):
+    """Collect what the modules give that are through before another one is entered.
 
     Parameters
     ----------
-    network : torch.nn.Module
     entry : torch.nn.Module
-    run : callable
-        Passes images through the network.
+    network : torch.nn.Module
 
-    Returns
-    -------
+    Yields
+    ------
     outputs : dict of torch.nn.Module to tensor
-        The outermost modules that are called once, to the end, before `entry`.
+        Filled while the network runs. Of modules inside each other the outermost; none that is
+        called twice, as one answer would not do, and none in training mode, which may learn or
+        draw from what it sees.
     """
     import torch
 
-    calls, reached, handles = {}, [], []
+    outputs, begun, n_calls, entered = {}, [], {}, []
+
+    def before(module, _):
+        n_calls[module] = n_calls.get(module, 0) + 1
+        if n_calls[module] > 1:
+            outputs.pop(module, None)
+        if module is entry:
+            entered.append(module)
+        begun.append((module, set(outputs)))
+
+    def after(module, _, output):
+        others = begun.pop()[1]
+        if entered or not isinstance(output, torch.Tensor) or n_calls[module] > 1:
+            return
+        if not any(inner.training for inner in module.modules()):
+            for inner in outputs.keys() - others:
+                del outputs[inner]
+            outputs[module] = output.clone()  # others may work on it in place
+
+    handles = []
     for module in network.modules():
-        if not isinstance(module, torch.jit.ScriptModule):
-            handles += [
-                module.register_forward_pre_hook(lambda m, _: calls.setdefault(m, []).append(None)),
-                module.register_forward_hook(
-                    lambda m, _, output: None if reached else calls[m].append(output)
-                ),
-            ]
-    handles.append(entry.register_forward_pre_hook(lambda *_: reached.append(True)))
+        handles.append(module.register_forward_pre_hook(before))
+        handles.append(module.register_forward_hook(after))
     try:
-        run()
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()
-    ended = {
-        module: events[1]
-        for module, events in calls.items()
-        if len(events) == 2 and isinstance(events[1], torch.Tensor)
-    }
-    inner = {part for module in ended for part in module.modules() if part is not module}
-    return {module: output for module, output in ended.items() if module not in inner}
 
 
 @contextmanager
 def answered(outputs):
-    """Have modules give what they gave before, without computing it."""
+    """Have modules give what they once gave, in the place of computing it.
 
-    def answer(output):
-        return lambda *_, **__: output.clone()  # which may be worked on in place
-
+    Parameters
+    ----------
+    outputs : dict of torch.nn.Module to tensor
+    """
+    own = {module: vars(module).get("forward") for module in outputs}
     for module, output in outputs.items():
-        module.forward = answer(output)
+        module.forward = lambda *_, output=output, **__: output.clone()
     try:
         yield
     finally:
-        for module in outputs:
-            del module.forward
-
-
-def to_map(output, network):
-    """Output of a layer as a map (n, channels, height, width); tokens are laid out on a grid."""
-    if output.ndim == 4:
-        return output
-    if output.ndim == 3:
-        # Embeddings of patches have no tokens before them yet.
-        for tokens in (output[:, _n_prefix_tokens(network) :], output):
-            side = round(tokens.shape[1] ** 0.5)
-            if side * side == tokens.shape[1]:
-                return tokens.transpose(1, 2).unflatten(2, (side, side))
-    raise ValueError(
-        f"the output of shape {tuple(output.shape)} is no map; name a layer with layers=['...'] "
-        "that gives (n, channels, height, width) or a square grid of tokens."
-    )
+        for module, forward in own.items():
+            if forward is None:
+                del module.forward
+            else:
+                module.forward = forward
 
 
 def without_summary(maps, network):
@@ -277,7 +244,7 @@ def without_summary(maps, network):
     "tiny" has learned to keep what it knows of the whole image in the first pixel of its layers,
     whose features are up to 37 times as long as others there. Its neighbours take its place.
     """
-    if not getattr(_author(network), "summary_pixel", False) or min(maps.shape[-2:]) < 2:
+    if not getattr(author(network), "summary_pixel", False) or min(maps.shape[-2:]) < 2:
         return maps
     maps = maps.clone()
     maps[..., 0, 0] = (maps[..., 0, 1] + maps[..., 1, 0] + maps[..., 1, 1]) / 3
@@ -288,4 +255,6 @@ def to_vector(output, network):
     """Output of a layer pooled over places, (n, channels)."""
     if output.ndim == 2:
         return output
+    if output.ndim == 3 and by_windows(network):
+        return output.mean(1)
     return to_map(output, network).mean((2, 3))
