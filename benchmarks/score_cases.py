@@ -42,6 +42,7 @@ from skad import (
     RotationPrediction,
     SCANFeatures,
     SelfSupervisedAdapter,
+    VICRegAdapter,
 )
 from tests.instances import CODER, CODER_WITH_POOLS, HEADS, INSTANCES, SMALL, SMALLEST, TWO
 
@@ -155,6 +156,7 @@ def adapted():
             how = {"angular_weight": weight, "code_compatible": code_compatible, "n_steps": 3}
             yield MeanShiftedContrastive(FeatureExtractor(**SMALL), **how, learning_rate=0.1)
     yield MeanShiftedContrastive(FeatureExtractor(**SMALL), mean_shift=False, n_steps=3)
+    yield VICRegAdapter(FeatureExtractor(**SMALL), n_steps=3)
     yield MSC(image_size=32, n_epochs=2, batch_size=8, learning_rate=1e-3, trainable="last")
     yield MSC(image_size=32, n_steps=2, precision="bfloat16", n_centroids=2, metric="euclidean")
 

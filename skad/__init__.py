@@ -47,6 +47,7 @@ _HOMES = {
     "RotationPrediction": "detectors",
     "SelfSupervisedAdapter": "adapters",
     "SklearnScorer": "scorers",
+    "VICRegAdapter": "adapters",
     "Whitening": "scorers",
     "adapters": None,
     "augment": None,

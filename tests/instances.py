@@ -48,6 +48,7 @@ from skad import (
     SCANFeatures,
     SelfSupervisedAdapter,
     SklearnScorer,
+    VICRegAdapter,
     Whitening,
 )
 from skad.backbones import clad_small, small_cnn, svdd_mnist
@@ -175,6 +176,7 @@ INSTANCES = [
     LogitScorer(),
     CompactnessAdapter(FeatureExtractor(**SMALL), n_steps=3, stopping="sample_wise"),
     MeanShiftedContrastive(FeatureExtractor(**SMALL), n_steps=2),
+    VICRegAdapter(FeatureExtractor(**SMALL), n_steps=2, projector_widths=[4, 4]),
     CheckedOutlierExposureAdapter(FeatureExtractor(**SMALL), n_steps=2),
     CheckedJointOptimizationAdapter(FeatureExtractor(**SMALL), n_steps=2, source_head="new"),
     SelfSupervisedAdapter(FeatureExtractor(**SMALLEST), n_steps=2, **HEADS),

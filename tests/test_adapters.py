@@ -36,11 +36,12 @@ from skad import (
     OneClassKFold,
     OutlierExposureAdapter,
     SampleWiseScorer,
+    VICRegAdapter,
     auroc_scorer,
 )
 from skad._random import torch_seed, torch_stream
 from skad._rows import unit_rows
-from skad.adapters import _compactness, _fisher, _joint, _mean_shifted, _outlier_exposure
+from skad.adapters import _compactness, _fisher, _joint, _mean_shifted, _outlier_exposure, _vicreg
 from skad.augment import ContrastiveAugmentation
 from skad.metrics import auroc_score
 from skad.networks._preprocessing import normalize, preprocess
@@ -77,7 +78,12 @@ def joint(**parameters):
     return JointOptimizationAdapter(**defaults | parameters)
 
 
-EVERY = [compactness, contrastive, exposure, joint]
+def vicreg(**parameters):
+    defaults = {"extractor": extractor(), "n_steps": 3, "learning_rate": 1e-3}
+    return VICRegAdapter(**{"projector_widths": [8, 4]} | defaults | parameters)
+
+
+EVERY = [compactness, contrastive, exposure, joint, vicreg]
 every_adapter = pytest.mark.parametrize("make", EVERY, ids=lambda make: make.__name__)
 
 
@@ -869,12 +875,12 @@ def break_off(monkeypatch, module, loss, at):
     """Let a loss fail at its call number `at`, once."""
     calls, done, plain = [], [], getattr(module, loss)
 
-    def failing(*args):
+    def failing(*args, **named):
         calls.append(1)
         if len(calls) == at and not done:
             done.append(1)
             raise KeyboardInterrupt
-        return plain(*args)
+        return plain(*args, **named)
 
     monkeypatch.setattr(module, loss, failing)
     return calls
@@ -889,6 +895,7 @@ BROKEN = {
         {"stopping": "sample_wise", "stop_at_collapse": True},
     ),
     "msc": (contrastive, _mean_shifted, "mean_shifted_contrastive_loss", {"momentum": 0.5}),
+    "vicreg": (vicreg, _vicreg, "vicreg_loss", {"momentum": 0.5}),
     "oe": (exposure, _outlier_exposure, "outlier_exposure_loss", {}),
     "jo": (joint, _joint, "compactness_loss", {}),
 }

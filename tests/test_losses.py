@@ -19,6 +19,7 @@ from skad.losses import (
     simsiam_loss,
     soft_boundary_loss,
     soft_boundary_radius,
+    vicreg_loss,
 )
 
 
@@ -124,6 +125,24 @@ def slow_reconstruction(images, reconstructions):
     return total / len(images)
 
 
+def slow_vicreg(first, second, weights=(25, 25, 1), target=1.0, eps=1e-4):
+    n_images, n_features = first.shape
+    invariance = variance = covariance = 0.0
+    for row, other in zip(first, second):
+        invariance += sum((a - b) ** 2 for a, b in zip(row, other)) / (n_images * n_features)
+    for view in (first, second):
+        means = [sum(column) / n_images for column in view.T]
+        for j in range(n_features):
+            for k in range(n_features):
+                products = [(row[j] - means[j]) * (row[k] - means[k]) for row in view]
+                value = sum(products) / (n_images - 1)
+                if j == k:
+                    variance += max(0.0, target - math.sqrt(value + eps)) / n_features
+                else:
+                    covariance += value**2 / n_features
+    return weights[0] * invariance + weights[1] * variance + weights[2] * covariance
+
+
 def elastic(*tensors):
     return elastic_penalty(*(tensors[k : k + 2] for k in range(0, len(tensors), 2)))
 
@@ -151,6 +170,19 @@ CASES = {
     "negative_cosine": (negative_cosine_loss, slow_cosine, [(5, 7)] * 2),
     "simsiam": (simsiam_loss, slow_simsiam, [(5, 7)] * 4),
     "byol": (byol_loss, slow_byol, [(5, 7)] * 4),
+    "vicreg": (vicreg_loss, slow_vicreg, [(5, 7)] * 2),
+    "vicreg_weights": (
+        lambda first, second: vicreg_loss(
+            *(first, second),
+            invariance_weight=2.0,
+            variance_weight=0.5,
+            covariance_weight=3.0,
+            target_std=1.2,
+            eps=0.1,
+        ),
+        lambda first, second: slow_vicreg(first, second, (2.0, 0.5, 3.0), 1.2, 0.1),
+        [(9, 3)] * 2,
+    ),
     # A radius that leaves some features inside, some outside.
     "soft_boundary": (
         lambda features, center, step: soft_boundary_loss(features, center, 3.5 + 0.1 * step),

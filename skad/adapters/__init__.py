@@ -11,6 +11,7 @@ from ._outlier_exposure import OutlierExposureAdapter
 from ._pseudo_labels import PseudoLabelAdapter
 from ._rotation import RotationAdapter
 from ._self_supervised import SelfSupervisedAdapter
+from ._vicreg import VICRegAdapter
 
 __all__ = [
     "AutoencoderAdapter",
@@ -24,4 +25,5 @@ __all__ = [
     "PseudoLabelAdapter",
     "RotationAdapter",
     "SelfSupervisedAdapter",
+    "VICRegAdapter",
 ]

@@ -18,6 +18,7 @@ from ._contrastive import mean_shifted_contrastive_loss, nt_xent_loss
 from ._outlier_exposure import outlier_exposure_loss
 from ._reconstruction import reconstruction_loss
 from ._siamese import byol_loss, negative_cosine_loss, simsiam_loss
+from ._variance import vicreg_loss
 
 __all__ = [
     "angular_center_loss",
@@ -37,4 +38,5 @@ __all__ = [
     "soft_assignments",
     "soft_boundary_loss",
     "soft_boundary_radius",
+    "vicreg_loss",
 ]

@@ -108,6 +108,7 @@ LOSSES = {
     "soft_assignments": [ROWS, drawn(3, 5)],
     "soft_boundary_loss": [ROWS, CENTER, torch.tensor(0.5)],
     "soft_boundary_radius": [ROWS, CENTER],
+    "vicreg_loss": [ROWS, OTHERS],
 }
 
 
