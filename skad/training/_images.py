@@ -23,6 +23,8 @@ class TrainingImages:
     cut : CutNetwork
     source : ImageSource
     batch_size : int
+    n_steps : int
+        Those of the training; no images are read for later ones.
     seed : int
         Decides the order of the images, and their augmentation.
     memory_limit : float
@@ -45,6 +47,7 @@ class TrainingImages:
         source,
         *,
         batch_size,
+        n_steps,
         seed,
         memory_limit,
         reader,
@@ -54,7 +57,7 @@ class TrainingImages:
         digests=False,
     ):
         self.cut, self.source, self.seed = cut, source, seed
-        self.fitted, self.together = cut.fitted, together
+        self.fitted, self.together, self.n_steps = cut.fitted, together, n_steps
         self.sampler = BatchSampler(len(source), batch_size, seed, fewest)
         self.memory_limit = memory_limit
         self.n_threads = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
@@ -240,7 +243,7 @@ class TrainingImages:
         if number != step:
             ahead = self._reader.submit(self._read, indices_of(step))
         batch = ahead.result()
-        following = indices_of(step + 1)
+        following = indices_of(step + 1) if step + 1 < self.n_steps else ()
         if len(following):
             self._ahead = (step + 1, self._reader.submit(self._read, following))
         return batch

@@ -70,6 +70,7 @@ class Start:
             self.cut,
             source,
             batch_size=batch_size,
+            n_steps=self.plan.n_steps,
             seed=seed,
             memory_limit=max(left, 0),
             reader=self._reader,
