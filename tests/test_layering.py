@@ -62,6 +62,19 @@ def test_every_room_has_its_floor():
     assert rooms == FLOOR_OF.keys() - {"__version__"}
 
 
+def test_tests_mirror_the_package():
+    """Each folder of tests is of a room; what is of a module or of the whole is above them."""
+    tests = Path(__file__).parent
+    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    folders = {path.name for path in tests.iterdir() if path.is_dir() and path.name[0] not in "._"}
+    assert folders - {"devices"} <= rooms
+    assert {path.stem for path in ROOT.glob("[a-z]*.py")} <= {
+        path.stem.removeprefix("test_") for path in tests.glob("test_*.py")
+    }
+    for path in tests.rglob("*.py"):
+        assert len(path.read_text().splitlines()) < 500, f"{path} is too long"
+
+
 def test_there_is_one_door_for_images():
     users = {str(p.relative_to(ROOT)) for p in MODULES if "validate_data" in p.read_text()}
     assert users == {"images/_door.py", "scorers/_base.py"}, "validated by check_images alone"
