@@ -105,14 +105,7 @@ class MeanShiftedContrastive(RandomParameters, MeanShiftParameters, BaseAdapter)
 
 
 class MeanShiftTask(Task):
-    """Two views of each image, contrasted as seen from the mean.
-
-    Parameters
-    ----------
-    start : Start
-    settings : MeanShiftedContrastive
-        Its parameters.
-    """
+    """Two views of each image, contrasted as seen from the mean."""
 
     def __init__(self, start, settings):
         super().__init__(start)

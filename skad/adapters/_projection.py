@@ -1,5 +1,7 @@
 """Heads on an encoder's features, and an encoder that keeps its head."""
 
+from numbers import Integral
+
 from torch import nn
 
 from .._parameters import ParameterGroup, parameter
@@ -15,10 +17,17 @@ class ProjectorParameters(ParameterGroup):
         default=None,
         limits=["array-like", None],
         kind="list of int",
-        text="Outputs of the projector's layers. By default 2048, 2048, 2048 for SimSiam (three "
-        "layers: NSA's paper; widths: SimSiam's), 512, 128 for SimCLR (two layers: paper; "
-        "widths: ours and SCAN's), 4096, 4096, 256 for BYOL (widths: BYOL's).",
+        text="Outputs of the layers of the head between features and loss (linear, BatchNorm, "
+        "ReLU; the last linear alone, or with BatchNorm).",
     )
+
+
+def checked_widths(widths, owner, name):
+    """Outputs of layers as a list, which may be empty."""
+    widths = list(widths)
+    if not all(isinstance(width, Integral) and width > 0 for width in widths):
+        raise ValueError(f"{owner}: {name} must be a list of positive whole numbers; got {widths}.")
+    return widths
 
 
 def mlp(n_in, widths, *, affine_end):

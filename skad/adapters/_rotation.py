@@ -199,12 +199,7 @@ class RotationAdapter(
 
 
 class RotationTask(Task):
-    """Which way each image was turned and moved.
-
-    Parameters
-    ----------
-    start : Start
-    """
+    """Which way each image was turned and moved."""
 
     def __init__(self, start):
         super().__init__(start)

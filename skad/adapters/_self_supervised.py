@@ -2,7 +2,6 @@
 
 import copy
 import math
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -36,7 +35,7 @@ from ..training._parameters import (
 )
 from ..training._task import Task
 from ._plans import cosine_decay, from_scratch, steps_of_epochs
-from ._projection import ProjectedNetwork, ProjectorParameters, mlp
+from ._projection import ProjectedNetwork, ProjectorParameters, checked_widths, mlp
 from ._scratch import ScratchAdapter
 
 N_EPOCHS = {"simclr": 500, "simsiam": 4000, "byol": 4000}
@@ -81,6 +80,12 @@ class AgreementParameters(
         text="For SimCLR: each image also stands in the batch turned by 90, 180 and 270 degrees, "
         "as three other images (the paper's SC(n-); all turns in each batch are CSI's, the "
         "paper draws some at random).",
+    )
+    projector_widths: list | None = changed(
+        default=None,
+        note="By default 2048, 2048, 2048 for SimSiam (three layers: NSA's paper; widths: "
+        "SimSiam's), 512, 128 for SimCLR (two layers: paper; widths: ours and SCAN's), 4096, "
+        "4096, 256 for BYOL (widths: BYOL's).",
     )
     predictor_widths: list | None = parameter(
         default=None,
@@ -254,14 +259,7 @@ class SelfSupervisedAdapter(
 
 
 class AgreementTask(Task):
-    """Two views of each image that agree, by one of three objectives.
-
-    Parameters
-    ----------
-    start : Start
-    settings : SelfSupervisedAdapter
-        Its parameters.
-    """
+    """Two views of each image that agree, by one of three objectives."""
 
     def __init__(self, start, settings):
         super().__init__(start)
@@ -345,21 +343,17 @@ class AgreementTask(Task):
 
 def head_widths(settings, owner):
     """Outputs of the layers of projector and predictor."""
-    projector, predictor = (
-        list(given if given is not None else default.get(settings.objective, ()))
-        for given, default in (
-            (settings.projector_widths, PROJECTOR_WIDTHS),
-            (settings.predictor_widths, PREDICTOR_WIDTHS),
-        )
-    )
-    if not projector or not all(
-        isinstance(w, Integral) and w > 0 for w in [*projector, *predictor]
+    found = []
+    for name, defaults in (
+        ("projector_widths", PROJECTOR_WIDTHS),
+        ("predictor_widths", PREDICTOR_WIDTHS),
     ):
-        raise ValueError(
-            f"{owner}: projector_widths and predictor_widths must be lists of positive whole "
-            f"numbers, the first not empty; got {projector} and {predictor}."
-        )
-    return projector, predictor
+        given = getattr(settings, name)
+        widths = defaults.get(settings.objective, ()) if given is None else given
+        found.append(checked_widths(widths, owner, name))
+    if not found[0]:
+        raise ValueError(f"{owner}: projector_widths is empty; name at least one layer, or None.")
+    return found
 
 
 def tapping_extractor(start, settings, projector):

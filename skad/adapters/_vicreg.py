@@ -1,7 +1,5 @@
 """VICReg: features adapted by invariance, variance and covariance."""
 
-from numbers import Integral
-
 import torch
 
 from .._parameters import AT_LEAST_TWO, NOT_NEGATIVE, changed, parameter
@@ -13,10 +11,10 @@ from ..training._parameters import EpochParameters, FineTuningParameters, StepPa
 from ..training._task import Task
 from ._base import BaseAdapter
 from ._plans import fine_tuning, steps_of_epochs
-from ._projection import mlp
+from ._projection import ProjectorParameters, checked_widths, mlp
 
 
-class VICRegParameters(FineTuningParameters, StepParameters, EpochParameters):
+class VICRegParameters(FineTuningParameters, StepParameters, EpochParameters, ProjectorParameters):
     """Features that agree between views and go on to vary."""
 
     invariance_weight: float = parameter(
@@ -34,13 +32,10 @@ class VICRegParameters(FineTuningParameters, StepParameters, EpochParameters):
         limits=[NOT_NEGATIVE],
         text=r"The weight :math:`\nu` of features that vary together (paper).",
     )
-    projector_widths: list | None = parameter(
+    projector_widths: list | None = changed(
         default=None,
-        limits=["array-like", None],
-        kind="list of int",
-        text="Outputs of the layers of an expander between features and loss (linear, BatchNorm, "
-        "ReLU; the last linear alone); 8192, 8192, 8192 in the paper, which trains from random "
-        "weights on many images. By default there is none.",
+        note="By default there is none; 8192, 8192, 8192 in the paper, which trains from random "
+        "weights on many images.",
     )
     n_epochs: int = changed(default=2, note="(Ours; 1000 in the paper, from random weights.)")
     batch_size: int = changed(
@@ -111,14 +106,7 @@ class VICRegAdapter(RandomParameters, VICRegParameters, BaseAdapter):
 
 
 class VICRegTask(Task):
-    """Two views of each image that agree, by features that go on to vary.
-
-    Parameters
-    ----------
-    start : Start
-    settings : VICRegAdapter
-        Its parameters.
-    """
+    """Two views of each image that agree, by features that go on to vary."""
 
     def __init__(self, start, settings):
         super().__init__(start)
@@ -127,12 +115,8 @@ class VICRegTask(Task):
         with torch.no_grad():
             scale = torch.cat(self.images.views(0, self.augmentation)).std(0)
         self.register_buffer("scale", scale.masked_fill(scale == 0, 1))
-        widths = [] if settings.projector_widths is None else list(settings.projector_widths)
-        if not all(isinstance(width, Integral) and width > 0 for width in widths):
-            raise ValueError(
-                f"{start.owner}: projector_widths must be None or a list of positive whole "
-                f"numbers; got {widths}."
-            )
+        given = () if settings.projector_widths is None else settings.projector_widths
+        widths = checked_widths(given, start.owner, "projector_widths")
         with local_seed(torch_seed(start.seed, "heads")):
             self.projector = mlp(start.features.shape[1], widths, affine_end="plain")
 

@@ -136,14 +136,7 @@ class DEC(
 
 
 class DECTask(Task):
-    """Codes and centres, trained towards their sharpened assignments.
-
-    Parameters
-    ----------
-    start : Start
-    settings : DEC
-        Its parameters.
-    """
+    """Codes and centres, trained towards their sharpened assignments."""
 
     def __init__(self, start, settings):
         super().__init__(start)

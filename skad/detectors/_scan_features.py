@@ -95,6 +95,9 @@ class SCANFeatures(
         text="Of Adam, falling to 0 along half a cosine. (The code has stochastic gradient "
         "descent.)",
     )
+    projector_widths: list | None = changed(
+        default=None, note="In SimCLR; by default 512, 128 (widths: ours and SCAN's)."
+    )
     temperature: float = changed(default=0.1, note="In SimCLR (code).")
 
     def _make_steps(self):

@@ -8,7 +8,8 @@ class Task(torch.nn.Module):
 
     A subclass adds modules, parameters and buffers, and gives `loss`. Everything of torch's own
     holds for it: ``to``, ``train``, ``eval``; the state of a training is its ``state_dict``, less
-    what is frozen.
+    what is frozen. What a subclass takes beside `start` as `settings` is its adapter, whose
+    parameters it reads.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ from tests.adapters.from_scratch.common import (
     ids=str,
 )
 def test_widths_of_heads_that_are_none(widths, zeros):
-    message = "SelfSupervisedAdapter: projector_widths and predictor_widths must be lists of pos"
+    message = "SelfSupervisedAdapter: pr.*_widths (must be a list of positive|is empty)"
     for estimator in (siamese(**widths), nsa(**widths)):
         with pytest.raises(ValueError, match=message):
             estimator.fit(zeros)
