@@ -18,9 +18,10 @@ AUTO_CONTAMINATION = 0.1
 class DecisionMixin(OutlierMixin):
     """`decision_function` and `predict` on top of `score_samples` and `offset_`."""
 
-    def _offset(self, training_scores):
-        """Threshold that leaves the share `contamination` of the training scores below it."""
-        share = AUTO_CONTAMINATION if self.contamination == "auto" else self.contamination
+    def _offset(self, training_scores, contamination=None):
+        """Threshold that leaves a share of the training scores below it, by default the own."""
+        contamination = self.contamination if contamination is None else contamination
+        share = AUTO_CONTAMINATION if contamination == "auto" else contamination
         return float(np.percentile(training_scores, 100.0 * share))
 
     def decision_function(self, X):

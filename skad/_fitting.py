@@ -1,15 +1,7 @@
-"""Fit wholly or not at all, and to parameters that stay as they were."""
+"""Fit wholly or not at all, and by the parameters of the time."""
 
 from contextlib import contextmanager
 from types import SimpleNamespace
-
-
-def parameters_of(estimator):
-    """Parameters of an estimator by name, as they are now.
-
-    What is fitted goes by these; parameters that are given later are for the next fit.
-    """
-    return SimpleNamespace(**estimator.get_params(deep=False))
 
 
 @contextmanager
@@ -26,3 +18,11 @@ def unchanged_on_error(estimator):
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
+
+
+def parameters_of(estimator):
+    """The parameters of an estimator as they are now, which `set_params` will not change.
+
+    What a fitted estimator computes follows those of its fit, whatever it was given since.
+    """
+    return SimpleNamespace(**estimator.get_params(deep=False))

@@ -1,132 +1,137 @@
-"""What is fitted stays as it was fitted: parameters that are given later are for the next fit."""
-
-from numbers import Integral, Real
+"""What every estimator holds to beside scikit-learn's own contract."""
 
 import numpy as np
 import pytest
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.ensemble import IsolationForest
+from sklearn.utils._param_validation import make_constraint
 
-from skad import FeatureExtractor, KNNScorer, MapDetector, MeanShiftedContrastive
-from skad._compat import Interval, StrOptions
+from skad import FeatureExtractor, GaussianScorer, KNNScorer, MapDetector, PseudoLabelAdapter
+from skad._compat import StrOptions
 from skad.maps import RetrievedPixels
 
-from .instances import INSTANCES, SMALLEST
+from .instances import CODER_WITH_POOLS, INSTANCES, TWO
 
 DIGITS, LABELS = load_digits(return_X_y=True)
-ZEROS, NEW = DIGITS[LABELS == 0][:30], DIGITS[100:110]
-METHODS = ["score_samples", "predict", "transform", "predict_proba", "score_maps", "kneighbors"]
+NORMAL, NEW = DIGITS[LABELS == 0][:30], DIGITS[100:110]
 
-# How images are computed, not what comes of them: the present value holds.
-COMPUTATION = {"batch_size", "n_jobs", "verbose", "memory", "device"}
+# They say how something is computed, not what, and may be changed at any time.
+FREE = {"batch_size", "n_jobs", "verbose", "memory", "device"}
+# One or more of these is allowed for any parameter, beside its options.
+OTHERS = [None, False, True, 3, 0.25, 1, 7, 0.4, "tiny", CODER_WITH_POOLS, (4, 16), ["layer2"]]
+OTHERS += [
+    [KNNScorer(1)],
+    RetrievedPixels(n_neighbor_pixels=2),
+    KNNScorer(1),
+    IsolationForest(),
+    TWO,
+    FeatureExtractor(image_shape=(4, 16)),
+]
+METHODS = ["score_samples", "predict", "predict_proba", "transform", "p_values"]
+METHODS += ["score_maps", "predict_masks"]
 
-# Another part in the place of a part.
-OTHER_PARTS = {
-    "extractor": FeatureExtractor(**SMALLEST),
-    "adapter": MeanShiftedContrastive(),
-    "scorer": KNNScorer(1),
-    "gallery": RetrievedPixels(n_neighbor_pixels=2),
-    "clusterer": KMeans(3),
-    "estimator": IsolationForest(),
-    "detector": IsolationForest(),
-    "image_shape": (4, 16),
-    "layers": ["layer2"],
-}
-
-
-def other_value(name, limits, value):
-    """Another value of a parameter than the one that it has."""
-    if name in OTHER_PARTS:
-        return OTHER_PARTS[name]
-    if limits == "no_validation":
-        limits = []
-    for limit in limits:
-        options = sorted(limit.options) if isinstance(limit, StrOptions) else []
-        if limit == "boolean":
-            options = [True, False]
-        elif isinstance(limit, Interval) and limit.type is Integral:
-            options = [3, 4]
-        elif isinstance(limit, Interval) and limit.type is Real:
-            low, high = limit.left or 0, limit.right
-            options = [low + 0.25 * ((high or low + 4) - low), low + 0.5]
-        elif limit == "random_state":
-            options = [7, 8]
-        for option in options:
-            if isinstance(value, np.ndarray) or option != value:
-                return option
-    return None
+# Noise, and few images, to be clustered.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The covariance matrix associated:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*images ended in one of:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*clusters have no images:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*features of normal images collapsed:UserWarning"),
+]
 
 
-def methods_of(estimator):
-    """Methods that tell of new images, as far as the parameters of an estimator go with them."""
-    found = [name for name in METHODS if hasattr(estimator, name)]
-    if getattr(estimator, "n_centroids", None) is not None and "kneighbors" in found:
-        found.remove("kneighbors")
+def same(first, second):
+    try:
+        return type(first) is type(second) and bool(np.all(first == second))
+    except ValueError:
+        return False
+
+
+def other_values(estimator, name):
+    """Values that a parameter may have, but has not."""
+    limits = estimator._parameter_constraints[name]
+    limits = [limits] if isinstance(limits, str) else list(limits)
+    options = [
+        o for limit in limits if isinstance(limit, StrOptions) for o in sorted(limit.options)
+    ]
+    allowed = [make_constraint(limit) for limit in limits]
+    given = estimator.get_params(deep=False)[name]
+    return [
+        value
+        for value in options + OTHERS
+        if any(limit.is_satisfied_by(value) for limit in allowed) and not same(value, given)
+    ]
+
+
+def results(estimator):
+    """What all its methods give."""
+    found = {"offset_": getattr(estimator, "offset_", None)}
+    found |= {name: getattr(estimator, name)(NEW) for name in METHODS if hasattr(estimator, name)}
+    if hasattr(estimator, "get_feature_names_out"):
+        found["names"] = estimator.get_feature_names_out()
     return found
 
 
-def results(estimator, methods):
-    """What a fitted estimator says of new images."""
-    found = {}
-    for name in methods:
-        values = getattr(estimator, name)(NEW)
-        parts = values if isinstance(values, tuple) else (values,)
-        found[name] = np.concatenate([np.ravel(part) for part in parts])
-    return found
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
 
 
-@pytest.mark.bits
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("instance", INSTANCES, ids=lambda one: type(one).__name__)
-def test_parameters_given_after_a_fit_change_nothing(instance):
-    estimator = clone(instance).fit(ZEROS)
-    methods = methods_of(estimator)
-    before = results(estimator, methods)
-    assert before
-    limits = estimator._parameter_constraints
-    for name, value in estimator.get_params(deep=False).items():
-        if name in COMPUTATION:
-            continue
-        estimator.set_params(**{name: other_value(name, limits[name], value)})
-        for method, found in results(estimator, methods).items():
-            np.testing.assert_array_equal(found, before[method], err_msg=f"{name}: {method}")
-        estimator.set_params(**{name: value})
+@pytest.mark.parametrize("instance", INSTANCES, ids=lambda e: type(e).__name__)
+def test_parameters_given_after_a_fit_change_nothing_until_the_next(instance):
+    estimator = clone(instance).fit(NORMAL)
+    given, expected = estimator.get_params(deep=False), results(estimator)
+    values = {name: other_values(estimator, name) for name in given.keys() - FREE}
+    assert all(values.values()), "every parameter has another value"
+    for turn in range(max(map(len, values.values()))):
+        others = {name: found[turn % len(found)] for name, found in values.items()}
+        assert_same(results(estimator.set_params(**others)), expected)
+    assert_same(results(estimator.set_params(**given).fit(NORMAL)), expected)
 
 
-@pytest.mark.parametrize("name", ["n_neighbors", "metric", "aggregation"])
-def test_they_hold_from_the_next_fit_on(name):
-    other = {"n_neighbors": 5, "metric": "euclidean", "aggregation": "mean"}[name]
-    scorer = KNNScorer().fit(ZEROS).set_params(**{name: other})
-    expected = KNNScorer(**{name: other}).fit(ZEROS).score_samples(NEW)
-    assert not np.array_equal(scorer.score_samples(NEW), expected)
-    np.testing.assert_array_equal(scorer.fit(ZEROS).score_samples(NEW), expected)
+@pytest.mark.parametrize("metric", ["cosine", "mahalanobis_cosine"])
+def test_neighbors_are_those_of_the_parameters_of_the_fit(metric):
+    scorer = KNNScorer(3, metric=metric).fit(NORMAL)
+    expected = scorer.kneighbors(NEW)
+    scorer.set_params(n_neighbors=2, metric="euclidean", n_centroids=2)
+    assert_same(dict(enumerate(scorer.kneighbors(NEW))), dict(enumerate(expected)))
 
 
-def test_partial_fit_goes_on_as_it_began():
-    scorer = KNNScorer(metric="euclidean").fit(ZEROS[:20])
-    scorer.set_params(metric="cosine", n_neighbors=7).partial_fit(ZEROS[20:])
-    expected = KNNScorer(metric="euclidean").fit(ZEROS).score_samples(NEW)
-    np.testing.assert_array_equal(scorer.score_samples(NEW), expected)
+@pytest.mark.parametrize(
+    ("scorer", "others"),
+    [
+        (KNNScorer(), {"n_neighbors": 1, "metric": "mahalanobis", "n_centroids": 2}),
+        (GaussianScorer(), {"n_clusters": 2, "normalize": True, "covariance_type": "full"}),
+    ],
+)
+def test_partial_fit_goes_on_with_the_parameters_of_the_fit(scorer, others):
+    expected = results(clone(scorer).fit(NORMAL[:20]).partial_fit(NORMAL[20:]))
+    scorer = clone(scorer).fit(NORMAL[:20]).set_params(**others, contamination=0.4)
+    assert_same(results(scorer.partial_fit(NORMAL[20:])), expected)
+    assert not hasattr(clone(scorer), "partial_fit"), "which the new parameters rule out"
+
+
+@pytest.mark.parametrize("output", ["pandas", "polars"])
+@pytest.mark.parametrize("instance", INSTANCES, ids=lambda e: type(e).__name__)
+def test_the_form_of_outputs_is_no_business_of_a_fit(instance, output):
+    """Least of all where the library of that form is not installed."""
+    expected = results(clone(instance).fit(NORMAL))
+    with config_context(transform_output=output):
+        estimator = clone(instance).fit(NORMAL)
+    assert_same(results(estimator), expected)
+
+
+def test_the_form_of_outputs_is_no_business_of_the_default_clusterer():
+    adapter = PseudoLabelAdapter(FeatureExtractor(), n_epochs=1, augmentation=None)
+    with config_context(transform_output="polars"):
+        adapter.fit(DIGITS[:40])
 
 
 def test_a_gallery_may_be_changed_behind_a_fit():
     gallery = RetrievedPixels(fusion="per_layer")
-    detector = MapDetector(FeatureExtractor(**SMALLEST), gallery=gallery).fit(ZEROS)
-    before = detector.score_maps(NEW)
+    detector = MapDetector(gallery=gallery, n_threshold_images=2).fit(NORMAL)
+    expected = detector.score_maps(NEW)
     gallery.set_params(fusion="joined", n_neighbor_pixels=3)
-    np.testing.assert_array_equal(detector.score_maps(NEW), before)
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("instance", INSTANCES, ids=lambda one: type(one).__name__)
-def test_tables_as_output_change_no_result(instance):
-    pytest.importorskip("pandas")
-    methods = methods_of(instance)
-    expected = results(clone(instance).fit(ZEROS), methods)
-    with config_context(transform_output="pandas"):
-        found = results(clone(instance).fit(ZEROS), methods)
-    for method, values in expected.items():
-        np.testing.assert_array_equal(found[method], values, err_msg=method)
+    np.testing.assert_array_equal(detector.score_maps(NEW), expected)

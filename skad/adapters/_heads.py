@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+from sklearn import config_context
 
 from .._compat import StrOptions
 from .._parameters import ParameterGroup, parameter
@@ -113,7 +114,9 @@ def new_head(features, classes):
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     analysis = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
-    analysis.fit(features.cpu().double().numpy(), classes)
+    # It scales rows by a transformer, whose output is none of the user's business.
+    with config_context(transform_output="default"):
+        analysis.fit(features.cpu().double().numpy(), classes)
     weights, biases = analysis.coef_, analysis.intercept_
     if len(weights) == 1:  # two classes: the log-odds of the second
         weights, biases = np.stack([-weights[0], weights[0]]) / 2, np.array([-1, 1]) * biases / 2

@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import torch
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.pipeline import make_pipeline
@@ -238,7 +239,9 @@ class PseudoLabelAdapter(
             clusterer = make_pipeline(Normalizer(), kmeans)
         X = start.source if takes_images(clusterer) else start.features.cpu().numpy()
         clusterer = clone(clusterer)
-        return clusterer.fit_predict(X), clusterer
+        # A Pipeline's steps pass rows on as arrays, whatever form of output the user asked for.
+        with config_context(transform_output="default"):
+            return clusterer.fit_predict(X), clusterer
 
     def _epochs_to_average(self, owner):
         """Numbers of the epochs whose weights are averaged, in order."""

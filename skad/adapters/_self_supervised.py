@@ -218,6 +218,7 @@ class SelfSupervisedAdapter(
 
     def _learn(self, task, outcome):
         self.extractor_ = task.tapping or task.start.extractor
+        self._normalize = self.normalize
         self.projector_ = copy.deepcopy(task.projector).cpu()
         self.tap_widths_, self.map_taps_ = self.extractor_.tap_widths_, self.extractor_.map_taps_
 

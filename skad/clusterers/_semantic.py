@@ -224,7 +224,7 @@ def mine_neighbors(start, n_neighbors):
     rows, projector = start.features, getattr(start.inner, "projector_", None)
     with torch.no_grad():
         if projector is not None and next(projector.parameters()).shape[1] == rows.shape[1]:
-            rows = projector((unit(rows) if start.inner.normalize else rows).cpu())
+            rows = projector((unit(rows) if start.inner._normalize else rows).cpu())
         rows = unit(rows).cpu().numpy()
     search = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(rows)
     near = search.kneighbors(return_distance=False)

@@ -157,9 +157,8 @@ def _rows(estimator, X, reset):
     """Source for flat rows, scaled by what was learned from the training rows."""
     owner = type(estimator).__name__
     X = validate_data(estimator, X, reset=reset, dtype="numeric")
-    image_shape = getattr(estimator, "image_shape", None)
-    if not reset:  # as it was in fit
-        image_shape = getattr(estimator, "_image_shape", image_shape)
+    given = getattr(estimator, "image_shape", None)
+    image_shape = given if reset else getattr(estimator, "_image_shape", given)
     image_shape = _row_shape(owner, X.shape[1], image_shape)
     pixel_range = None if reset else getattr(estimator, "pixel_range_", None)
     return ImageArray(X, "rows", owner=owner, image_shape=image_shape, pixel_range=pixel_range)

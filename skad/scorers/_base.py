@@ -33,7 +33,11 @@ def validate_rows(estimator, X, *, reset):
 
 
 class BaseScorer(DecisionMixin, BaseEstimator, ABC):
-    """Outlier detector on 2-D arrays; subclasses give `_fit(X)` and `_score(X)`, high = normal."""
+    """Outlier detector on 2-D arrays; subclasses give `_fit(X)` and `_score(X)`, high = normal.
+
+    After the fit parameters are read in `_fitted`, as they were then: new ones count from the next
+    fit on.
+    """
 
     _parameter_constraints = {"contamination": CONTAMINATION}  # noqa: RUF012
 
@@ -64,12 +68,12 @@ class BaseScorer(DecisionMixin, BaseEstimator, ABC):
         with unchanged_on_error(self):
             X = validate_rows(self, X, reset=True)
             rows, per_row = self._normal(X, y, per_row)
-            self._learn(rows, **per_row)
-            self.offset_ = self._offset(self._score(rows))
+            self._fit_rows(rows, **per_row)
+            self.offset_ = self._offset(self._score(rows), self._fitted.contamination)
         return self
 
-    def _learn(self, X, **per_row):
-        """Learn from validated normal rows, by the parameters as they are now."""
+    def _fit_rows(self, X, **per_row):
+        """Learn from validated rows by the parameters as they are now, but for the threshold."""
         self._fitted = parameters_of(self)
         self._fit(X, **per_row)
 
@@ -100,7 +104,7 @@ class BaseScorer(DecisionMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def _fit(self, X):
-        """Learn from validated rows, all of them normal, by the parameters in `_fitted`."""
+        """Learn from validated rows, all of them normal."""
 
     @abstractmethod
     def _score(self, X):
@@ -112,7 +116,7 @@ class BaseScorer(DecisionMixin, BaseEstimator, ABC):
 
 
 def can_extend(scorer):
-    obstacle = scorer._obstacle_to_extending()
+    obstacle = scorer._obstacle_to_extending(getattr(scorer, "_fitted", scorer))
     if obstacle:
         raise AttributeError(f"{type(scorer).__name__}: {obstacle}")
     return True
@@ -121,13 +125,15 @@ def can_extend(scorer):
 class IncrementalScorer(BaseScorer, ABC):
     """Scorer that takes rows in batches; subclasses give `_extend(X)` too."""
 
-    def _obstacle_to_extending(self):
+    def _obstacle_to_extending(self, parameters):
         """Why these parameters rule `partial_fit` out, or None."""
 
     @available_if(can_extend)
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
         """Learn from more rows, as if they had been there in `fit`.
+
+        Parameters of the estimator are those of the first batch, or of `fit`, throughout.
 
         Parameters
         ----------
@@ -150,7 +156,8 @@ class IncrementalScorer(BaseScorer, ABC):
             if has_anomaly_labels(y) and outlier_mask(y).all():
                 return self
             rows, per_row = self._normal(X, y, per_row)
-            self.offset_ = self._offset(self._score(self._extend(rows, **per_row)))
+            scores = self._score(self._extend(rows, **per_row))
+            self.offset_ = self._offset(scores, self._fitted.contamination)
         return self
 
     @abstractmethod

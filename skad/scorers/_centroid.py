@@ -139,8 +139,8 @@ class CentroidScorer(BaseScorer):
         return self._distances(X, self.center_)
 
     def _training_scores(self, X):
-        is_mean = isinstance(self._fitted.center, str) and self._fitted.center == "mean"
-        if not is_mean or len(X) < 2:
+        center = self._fitted.center
+        if not isinstance(center, str) or center == "origin" or len(X) < 2:
             return self._score(X)
         # The mean of the other rows; the covariance still holds them all.
         return self._distances(X, self.center_ + (self.center_ - X) / (len(X) - 1))

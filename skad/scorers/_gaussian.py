@@ -156,12 +156,11 @@ class GaussianScorer(IncrementalScorer):
         """
         return self._fit_normal(X, y, class_labels=class_labels)
 
-    def _obstacle_to_extending(self):
-        n_clusters = getattr(self, "_fitted", self).n_clusters
-        if n_clusters > 1:
+    def _obstacle_to_extending(self, parameters):
+        if parameters.n_clusters > 1:
             return (
-                f"no partial_fit with n_clusters={n_clusters}, since rows that are gone can't "
-                "be clustered again. Use n_clusters=1, or fit to all rows."
+                f"no partial_fit with n_clusters={parameters.n_clusters}, since rows that are gone "
+                "can't be clustered again. Use n_clusters=1, or fit to all rows."
             )
 
     @available_if(can_extend)
@@ -210,13 +209,12 @@ class GaussianScorer(IncrementalScorer):
 
     def _groups(self, rows, class_labels):
         """Name and rows of each class or cluster, or of the one group."""
-        if class_labels is None and self._fitted.n_clusters == 1:
+        n_clusters, random_state = self._fitted.n_clusters, self._fitted.random_state
+        if class_labels is None and n_clusters == 1:
             return [(0, rows)]
         if class_labels is None:
             owner = type(self).__name__
-            class_labels = kmeans(
-                rows, self._fitted.n_clusters, random_state=self._fitted.random_state, owner=owner
-            )[1]
+            class_labels = kmeans(rows, n_clusters, random_state=random_state, owner=owner)[1]
         try:
             names = np.unique(class_labels).tolist()
         except TypeError as error:
@@ -227,12 +225,11 @@ class GaussianScorer(IncrementalScorer):
         return [(name, rows[class_labels == name]) for name in names]
 
     def _check_groups(self, again, class_labels):
-        owner = type(self).__name__
-        if self._fitted.n_clusters > 1 and class_labels is not None:
+        owner, n_clusters = type(self).__name__, self._fitted.n_clusters
+        if n_clusters > 1 and class_labels is not None:
             raise ValueError(
-                f"{owner}: class_labels needs n_clusters=1; got n_clusters="
-                f"{self._fitted.n_clusters}. Either give the classes of the rows, or let fit "
-                "cluster them."
+                f"{owner}: class_labels needs n_clusters=1; got n_clusters={n_clusters}. "
+                "Either give the classes of the rows, or let fit cluster them."
             )
         if again and hasattr(self, "classes_") != (class_labels is not None):
             raise ValueError(
@@ -242,14 +239,14 @@ class GaussianScorer(IncrementalScorer):
 
     def _estimate(self):
         """Means and covariances from the moments."""
-        moments, fitted = list(self._moments.values()), self._fitted
+        moments, given = list(self._moments.values()), self._fitted
         self.means_ = np.stack([m.mean for m in moments])
-        tied = fitted.covariance_type == "tied"
+        tied = given.covariance_type == "tied"
         self.covariances_ = [
             Covariance.estimate(
                 group,
-                shrinkage=fitted.shrinkage,
-                n_components=fitted.n_components,
+                shrinkage=given.shrinkage,
+                n_components=given.n_components,
                 owner=type(self).__name__,
             )
             for group in ([moments] if tied else [[m] for m in moments])
@@ -257,7 +254,7 @@ class GaussianScorer(IncrementalScorer):
         kept = sorted({covariance.n_dimensions for covariance in self.covariances_})
         if len(kept) > 1:
             raise ValueError(
-                f"{type(self).__name__}: n_components={fitted.n_components} keeps {kept[0]} to "
+                f"{type(self).__name__}: n_components={given.n_components} keeps {kept[0]} to "
                 f"{kept[-1]} directions of the groups, whose distances can't be compared then. Use "
                 "a whole number that all groups have, n_components=None, or "
                 "covariance_type='tied'."

@@ -86,8 +86,8 @@ class KDEScorer(IndexFromGallery, BaseScorer):
         else:
             self.gamma_ = float(self.gamma)
 
-    def _build_index(self, packed=None):
-        self._index = NeighborIndex(self.gallery_, plain_rows)
+    def _build_index(self, built=None):
+        self._index = NeighborIndex(self.gallery_, plain_rows, built=built)
 
     def _score(self, X):
         return blockwise(self._score_block, X, max(self.gallery_.shape))

@@ -63,6 +63,9 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
     proposes are measured again in float64, and a query for which float32 can't prove that nothing
     nearer was missed is searched again in float64.
 
+    Pickles keep the lists of "ivf" and the graph of "hnsw", which take long to build and hold a
+    second copy of the gallery; a faiss that cannot read them builds them again, with a warning.
+
     `partial_fit` searches the grown gallery for its own rows again, as `fit` does.
 
     A zero row has no direction: for "cosine" and "angle" it lies at distance 1 (60 degrees) from
@@ -94,21 +97,21 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
     n_neighbors: int = changed(default=2, kw_only=False)
 
     def _fit(self, X):
-        fitted = self._fitted
-        if fitted.n_centroids is None and len(X) <= fitted.n_neighbors:
+        given = self._fitted
+        if given.n_centroids is None and len(X) <= given.n_neighbors:
             raise ValueError(
-                f"{type(self).__name__}: n_neighbors={fitted.n_neighbors} needs at least "
-                f"{fitted.n_neighbors + 1} training rows, since a row is not its own neighbour; "
-                f"got n_samples = {len(X)}. Give more rows or lower n_neighbors."
+                f"{type(self).__name__}: n_neighbors={given.n_neighbors} needs at least "
+                f"{given.n_neighbors + 1} training rows, since a row is not its own neighbour; got "
+                f"n_samples = {len(X)}. Give more rows or lower n_neighbors."
             )
         vars(self).pop("whitening_", None)
-        if fitted.metric.startswith("mahalanobis"):
+        if given.metric.startswith("mahalanobis"):
             self.whitening_ = Whitening(
-                center=fitted.metric == "mahalanobis",  # numbers stay small; angles need the mean
-                shrinkage=fitted.shrinkage,
-                n_components=fitted.n_components,
+                center=given.metric == "mahalanobis",  # numbers stay small; angles need the mean
+                shrinkage=given.shrinkage,
+                n_components=given.n_components,
             )._fit(X, owner=type(self).__name__)
-        if fitted.n_centroids is None:
+        if given.n_centroids is None:
             self.gallery_ = X
         else:
             self.gallery_ = self._centroids(X)
@@ -116,11 +119,11 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         self._build_index()
 
     def _centroids(self, X):
-        rows, fitted = self._prepare(self._whitened(X)), self._fitted
+        rows = self._prepare(self._whitened(X))
         centroids, _ = kmeans(
             rows,
-            fitted.n_centroids,
-            random_state=fitted.random_state,
+            self._fitted.n_centroids,
+            random_state=self._fitted.random_state,
             owner=type(self).__name__,
         )
         return self._prepare(centroids)  # of unit length again, for angles
@@ -137,10 +140,10 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         )
         return "hnsw"
 
-    def _build_index(self, packed=None):
+    def _build_index(self, built=None):
         centroids = self._fitted.n_centroids is not None
         rows = self.gallery_ if centroids else self._whitened(self.gallery_)
-        self._index = NeighborIndex(rows, self._prepare, self.index_, packed)
+        self._index = NeighborIndex(rows, self._prepare, self.index_, built)
 
     @property
     def _prepare(self):
@@ -212,14 +215,14 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         ValueError
             If there are fewer training rows, or centroids in their place.
         """
-        X, fitted = self._validated(X), self._fitted
-        if fitted.n_centroids is not None:
+        X = self._validated(X)
+        if self._fitted.n_centroids is not None:
             raise ValueError(
                 f"{type(self).__name__}: kneighbors needs the training rows, but with "
-                f"n_centroids={fitted.n_centroids} only centroids are kept. Fit without "
+                f"n_centroids={self._fitted.n_centroids} only centroids are kept. Fit without "
                 "n_centroids."
             )
-        n_neighbors = fitted.n_neighbors if n_neighbors is None else n_neighbors
+        n_neighbors = self._fitted.n_neighbors if n_neighbors is None else n_neighbors
         if not isinstance(n_neighbors, Integral) or not 1 <= n_neighbors < len(self.gallery_):
             raise ValueError(
                 f"{type(self).__name__}: n_neighbors must be a whole number in "
@@ -228,12 +231,11 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
             )
         return self._nearest(X, n_neighbors)
 
-    def _obstacle_to_extending(self):
-        n_centroids = getattr(self, "_fitted", self).n_centroids
-        if n_centroids is not None:
+    def _obstacle_to_extending(self, parameters):
+        if parameters.n_centroids is not None:
             return (
-                f"no partial_fit with n_centroids={n_centroids}, since the training rows "
-                "behind the centroids are not kept. Use n_centroids=None, or fit to all rows."
+                f"no partial_fit with n_centroids={parameters.n_centroids}, since the training "
+                "rows behind the centroids are not kept. Use n_centroids=None, or fit to all rows."
             )
 
     def _extend(self, X):

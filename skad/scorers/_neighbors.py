@@ -39,11 +39,11 @@ class NeighborIndex:
     prepare : callable
         Maps raw rows to the float64 rows between which distances are euclidean.
     kind : {"exact", "ivf", "hnsw"}
-    packed : ndarray of uint8, optional
-        What `packed` gave for the same rows, so that the structure need not be built again.
+    built : faiss.Index, optional
+        What was built of this gallery before.
     """
 
-    def __init__(self, gallery, prepare, kind="exact", packed=None):
+    def __init__(self, gallery, prepare, kind="exact", built=None):
         self._gallery, self._prepare, self._kind = gallery, prepare, kind
         self._float64_search = None
         self._center = sum(rows.sum(axis=0) for rows in self._prepared()) / len(gallery)
@@ -52,18 +52,13 @@ class NeighborIndex:
         )
         self._scale = float(np.sqrt(squared_norms.mean())) or 1.0
         self._reach = float(np.sqrt(squared_norms.max())) / self._scale
-        self._index = None if packed is None else _unpacked(packed)
-        if self._index is None:
+        if built is None:
             scaled = [self._scaled(rows).astype(np.float32) for rows in self._prepared()]
-            self._index = _BUILDERS[kind](np.concatenate(scaled))
+            built = _BUILDERS[kind](np.concatenate(scaled))
+        self._index = built
 
-    def packed(self):
-        """The structure of an approximate index, as bytes; None for exact, which is built at once.
-
-        Returns
-        -------
-        packed : ndarray of uint8, shape (n_bytes,), or None
-        """
+    def written(self):
+        """What took long to build, as an ndarray of uint8; None for an exact index."""
         import faiss
 
         return None if self._kind == "exact" else faiss.serialize_index(self._index)
@@ -180,39 +175,41 @@ def _graph(rows):
     return index
 
 
-def _unpacked(packed):
-    """An index from its bytes, or None if this version of faiss cannot read them."""
-    import faiss
-
-    try:
-        return faiss.deserialize_index(packed)
-    except RuntimeError:
-        warn(
-            "KNNScorer: the index was saved by another version of faiss, which this one cannot "
-            "read, so it is built again from the gallery."
-        )
-        return None
-
-
 _BUILDERS = {"exact": _exact, "ivf": _inverted_lists, "hnsw": _graph}
 
 
 class IndexFromGallery:
-    """Pickles without an exact index; subclasses have `gallery_` and build `_index` from it.
+    """Pickles without an exact index; subclasses have `gallery_`, and `_index` by `_build_index`.
 
-    An exact index is a second copy of the gallery and built at once. Inverted lists and graphs take
-    minutes where they are of use, so they are kept.
+    That is a second copy of the gallery, quickly built again. Inverted lists and graphs take
+    minutes where rows are many, and are kept.
     """
 
     def __getstate__(self):
         state = super().__getstate__().copy()
         index = state.pop("_index", None)
-        packed = None if index is None else index.packed()
-        return state if packed is None else state | {"_packed_index": packed}
+        return state if index is None else state | {"_written": index.written()}
 
     def __setstate__(self, state):
-        state = dict(state)
-        packed = state.pop("_packed_index", None)
+        state = state.copy()
+        written = state.pop("_written", None)
         super().__setstate__(state)
         if hasattr(self, "gallery_"):
-            self._build_index(packed)
+            self._build_index(_read(written, type(self).__name__))
+
+
+def _read(written, owner):
+    """What `NeighborIndex.written` gave, as an index; None where there is nothing to be read."""
+    if written is None:
+        return None
+    import faiss
+
+    try:
+        return faiss.deserialize_index(written)
+    except RuntimeError:
+        warn(
+            f"{owner}: faiss {faiss.__version__} can't read the index of neighbours that was saved "
+            "by another version, so it is built again, which takes minutes where training rows are "
+            "many. Save the estimator again to have that behind you."
+        )
+        return None

@@ -129,7 +129,7 @@ class SampleWiseScorer(BaseScorer):
         else:
             member = KNNScorer(self.n_neighbors, metric="euclidean")
         try:
-            member._learn(part)
+            member._fit_rows(part)
         except ValueError as error:
             raise ValueError(f"{type(self).__name__}: {error}") from error
         return member

@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -152,35 +153,6 @@ def test_pickles_hold_the_gallery_once():
     )
 
 
-@pytest.mark.parametrize("metric", ["cosine", "mahalanobis"])
-@pytest.mark.parametrize("index", ["ivf", "hnsw"])
-def test_pickles_hold_what_takes_long_to_build(index, metric, monkeypatch):
-    rows = np.random.RandomState(0).normal(size=(3000, 16)).astype(np.float32)
-    scorer = KNNScorer(index=index, metric=metric).fit(rows)
-    expected = scorer.score_samples(rows[::7])
-    pickled = pickle.dumps(scorer)
-    built, build = [], _neighbors._BUILDERS[index]
-    monkeypatch.setitem(_neighbors._BUILDERS, index, lambda rows: built.append(1) or build(rows))
-    for same in (pickle.loads(pickled), copy.deepcopy(scorer), copy.copy(scorer)):
-        np.testing.assert_array_equal(same.score_samples(rows[::7]), expected)
-        again = pickle.loads(pickle.dumps(same))
-        np.testing.assert_array_equal(again.score_samples(rows[::7]), expected)
-    assert not built
-    clone(scorer).fit(rows)
-    assert built
-
-
-def test_an_index_of_another_faiss_is_built_again():
-    rows = np.random.RandomState(0).normal(size=(300, 16)).astype(np.float32)
-    scorer = KNNScorer(index="hnsw").fit(rows)
-    state = scorer.__getstate__()
-    state["_packed_index"] = state["_packed_index"][:40]
-    other = KNNScorer()
-    with pytest.warns(UserWarning, match="saved by another version of faiss"):
-        other.__setstate__(state)
-    np.testing.assert_array_equal(other.score_samples(rows), scorer.score_samples(rows))
-
-
 @pytest.mark.parametrize("contamination", [0.02, 0.1, 0.37, 0.5])
 def test_contamination_is_the_share_of_training_rows_beyond_the_threshold(contamination):
     rows = table("high-dimensional")
@@ -291,6 +263,45 @@ def test_approximate_indexes_find_most_neighbors_and_measure_exactly(index):
     assert (found <= expected + 1e-9 * np.abs(expected)).all()  # never nearer than the nearest
     again = pickle.loads(pickle.dumps(scorer))
     np.testing.assert_array_equal(again.score_samples(rows), found)
+
+
+def saved_and_loaded(scorer, folder):
+    """Copies of a scorer by every way that there is."""
+    joblib.dump(scorer, folder / "scorer")
+    yield pickle.loads(pickle.dumps(scorer))
+    yield copy.deepcopy(scorer)
+    yield joblib.load(folder / "scorer")
+    yield joblib.load(folder / "scorer", mmap_mode="r")
+
+
+@pytest.mark.parametrize("n_centroids", [None, 50])
+@pytest.mark.parametrize("index", ["exact", "ivf", "hnsw"])
+def test_approximate_indexes_are_built_once(index, n_centroids, monkeypatch, tmp_path):
+    built, build = [], _neighbors._BUILDERS[index]
+    monkeypatch.setitem(
+        _neighbors._BUILDERS, index, lambda rows: built.append(len(rows)) or build(rows)
+    )
+    rows, queries = table("digits"), table("digits")[::3] + 0.5
+    scorer = KNNScorer(index=index, metric="mahalanobis", n_centroids=n_centroids).fit(rows)
+    expected = scorer.score_samples(queries)
+    for again in saved_and_loaded(scorer, tmp_path):
+        np.testing.assert_array_equal(again.score_samples(queries), expected)
+        again = pickle.loads(pickle.dumps(again))
+        np.testing.assert_array_equal(again.score_samples(queries), expected)
+    assert len(built) == (1 + 2 * 4 if index == "exact" else 1)
+    np.testing.assert_array_equal(clone(scorer).fit(rows).score_samples(queries), expected)
+    assert pickle.loads(pickle.dumps(clone(scorer))).index == index  # unfitted
+
+
+def test_an_index_of_another_faiss_is_built_again_with_a_warning():
+    rows = table("digits")
+    scorer = KNNScorer(index="hnsw").fit(rows)
+    state = scorer.__getstate__()
+    state["_written"] = np.frombuffer(b"IxYZ" + state["_written"].tobytes()[4:], np.uint8)
+    again = KNNScorer()
+    with pytest.warns(UserWarning, match="KNNScorer: faiss .* can't read .* built again"):
+        again.__setstate__(state)
+    np.testing.assert_array_equal(again.score_samples(rows), scorer.score_samples(rows))
 
 
 @pytest.mark.parametrize("index", ["ivf", "hnsw"])
