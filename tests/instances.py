@@ -230,7 +230,7 @@ INSTANCES = [
     CheckedJointOptimization(**SMALL, n_steps=2, source_head="new", metric="cosine"),
     DN2(image_size=32),
     DN2(**SMALL, n_neighbors=1),
-    ImageDetector(FeatureExtractor(**SMALL), MeanShiftedContrastive(n_steps=2)),
+    ImageDetector(MeanShiftedContrastive(FeatureExtractor(**SMALL), n_steps=2)),
     ImageDetector(
         FeatureExtractor(**SMALLEST), scorer=IsolationForest(n_estimators=5, random_state=0)
     ),
@@ -255,7 +255,7 @@ def with_device(estimator, device):
         last = name.rpartition("__")[2]
         if last == "device":
             given[name] = device
-        elif last == "extractor" and value is None and not name.startswith("adapter__"):
+        elif last == "extractor" and value is None:
             given[name] = FeatureExtractor(device=device)
     return clone(estimator).set_params(**given) if given else None
 
