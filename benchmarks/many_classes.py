@@ -23,6 +23,7 @@ import platform
 import runpy
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -99,6 +100,8 @@ class EveryEpoch(PseudoLabelAdapter):
         return task
 
     def _learn(self, task, outcome):
+        for images in task.start.opened:  # their reader has ended with the training
+            images._reader = ThreadPoolExecutor(1)
         self.found_, self._output = {}, self.output
         for epoch, values in self._kept.items():  # the last holds the whole average, too
             task.restore(values)

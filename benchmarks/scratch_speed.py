@@ -8,6 +8,7 @@ same precision, and steps the same optimiser.
 """
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -43,6 +44,7 @@ class Timed(SelfSupervisedAdapter):
         super()._learn(task, outcome)
         # With the same modules and optimiser, but without reading, augmenting and watching.
         n_turns = 4 if self.negatives == "rotation" else 1
+        task.images._reader = ThreadPoolExecutor(1)  # that of the training has ended with it
         images = task.images.view_images(0, task.augmentation, n_turns)
         task.images.view_images = lambda *_: images
         task.requires_grad_(True)
