@@ -243,7 +243,8 @@ def test_a_file_of_another_size_is_resized(tiles, tmp_path):
     for name, value in expected.state_dict().items():
         torch.testing.assert_close(found.network_.state_dict()[name].cpu(), value, msg=name)
     # What was saved of that is of its size already.
-    state = {name: value.contiguous() for name, value in found.network_.state_dict().items()}
+    state = found.network_.state_dict()
+    state = {name: value.cpu().contiguous() for name, value in state.items()}
     save_file(state, tmp_path / "own.safetensors")
     again = FeatureExtractor("test_vit", weights=tmp_path / "own.safetensors", image_size=96)
     np.testing.assert_array_equal(again.fit_transform(tiles[:3]), found.transform(tiles[:3]))
