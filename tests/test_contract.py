@@ -125,8 +125,11 @@ def test_the_form_of_outputs_is_no_business_of_a_fit(instance, output):
 
 def test_the_form_of_outputs_is_no_business_of_the_default_clusterer():
     adapter = PseudoLabelAdapter(FeatureExtractor(), n_epochs=1, augmentation=None)
+    expected = clone(adapter).fit(DIGITS[:40])
     with config_context(transform_output="polars"):
         adapter.fit(DIGITS[:40])
+    np.testing.assert_array_equal(adapter.labels_, expected.labels_)
+    np.testing.assert_array_equal(adapter.transform(NEW), expected.transform(NEW))
 
 
 def test_a_gallery_may_be_changed_behind_a_fit():

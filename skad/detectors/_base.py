@@ -122,8 +122,12 @@ class BaseImageDetector(ParameterGroup, DecisionMixin, BaseEstimator, ABC):
         scores : ndarray of float64, shape (n_images,)
         """
         check_is_fitted(self)
+        return self._scores(check_images(self, X))
+
+    def _scores(self, source):
+        """Score of each image of a source."""
         first, scorer = (step for _, step in self.pipeline_.steps)
-        return scorer.score_samples(first.compute(check_images(self, X)))
+        return scorer.score_samples(first.compute(source))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

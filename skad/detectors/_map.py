@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import HasMethods, Interval, StrOptions
+from .._fitting import parameters_of
 from .._parameters import (
     NOT_NEGATIVE,
     POSITIVE,
@@ -146,7 +147,7 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         if hasattr(first, "extractor_"):  # whose own output may be other than the features
             self.adapter_ = first
             self.pipeline_ = Pipeline([("extractor", first.extractor_), ("scorer", scorer)])
-        self._image_score, self._smoothing = self.image_score, self.smoothing
+        self._fitted = parameters_of(self)
         rate, n_images = self.mask_false_alarm_rate, self.n_threshold_images
         n_images = min(len(source), n_images if rate is None else max(n_images, ceil(1 / rate)))
         rng = check_random_state(self.random_state)
@@ -162,22 +163,10 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         else:  # as many images below it as the rate allows, and no more
             self.pixel_offset_ = float(lowest[floor(rate * n_images + 1e-9)])
 
-    def score_samples(self, X):
-        """Score of each image, high = normal.
-
-        Parameters
-        ----------
-        X : images
-            In any container, see :ref:`containers`.
-
-        Returns
-        -------
-        scores : ndarray of float64, shape (n_images,)
-        """
-        check_is_fitted(self)
-        if self._image_score == "features":
-            return super().score_samples(X)
-        return np.array([one.min() for one in self._maps(check_images(self, X))], dtype=np.float64)
+    def _scores(self, source):
+        if self._fitted.image_score == "features":
+            return super()._scores(source)
+        return np.array([one.min() for one in self._maps(source)], dtype=np.float64)
 
     def score_maps(self, X):
         """Score of each pixel, high = normal.
@@ -232,7 +221,7 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
                 known = features is not None
                 rows = features[start : start + len(batch)] if known else pooled.cpu().numpy()
                 _, retrieved = scorer.kneighbors(rows)
-            sigma = self._smoothing * size / _PICTURE
+            sigma = self._fitted.smoothing * size / _PICTURE
             layers = [smooth(d, size, sigma) for d in self.gallery_.distances(maps, retrieved)]
             for image, square in zip(batch, sum(layers) / -len(layers)):
                 yield lay_over(square, tuple(image.shape[-2:]), preprocessing).cpu().numpy()
