@@ -56,9 +56,9 @@ class DecisionMixin(OutlierMixin):
         Returns
         -------
         labels : ndarray of int, shape (n_samples,)
-            +1 for normal, -1 for anomaly.
+            +1 for normal, -1 for anomaly, and for what has no score.
         """
-        return np.where(self.decision_function(X) < 0, -1, 1)
+        return np.where(self.decision_function(X) >= 0, 1, -1)
 
     def fit_predict(self, X, y=None, **fit_params):
         """Fit to `X` and label the same samples.

@@ -307,7 +307,8 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
         Returns
         -------
         p_values : ndarray of float64, shape (n_samples,)
-            In (0, 1], never below one over the number of calibration images plus one. For a normal
+            In (0, 1], never below one over the number of calibration images plus one; NaN where the
+            detector has ``on_error="skip"`` and could not read an image. For a normal
             sample :math:`P(p \le \alpha) \le \alpha` ("split"; see the notes for "cross").
         """
         count, n = self._count_at_or_below(self._all_scores(X))
@@ -347,19 +348,26 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
             raise ValueError(
                 f"{type(self).__name__}: false_discovery_rate must be a float in (0, 1), got {q!r}."
             )
-        adjusted = false_discovery_control(self.p_values(X), method="bh")
+        p_values = self.p_values(X)
+        readable = ~np.isnan(p_values)
+        adjusted = np.zeros(len(p_values))  # what could not be read is an alarm, beside the others
+        adjusted[readable] = false_discovery_control(p_values[readable], method="bh")
         # p-values are fractions of whole numbers, so equality is common; rounding may not undo it.
         return np.where(adjusted <= q * (1 + 1e-12), -1, 1)
 
     def _all_scores(self, X):
         check_is_fitted(self)
-        return [_scores(detector, X) for detector in self.detectors_]
+        return [_scores(detector, X, calibrates=False) for detector in self.detectors_]
 
     def _count_at_or_below(self, scores):
-        """Calibration scores up to each sample's, over all detectors, and how many there are."""
+        """Calibration scores up to each sample's, over all detectors, and how many there are.
+
+        NaN for samples that could not be read.
+        """
         known = self.calibration_scores_
         count = sum(np.searchsorted(c, s, side="right") for c, s in zip(known, scores))
-        return count, sum(map(len, known))
+        unreadable = np.isnan(scores).any(axis=0)
+        return np.where(unreadable, np.nan, count), sum(map(len, known))
 
     @property
     def n_features_in_(self):
@@ -390,11 +398,12 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
         return tags
 
 
-def _scores(detector, X):
+def _scores(detector, X, *, calibrates=True):
     """Scores of one detector, high = normal."""
     score = getattr(detector, "score_samples", None) or detector.decision_function
     scores = np.asarray(score(X), dtype=np.float64)
-    if np.isnan(scores).any():
+    may_be_nan = not calibrates and getattr(detector, "on_error", "raise") == "skip"
+    if np.isnan(scores).any() and not may_be_nan:
         # NaN would sort above all calibration scores, and pass for normal.
         index = int(np.flatnonzero(np.isnan(scores))[0])
         raise ValueError(

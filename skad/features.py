@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
@@ -11,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._compat import check_feature_names_in, fit_context
 from ._fitting import unchanged_on_error
 from ._labels import has_anomaly_labels
-from .images._batches import iterate_batches
+from .images._batches import count_threads, iterate_batches
 from .images._door import check_images, take_source
 from .networks._cache import FeatureCache
 from .networks._fitted import FittedNetwork
@@ -127,8 +126,8 @@ class FeatureExtractor(
         found = resolve_preprocessing(network, **{name: getattr(self, name) for name in names})
         if not self.contrast_normalization:
             return found
-        n_threads = joblib.effective_n_jobs(-1 if self.n_jobs is None else self.n_jobs)
-        batches = iterate_batches(source, self.batch_size, n_threads)
+        n_threads = count_threads(self.n_jobs)
+        batches = iterate_batches(source, self.batch_size, n_threads, found.detail)
         return replace(found, contrast_range=contrast_range(batches, found))
 
     def take(self, network, preprocessing):
@@ -183,7 +182,7 @@ class FeatureExtractor(
         Yields
         ------
         start : int
-        batch : tensor or list of tensors
+        batch : Batch
             See :meth:`FittedNetwork.batches`.
         """
         return self.fitted_network_.batches(source, self.batch_size, self.n_jobs, self.verbose)
@@ -203,6 +202,28 @@ class FeatureExtractor(
         """
         check_is_fitted(self)
         return self.compute(check_images(self, X))
+
+    def fit_transform(self, X, y=None):
+        """Build the network, and compute the features of images.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+        y : array-like of shape (n_images,), optional
+            As for `fit`.
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n_images, n_features)
+            Those of all images.
+        """
+        with unchanged_on_error(self):
+            self.fit(X, y)
+            source = check_images(self, X)
+            features = self.compute(source)
+        source.brightest.warn_if_dark(type(self).__name__)
+        return features
 
     def compute(self, source):
         """Compute the features of a source of images, from the memory as far as it has them.

@@ -43,6 +43,39 @@ def test_detectors_take_the_paths(folder, tiles):
     np.testing.assert_array_equal(detector.score_samples(paths[labels == "bad"]), expected)
 
 
+def test_sub_folders_may_be_left_out(folder, tiles):
+    with pytest.raises(ValueError, match="holds no images; files ending"):
+        image_folder(folder, recursive=False)
+    paths, labels = image_folder(folder / "good", recursive=False)
+    assert len(paths) == 6
+    assert set(labels) == {""}
+
+
+def test_patterns_choose_by_the_path_below(folder):
+    _, labels = image_folder(folder, pattern="good/*")
+    assert labels.tolist() == ["good"] * 6
+    assert [Path(path).name for path in image_folder(folder, pattern="*/deep/*7.PNG")[0]] == [
+        "07.PNG"
+    ]
+    with pytest.raises(ValueError, match="holds no images that match '\\*.png'; files"):
+        image_folder(folder, pattern="*.png")
+
+
+def test_no_link_leads_out_of_the_folder(folder, tiles, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    Image.fromarray(tiles[0]).save(outside / "secret.png")
+    (folder / "good" / "out.png").symlink_to(outside / "secret.png")
+    (folder / "good" / "folder").symlink_to(outside)
+    (folder / "good" / "gone.png").symlink_to(outside / "gone.png")
+    (folder / "good" / "within.png").symlink_to(folder / "bad" / "deep" / "06.PNG")
+    (folder / "good" / "folder.png").mkdir()
+    paths, _ = image_folder(folder, pattern="good/*")
+    assert [Path(path).name for path in paths[6:]] == ["within.png"]
+    beside = tmp_path_factory.mktemp("links") / "link"
+    beside.symlink_to(folder)
+    assert len(image_folder(beside)[0]) == 13, "the folder itself may be a link"
+
+
 def test_endings_can_be_chosen(folder):
     with pytest.raises(ValueError, match=r"holds no images; files ending in .xyz count"):
         image_folder(folder, extensions=[".xyz"])

@@ -14,9 +14,9 @@ ROOT = Path(skad.__file__).parent
 # All rooms of the package, from the ground up: each imports of the floors below its own.
 FLOORS = [
     {"__version__", "_compat", "_fitting", "_random", "_rows", "_warnings"},
-    {"_decision", "_labels", "_parameters", "backbones", "datasets", "diagnostics", "losses"},
+    {"_decision", "_labels", "_parameters", "backbones", "diagnostics", "losses"},
     {"conformal", "images", "metrics", "model_selection", "scorers"},
-    {"augment", "displays", "networks"},
+    {"augment", "datasets", "displays", "networks"},
     {"features"},
     {"training"},
     {"adapters", "maps"},

@@ -89,7 +89,10 @@ class BaseAdapter(ExtractorParameters, TransformerMixin, BaseEstimator, ABC):
 
     def _adapt(self, X, y, **auxiliary):
         with unchanged_on_error(self):
-            return self.fit_source(check_images(self, X, y, reset=True), **auxiliary)
+            source = check_images(self, X, y, reset=True)
+            self.fit_source(source, **auxiliary)
+        source.brightest.warn_if_dark(type(self).__name__)
+        return self
 
     def fit_source(self, source, **auxiliary):
         """Train on a source of normal images, which was validated before.
@@ -197,11 +200,6 @@ class BaseAdapter(ExtractorParameters, TransformerMixin, BaseEstimator, ABC):
         """The trained network, in evaluation mode."""
         check_is_fitted(self)
         return self.extractor_.network_
-
-    @property
-    def image_shape(self):
-        """Shape of the image in flat rows, as the extractor's parameter says."""
-        return getattr(self.extractor, "image_shape", None)
 
     @property
     def _n_features_out(self):

@@ -4,6 +4,10 @@ from numbers import Integral, Real
 
 from ..images._batches import same_shape
 
+# Pixels of an image to one of a view, that larger images may be reduced to: views are resized by an
+# antialiased triangle, to which more hardly matter.
+PIXELS_TO_ONE = 2
+
 
 def _are_numbers(values, n):
     return (

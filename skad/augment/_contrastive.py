@@ -5,6 +5,7 @@ from itertools import product
 from typing import NamedTuple
 
 from ._batch import (
+    PIXELS_TO_ONE,
     _are_numbers,
     _by_shape,
     _check_batch,
@@ -152,6 +153,24 @@ class ContrastiveAugmentation:
         """
         _check_batch(batch)
         return self.apply(batch, self.draw([image.shape[-2:] for image in batch], generator))
+
+    def detail(self, height, width):
+        """Least height and width of an image that does for its smallest crop.
+
+        Parameters
+        ----------
+        height, width : int
+            Of an image, in pixels.
+
+        Returns
+        -------
+        height, width : float
+            Larger images may be reduced to these before they are cut.
+        """
+        area = self.area[0] * height * width
+        smallest = (area / self.ratio[1]) ** 0.5, (area * self.ratio[0]) ** 0.5
+        side = PIXELS_TO_ONE * self.image_size
+        return side * height / smallest[0], side * width / smallest[1]
 
     def draw(self, sizes, generator):
         """Draw what is done to each image.

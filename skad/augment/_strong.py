@@ -5,6 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ._batch import (
+    PIXELS_TO_ONE,
     _are_numbers,
     _as_floats,
     _by_shape,
@@ -172,6 +173,21 @@ class StrongAugmentation:
         """
         _check_batch(batch)
         return self.apply(batch, self.draw(len(batch), generator))
+
+    def detail(self, height, width):
+        """Least height and width of an image that does for its views.
+
+        Parameters
+        ----------
+        height, width : int
+            Of an image, in pixels.
+
+        Returns
+        -------
+        height, width : int
+            Larger images may be reduced to these.
+        """
+        return (PIXELS_TO_ONE * self.image_size,) * 2
 
     def draw(self, n_images, generator):
         """Draw what is done to each image.

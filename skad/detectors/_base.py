@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 
+import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .._compat import fit_context
+from .._compat import StrOptions, fit_context
 from .._decision import DecisionMixin
 from .._fitting import unchanged_on_error
 from .._parameters import ParameterGroup, parameter
@@ -26,7 +27,19 @@ class ScorerParameters(ParameterGroup):
     scorer: str = parameter(default=None, limits=[str], text="How features are scored.")
 
 
-class BaseImageDetector(ParameterGroup, DecisionMixin, BaseEstimator, ABC):
+class UnreadableParameters(ParameterGroup):
+    """What becomes of images that can't be read."""
+
+    on_error: str = parameter(
+        default="raise",
+        limits=[StrOptions({"raise", "skip"})],
+        text='"raise": images that cannot be read are an error; "skip": where images are scored, '
+        "they get NaN, -1 from `predict`, and one warning that counts and names them. Fitting "
+        "always raises.",
+    )
+
+
+class BaseImageDetector(UnreadableParameters, DecisionMixin, BaseEstimator, ABC):
     """Images to decisions; subclasses give `_make_steps()`.
 
     The last step is a scorer, whose `offset_` is the detector's.
@@ -107,6 +120,7 @@ class BaseImageDetector(ParameterGroup, DecisionMixin, BaseEstimator, ABC):
                 vars(self).pop(forwarded, None)  # of an earlier fit
                 if hasattr(first, forwarded):
                     setattr(self, forwarded, getattr(first, forwarded))
+        source.brightest.warn_if_dark(type(self).__name__)
         return self
 
     def score_samples(self, X):
@@ -120,9 +134,17 @@ class BaseImageDetector(ParameterGroup, DecisionMixin, BaseEstimator, ABC):
         Returns
         -------
         scores : ndarray of float64, shape (n_images,)
+            NaN for images that could not be read, with ``on_error="skip"``.
         """
+        source = self._source_to_score(X)
+        scores = self._scores(source)
+        scores[source.failures.mask(len(source))] = np.nan
+        source.failures.warn(type(self).__name__, len(source))
+        return scores
+
+    def _source_to_score(self, X):
         check_is_fitted(self)
-        return self._scores(check_images(self, X))
+        return check_images(self, X, on_error=self.on_error)
 
     def _scores(self, source):
         """Score of each image of a source."""

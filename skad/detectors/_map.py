@@ -9,7 +9,6 @@ from sklearn import get_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from .._compat import HasMethods, Interval, StrOptions
 from .._fitting import parameters_of
@@ -21,7 +20,7 @@ from .._parameters import (
     changed,
     parameter,
 )
-from ..images._door import ImageArray, check_images
+from ..images._arrays import ImageArray
 from ..maps import BaseGallery, RetrievedPixels
 from ..maps._maps import lay_over, smooth
 from ..networks._parameters import LayerParameters
@@ -180,10 +179,10 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         -------
         maps : ndarray of float32, shape (n_images, height, width), or list of ndarray
             The negative distance, at the resolution of each image: one array for an array or
-            tensor of images, a list for images that come one by one.
+            tensor of images, a list for images that come one by one. NaN for images that could not
+            be read, with ``on_error="skip"``: one pixel, where their size is not known.
         """
-        check_is_fitted(self)
-        source = check_images(self, X)
+        source = self._source_to_score(X)
         return self._collect(source, self._maps(source))
 
     def predict_masks(self, X):
@@ -197,16 +196,17 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         Returns
         -------
         masks : ndarray of bool, shape (n_images, height, width), or list of ndarray
-            True where `score_maps` is below `pixel_offset_`.
+            True where `score_maps` is below `pixel_offset_`, and all over images that could not be
+            read.
         """
-        check_is_fitted(self)
-        source = check_images(self, X)
-        return self._collect(source, (one < self.pixel_offset_ for one in self._maps(source)))
+        source = self._source_to_score(X)
+        return self._collect(source, (~(one >= self.pixel_offset_) for one in self._maps(source)))
 
-    @staticmethod
-    def _collect(source, maps):
+    def _collect(self, source, maps):
         """One array where all images are of one shape by their container, else a list."""
-        return np.stack(list(maps)) if isinstance(source, ImageArray) else list(maps)
+        maps = np.stack(list(maps)) if isinstance(source, ImageArray) else list(maps)
+        source.failures.warn(type(self).__name__, len(source))
+        return maps
 
     def _maps(self, source, features=None):
         """Score map of each image, one after another; `features` are pooled ones if known."""
@@ -223,8 +223,11 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
                 _, retrieved = scorer.kneighbors(rows)
             sigma = self._fitted.smoothing * size / _PICTURE
             layers = [smooth(d, size, sigma) for d in self.gallery_.distances(maps, retrieved)]
-            for image, square in zip(batch, sum(layers) / -len(layers)):
-                yield lay_over(square, tuple(image.shape[-2:]), preprocessing).cpu().numpy()
+            squares = zip(batch.sizes, sum(layers) / -len(layers))
+            for index, (sides, square) in enumerate(squares, start):
+                unreadable = source.failures.has(index)
+                square = square.fill_(np.nan) if unreadable else square
+                yield lay_over(square, sides, preprocessing).cpu().numpy()
 
 
 class MapPartParameters(ParameterGroup):

@@ -216,7 +216,7 @@ class AnomalyMapDisplay(AxesMixin):
             raise ValueError(f"{owner}: threshold must be a finite number; got {threshold!r}.")
         columns = {"images": [], "score_maps": [], "predicted_masks": [], "masks": []}
         for i, score_map in enumerate(score_maps):  # one image in memory at full size
-            pixels = source.read(i, i + 1)[0]
+            pixels = source.read(i, i + 1).pixels[0]
             score_map = _plane(score_map, "score map", i, pixels.shape[1:], owner)
             score_map = finite_scores(score_map, i, owner)
             columns["images"].append(displayable(pixels))

@@ -5,6 +5,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from ..images._door import check_images
+from ..images._reading import Reading
 
 # Images in a mosaic are an inch or two wide: larger ones are averaged down when they are read, so
 # that a sheet of photographs does not fill the memory.
@@ -38,9 +39,9 @@ def image_source(X, *, estimator=None, owner="", image_shape=None):
     if hasattr(door, "pixel_range_"):
         return check_images(door, X), door
     # A stand-in that has the caller's name, and learns the range of flat rows from these.
-    image_shape = getattr(door, "image_shape", image_shape)
     name = owner if door is None else type(door).__name__
-    door = type(name, (BaseEstimator,), {"image_shape": image_shape})()
+    told = {"image_shape": image_shape} if door is None else vars(Reading.of(door))
+    door = type(name, (BaseEstimator,), told)()
     return check_images(door, X, reset=True), door
 
 
@@ -58,7 +59,7 @@ def read_images(source, indices):
         In [0, 1].
     """
     source = source.take(np.asarray(indices))
-    return [displayable(source.read(i, i + 1)[0]) for i in range(len(source))]
+    return [displayable(source.read(i, i + 1).pixels[0]) for i in range(len(source))]
 
 
 def displayable(image):

@@ -1,27 +1,43 @@
-"""Images one by one: files, PIL images, arrays and tensors of differing sizes, torch data sets."""
+"""Images one by one: files, bytes, PIL images, arrays and tensors of differing sizes, data sets."""
 
 import copy
-import os
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+import io
+import threading
+from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
-from ._pixels import CHANNELS, check_float_pixels
+from ._batches import open_together
+from ._decode import decode_file, decode_image, is_pil, quiet_pillow, what_is_wrong
+from ._encoded import (
+    REMOTE_THREADS,
+    bytes_of_file,
+    check_file,
+    is_address,
+    is_encoded,
+    is_file,
+    is_path,
+    name_of,
+    readable,
+)
+from ._failures import Failures
+from ._pixels import CHANNELS, Brightest, check_sides, scale_pixels
+from ._reduce import Origin, choose_boxes, reduce_pixels
+
+# Names under which rows of data sets hold their image.
+IMAGE_KEYS = ("image", "pixel_values", "img")
 
 
 def is_image_item(item):
-    """True for what can stand alone for an image: a path, a PIL image, an array, a tensor."""
+    """True for what can stand alone for an image: a path, bytes, a PIL image, an array, a row."""
     if isinstance(item, tuple) and item:  # a data set's (image, label)
         item = item[0]
-    if isinstance(item, (str, os.PathLike)) or is_pil(item):
+    if isinstance(item, Mapping):
+        return True
+    if is_encoded(item) or is_pil(item):
         return True
     return getattr(item, "ndim", 0) >= 2 and hasattr(item, "shape")
-
-
-def _is_path(item):
-    return isinstance(item, (str, os.PathLike))
 
 
 class ImageItems:
@@ -30,25 +46,32 @@ class ImageItems:
     Parameters
     ----------
     items : sequence
-        Paths, PIL images, arrays, tensors; or a torch data set.
+        Paths, addresses, bytes, open files, members of tar files, PIL images, arrays, tensors, rows
+        that hold one of these; or a data set of such.
     owner : str
         Named in errors.
-    indices : ndarray of int, optional
-        Those that count; all without.
+    reading : Reading
+    failures : Failures
+        What becomes of images that can't be read.
     """
 
     n_features = None
     pixel_range = None
 
-    def __init__(self, items, *, owner, indices=None):
-        self.items, self.owner = items, owner
-        self.indices = np.arange(len(items)) if indices is None else indices
+    def __init__(self, items, *, owner, reading, failures=None):
+        self.items, self.owner, self.reading = items, owner, reading
+        self.indices = np.arange(len(items))
         if len(self.indices) == 0:
             raise ValueError(f"{owner}: X holds 0 images (0 sample(s)); give at least one.")
-        self._all_files = isinstance(items, list) and all(map(_is_path, items))
+        self.brightest, self.failures = Brightest(), failures or Failures()
+        self._lock = threading.Lock()  # around open files, which may be given twice
+        self._least_threads = REMOTE_THREADS if _any(is_address, items) else 1
+        # PIL images and data sets may hold state that two threads would share.
+        self._one_thread = not isinstance(items, list) or not all(map(_is_independent, items))
         if isinstance(items, list):
             for index, item in enumerate(items):
-                self._check_item(index, item)
+                with self.failures.of(index):
+                    items[index] = self._checked(index, item)
 
     def __len__(self):
         return len(self.indices)
@@ -59,119 +82,167 @@ class ImageItems:
         taken.indices = self.indices[indices]
         return taken
 
-    def read(self, start, stop, n_threads=1):
-        """Images `start` to `stop` as a list of tensors (channels, height, width)."""
-        indices = [int(index) for index in self.indices[start:stop]]
-        # Files only: PIL images and data sets may hold state that two threads would share.
-        if n_threads == 1 or len(indices) == 1 or not self._all_files:
-            return [self._open(index) for index in indices]
-        with ThreadPoolExecutor(n_threads) as threads:
-            return list(threads.map(self._open, indices))
+    def read(self, start, stop, n_threads=1, detail=None):
+        """Images `start` to `stop`, or fewer of them where they are large.
 
-    def _check_item(self, index, item):
+        Parameters
+        ----------
+        start, stop : int
+        n_threads : int
+        detail : callable, optional
+            Maps height and width of an image to the least ones that do; by default images are
+            whole.
+
+        Returns
+        -------
+        batch : Batch
+        """
+        indices = [int(index) for index in self.indices[start:stop]]
+        n_threads = 1 if self._one_thread else max(n_threads, self._least_threads)
+        open_one = partial(self._open, detail=detail)
+        with quiet_pillow():
+            return open_together(open_one, indices, n_threads)
+
+    def _checked(self, index, item):
         """Refuse early what can't be read later, before hours of work are spent on the rest."""
+        name = f"image {index}"
         if not is_image_item(item):
             raise TypeError(
-                f"{self.owner}: image {index} is a {type(item).__name__}; images are paths, PIL "
-                "images, arrays or tensors of 2 or 3 axes."
+                f"{self.owner}: {name} is a {type(item).__name__}; images are paths, bytes or open "
+                "files, PIL images, arrays or tensors of 2 or 3 axes, or rows (dicts) that hold "
+                "one."
             )
-        if _is_path(item) and not os.path.isfile(item):
-            if os.path.isdir(item):
-                raise IsADirectoryError(
-                    f"{self.owner}: image {index} ({Path(item)}) is a directory; list its images "
-                    "with skad.datasets.image_folder(path)."
-                )
-            raise FileNotFoundError(f"{self.owner}: image {index} ({Path(item)}) does not exist.")
+        if isinstance(item, Mapping):
+            self._image_of_row(item, name)
+        if is_file(item) and not is_pil(item):
+            return self._checked_file(item, name)
+        if is_path(item) and not is_address(item):
+            check_file(item, name + name_of(item), self.owner)
+        return item
 
-    def _open(self, index):
-        """One image as a tensor (channels, height, width), uint8 or float32 in [0, 1]."""
+    def _checked_file(self, file, name):
+        """An open file, or its bytes where they can be read but once."""
+        name += name_of(file)
+        if isinstance(file, io.TextIOBase):
+            raise TypeError(f"{self.owner}: {name} is open as text; open it with mode 'rb'.")
+        if getattr(file, "closed", False):
+            raise ValueError(f"{self.owner}: {name} is a closed file; give it open, or its path.")
+        return file if file.seekable() else file.read()
+
+    def _open(self, index, detail):
+        """One image as a tensor (channels, height, width), and where it comes from."""
         import torch
 
+        with self.failures.of(index):
+            if not self.failures.has(index):
+                pixels, origin = self._pixels(index, detail)
+                return torch.from_numpy(np.require(pixels, requirements=["C", "W"])), origin
+        return torch.zeros((1, 1, 1), dtype=torch.uint8), None  # its score will be NaN
+
+    def _pixels(self, index, detail):
         name = f"image {index}"
         item = self._fetch(index, name)
-        if _is_path(item) or is_pil(item):
-            path = item.filename if is_pil(item) and hasattr(item, "filename") else item
-            name += f" ({Path(path)})" if isinstance(path, (str, os.PathLike)) and path else ""
-            pixels = self._decode(item, name)
+        channel_axes = (2, 0)
+        if is_pil(item) or is_encoded(item):
+            name += name_of(item)
+            # Values are scaled before they are averaged.
+            scaled = self.reading.value_range is not None
+            values, origin = self._decode(item, name, None if scaled else detail)
+            if origin is not None:
+                return values, origin
+            channel_axes = (0,)
         elif hasattr(item, "detach"):
-            return self._tensor(item, name)
+            values, channel_axes = tensor_to_numpy(item), (0,)
         else:
-            pixels = np.asarray(item)
-        pixels = self._check(pixels, name, channel_axes=(2, 0))
-        return torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
+            values = np.asarray(item)
+        values = self._with_channels(values, name, channel_axes)
+        pixels = scale_pixels(
+            values[None], lambda _: name, self.owner, self.reading.value_range, self.brightest
+        )[0]
+        size = pixels.shape[1:]
+        boxes = choose_boxes(size, detail)
+        return reduce_pixels(pixels, boxes), None if boxes == (1, 1) else Origin(*size, *boxes)
 
     def _fetch(self, index, name):
-        """An item; the image of an (image, label), as data sets give it."""
+        """An item; the image of an (image, label) or of a dict, as data sets give them."""
         try:
             item = self.items[index]
         except Exception as error:
             raise ValueError(f"{self.owner}: {name} could not be had: {error!r}") from error
         if isinstance(item, (tuple, list)) and item:
             item = item[0]
+        if isinstance(item, Mapping):
+            item = self._image_of_row(item, name)
         if not is_image_item(item):
             raise TypeError(f"{self.owner}: {name} is a {type(item).__name__}, not an image.")
         return item
 
-    def _tensor(self, tensor, name):
-        import torch
+    def _image_of_row(self, row, name):
+        key = next((key for key in IMAGE_KEYS if key in row), None)
+        if key is None:
+            raise TypeError(
+                f"{self.owner}: {name} is a dict of {', '.join(map(repr, row))}; its image must be "
+                f"under one of {', '.join(map(repr, IMAGE_KEYS))}."
+            )
+        found = row[key]
+        if isinstance(found, Mapping):  # Hugging Face's images that are not decoded
+            found = next((found[k] for k in ("bytes", "path") if found.get(k) is not None), None)
+        return found
 
-        pixels = tensor.detach().cpu()
-        pixels = pixels.float().numpy() if pixels.is_floating_point() else pixels.numpy()
-        return torch.from_numpy(np.array(self._check(pixels, name, channel_axes=(0,))))
-
-    def _decode(self, item, name):
-        from PIL import Image
-
+    def _decode(self, item, name, detail):
         try:
             if is_pil(item):  # may be open, but not read yet
-                return _pil_to_array(item)
-            with Image.open(item) as image:
-                return _pil_to_array(image)
+                return decode_image(item, self.reading, detail)
+            if is_file(item):
+                with self._lock:
+                    item = bytes_of_file(item)
+            return decode_file(readable(item), self.reading, detail)
         except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error ...
-            raise ValueError(
-                f"{self.owner}: {name} could not be read as an image: {error} Repair it or leave "
-                "it out; nothing was skipped."
-            ) from error
+            raise _unreadable(error, f"{self.owner}: {name}") from error
 
-    def _check(self, pixels, name, channel_axes):
-        """Pixels as (channels, height, width) without alpha; `channel_axes` in order of trial."""
-        if pixels.ndim == 2:
-            pixels = pixels[None]
-        elif pixels.ndim == 3:
-            axis = next((a for a in channel_axes if pixels.shape[a] in CHANNELS), None)
+    def _with_channels(self, values, name, channel_axes):
+        """Values as (channels, height, width) without alpha; `channel_axes` in order of trial."""
+        if values.ndim == 2:
+            values = values[None]
+        elif values.ndim == 3:
+            axis = next((a for a in channel_axes if values.shape[a] in CHANNELS), None)
             if axis is None:
                 raise ValueError(
-                    f"{self.owner}: {name} has shape {pixels.shape}; one axis must hold 1, 3 or 4 "
+                    f"{self.owner}: {name} has shape {values.shape}; one axis must hold 1, 3 or 4 "
                     "channels, the last of an array or the first of a tensor."
                 )
-            pixels = np.moveaxis(pixels, axis, 0)[:3]
+            values = np.moveaxis(values, axis, 0)[:3]
         else:
-            raise ValueError(f"{self.owner}: {name} has {pixels.ndim} axes; allowed are 2 or 3.")
-        if pixels.size == 0:
-            raise ValueError(f"{self.owner}: {name} of shape {pixels.shape} has no pixels.")
-        if pixels.dtype == np.uint8:
-            return pixels
-        if pixels.dtype.kind not in "fb":
-            raise TypeError(
-                f"{self.owner}: {name} has dtype {pixels.dtype}; images are uint8 in [0, 255] or "
-                "floats in [0, 1]."
-            )
-        return check_float_pixels(pixels[None], lambda _: name, self.owner)[0]
+            raise ValueError(f"{self.owner}: {name} has {values.ndim} axes; allowed are 2 or 3.")
+        if values.size == 0:
+            raise ValueError(f"{self.owner}: {name} of shape {values.shape} has no pixels.")
+        check_sides(*values.shape[1:], f"{self.owner}: {name}")
+        return values
 
 
-def is_pil(item):
-    """True for a PIL image."""
-    # An object can only be a PIL image if PIL was imported.
-    pil = sys.modules.get("PIL.Image")
-    return pil is not None and isinstance(item, pil.Image)
+def tensor_to_numpy(tensor):
+    """Values of a tensor, on the CPU; half floats, which numpy may lack, as float32."""
+    tensor = tensor.detach().cpu()
+    is_half = tensor.dtype.itemsize == 2 and tensor.is_floating_point()
+    return tensor.float().numpy() if is_half else tensor.numpy()
 
 
-def _pil_to_array(image):
-    """Grey or RGB pixels of a PIL image; 16-bit ones as floats."""
-    if image.mode.startswith("I"):
-        return np.asarray(image).astype(np.float32) / 65535
-    if image.mode == "F":
-        return np.asarray(image)
-    if image.mode in ("1", "L", "LA", "La"):
-        return np.asarray(image.convert("L"))
-    return np.asarray(image.convert("RGB"))
+def _is_independent(item):
+    """True for items that several threads may open at once."""
+    return is_encoded(item) or hasattr(item, "detach") or isinstance(item, np.ndarray)
+
+
+def _any(test, items):
+    return isinstance(items, list) and any(map(test, items))
+
+
+def _unreadable(error, name):
+    """What to raise where an image could not be read."""
+    reason = what_is_wrong(error)
+    kind = ImportError if isinstance(error, ImportError) else ValueError
+    for known in (FileNotFoundError, PermissionError):
+        kind = known if isinstance(error, known) else kind
+    return kind(
+        f"{name} could not be read as an image: {reason}. Repair it or leave it out; nothing was "
+        "skipped."
+    )

@@ -85,8 +85,7 @@ class FeatureCache:
         rows = self._load(keys)
         missing = [i for i, row in enumerate(rows) if row is None]
         if missing:
-            images = [batch[i] for i in missing] if isinstance(batch, list) else batch[missing]
-            computed = self._compute(images)
+            computed = self._compute(batch.take(missing))
             self._store([keys[i] for i in missing], computed)
             for i, row in zip(missing, computed):
                 rows[i] = row
@@ -98,8 +97,8 @@ class FeatureCache:
     def _keys(self, batch):
         """One key for each image: its pixels, its form, and the recipe of its features."""
         keys = []
-        for image in batch:
-            form = repr((self._recipe, tuple(image.shape), image.dtype)).encode()
+        for image, origin in zip(batch.pixels, batch.origins):
+            form = repr((self._recipe, tuple(image.shape), image.dtype, origin)).encode()
             digest = hashlib.blake2b(form, digest_size=16)
             digest.update(image.contiguous().numpy())
             keys.append(digest.digest())

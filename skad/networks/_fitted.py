@@ -2,9 +2,7 @@
 
 import copy
 
-import joblib
-
-from ..images._batches import iterate_batches
+from ..images._batches import count_threads, iterate_batches
 from ._cache import network_fingerprint
 from ._device import move_loaded, resolve_device
 from ._input_size import check_patches, own_size, size_error
@@ -119,15 +117,15 @@ class FittedNetwork:
         """Images as they enter the network, (n, channels, image_size, image_size), float32."""
         return preprocess(batch, self.preprocessing, self.device)
 
-    def batches(self, source, batch_size, n_jobs=None, verbose=False):
-        """Batches of images as they come, decoded ahead.
+    def batches(self, source, batch_size, n_jobs=-1, verbose=False):
+        """Batches of images as they come, decoded ahead, no larger than is of use.
 
         Parameters
         ----------
         source : ImageSource
         batch_size : int
         n_jobs : int, optional
-            Threads that decode; by default one for each core.
+            Threads that decode, as scikit-learn counts them.
         verbose : bool
             Show a progress bar.
 
@@ -135,16 +133,16 @@ class FittedNetwork:
         ------
         start : int
             Index of the first image of the batch.
-        batch : tensor or list of tensors
+        batch : Batch
             For `prepare`.
         """
         from tqdm import tqdm
 
-        n_threads = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
+        n_threads, detail = count_threads(n_jobs), self.preprocessing.detail
         with tqdm(
             total=len(source), desc="Extracting features", unit="image", disable=not verbose
         ) as progress:
-            for start, batch in iterate_batches(source, batch_size, n_threads):
+            for start, batch in iterate_batches(source, batch_size, n_threads, detail):
                 yield start, batch
                 progress.update(len(batch))
 

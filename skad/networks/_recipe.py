@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from .._random import local_seed
+from ._download import timm_weights, torchvision_weights
 from ._input_size import create_sized, resize_input
 from ._tiny import tiny
 
@@ -128,9 +129,12 @@ def _from_timm(name, weights, image_size):
                 f"no pretrained weights are published for backbone {name!r}; give weights=None for "
                 "random ones or weights='file.safetensors' for your own."
             )
-        source = f"file 'model.safetensors' of {config.hf_hub_id!r} on the Hugging Face hub"
-        create = partial(timm.create_model, name, pretrained=True)
-        return _download(partial(create_sized, create, config, image_size), name, source)
+
+        def create(**overlay):
+            create = partial(timm.create_model, name, pretrained=True, **overlay)
+            return create_sized(create, config, image_size)
+
+        return timm_weights(create, name, config)
     if weights is None:
         return create_sized(partial(timm.create_model, name), config, image_size)
     # A file may hold another head than the published one, or none at all.
@@ -146,9 +150,8 @@ def _from_torchvision(name, weights):
 
     if weights == "pretrained":
         published = torchvision.models.get_model_weights(name).DEFAULT
-        file = published.url.rpartition("/")[2]
         build = partial(torchvision.models.get_model, name, weights=published)
-        network = _download(build, name, f"file {file!r} at {published.url}")
+        network = torchvision_weights(build, name, published.url)
         transforms = published.transforms()
         network.pretrained_cfg = {
             "mean": transforms.mean,
@@ -162,22 +165,6 @@ def _from_torchvision(name, weights):
         # Some of its networks announce a slower initialisation to come.
         warnings.simplefilter("ignore", FutureWarning)
         return torchvision.models.get_model(name, weights=None)
-
-
-def _download(build, name, source):
-    try:
-        return build()
-    except Exception as error:  # each download library has its own errors
-        if "size mismatch" in str(error):
-            raise ValueError(
-                f"the pretrained weights of backbone {name!r} fit images of its own size alone; "
-                f"leave image_size out: {error}"
-            ) from error
-        raise OSError(
-            f"the pretrained weights of backbone {name!r} could not be had: {source}. Without a "
-            "connection, bring that file here by hand and give its path as weights='...', or use "
-            "backbone='tiny', whose weights are part of the package."
-        ) from error
 
 
 def read_weights(path):

@@ -3,11 +3,10 @@
 import hashlib
 from functools import partial
 
-import joblib
 import numpy as np
 
 from .._random import torch_stream
-from ..images._batches import iterate_batches
+from ..images._batches import Batch, count_threads, iterate_batches, read_all
 from ..networks._preprocessing import normalize
 from ._order import BatchSampler
 
@@ -53,17 +52,18 @@ class TrainingImages:
         reader,
         fewest=1,
         together=64,
-        n_jobs=None,
+        n_jobs=-1,
         digests=False,
     ):
         self.cut, self.source, self.seed = cut, source, seed
         self.fitted, self.together, self.n_steps = cut.fitted, together, n_steps
         self.sampler = BatchSampler(len(source), batch_size, seed, fewest)
         self.memory_limit = memory_limit
-        self.n_threads = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
+        self.n_threads = count_threads(n_jobs)
+        self.detail, self._augmentation = cut.fitted.preprocessing.detail, None
         self._kept, self._ahead = None, None
         self._decoded, self._decoded_bytes = {}, 0
-        self._digests, self._keys = digests, None
+        self._digests, self._keys, self._augments = digests, None, False
         self._reader = reader
 
     def __len__(self):
@@ -80,11 +80,7 @@ class TrainingImages:
     def keys(self):
         """A digest of the pixels of each image."""
         if self._keys is None:
-            self._keys = [
-                _key(image)
-                for _, batch in iterate_batches(self.source, self.together, self.n_threads)
-                for image in batch
-            ]
+            self._keys = [_key(image) for _, batch in self._batches() for image in batch]
         return self._keys
 
     def first_features(self, *, keep=True):
@@ -97,26 +93,38 @@ class TrainingImages:
         """
         import torch
 
-        keys, found = [], []
-        for start, batch in iterate_batches(self.source, self.together, self.n_threads):
+        keys, found, self._augments = [], [], not keep
+        for start, batch in self._batches():
             if self._digests:
                 keys += [_key(image) for image in batch]
             hidden = self._frozen_part(batch)
             self._keep(start, hidden, keep)
-            if not keep and isinstance(batch, list):
-                self._keep_decoded(start, batch)
+            if not keep:
+                self._keep_decoded(np.arange(start, start + len(batch)), batch)
             with torch.no_grad():
                 found.append(self.cut.trained_part(hidden))
         self._keys = keys if self._digests else None
         return torch.cat(found)
 
-    def _keep_decoded(self, start, batch):
-        for index, image in enumerate(batch, start):
-            n_bytes = image.numel() * image.element_size()
-            if self._decoded_bytes + n_bytes > self.memory_limit * 2**20:
-                return
-            self._decoded[index] = image
-            self._decoded_bytes += n_bytes
+    def _batches(self):
+        return iterate_batches(self.source, self.together, self.n_threads, self.detail)
+
+    def see_views(self, augmentation):
+        """Read images from now on in all the detail that their views can use, and no more.
+
+        An augmentation says by a method `detail` what height and width do for an image of some
+        height and width; without one, its images are whole.
+        """
+        if augmentation is None or augmentation is self._augmentation:
+            return
+        of_images = self.fitted.preprocessing.detail
+        of_views = getattr(augmentation, "detail", None)
+
+        def detail(height, width):
+            return tuple(map(max, of_views(height, width), of_images(height, width)))
+
+        self.detail, self._augmentation = detail if of_views else None, augmentation
+        self._ahead = None
 
     def _keep(self, start, hidden, keep):
         if self._kept is None:
@@ -179,14 +187,17 @@ class TrainingImages:
         With `n_turns` of four, each image also stands in the batch turned by 90, 180 and 270
         degrees, as an image of its own with views of its own.
         """
+        self.see_views(augmentation)
         return self._views(self._read_ahead(step, self.sampler), step, augmentation, n_turns, 2)
 
     def view_of_each(self, step, augmentation):
         """One random view of each image of a step, ready for the network."""
+        self.see_views(augmentation)
         return self._views(self._read_ahead(step, self.sampler), step, augmentation)
 
     def image_and_view(self, step, augmentation):
         """The images of a step as they are, and a random view of each, ready for the network."""
+        self.see_views(augmentation)
         batch = self._read_ahead(step, self.sampler)
         return self.fitted.prepare(batch), self._views(batch, step, augmentation)
 
@@ -195,6 +206,7 @@ class TrainingImages:
 
         `partners` maps a step and the indices of its images to those of their partners.
         """
+        self.see_views(augmentation)
         batch = self._read_ahead(step, lambda number: self._with_partners(number, partners))
         return self._views(batch, step, augmentation)
 
@@ -209,6 +221,7 @@ class TrainingImages:
     def _views(self, batch, step, augmentation, n_turns=1, n_views=1):
         import torch
 
+        batch = batch.pixels
         generator = torch_stream(self.seed, "views", step)
         device = self.fitted.device
         if n_turns > 1 and not isinstance(batch, list) and batch.shape[-1] != batch.shape[-2]:
@@ -249,12 +262,30 @@ class TrainingImages:
         return batch
 
     def _read(self, indices):
-        if not self._decoded:
-            return self.source.take(indices).read(0, len(indices), self.n_threads)
         new = np.array([index for index in indices if index not in self._decoded], dtype=int)
-        read = self.source.take(new).read(0, len(new), self.n_threads) if len(new) else []
-        found = self._decoded | dict(zip(new.tolist(), read))
-        return [found[index] for index in indices.tolist()]
+        if len(new) == len(indices):
+            read = read_all(self.source.take(indices), self.n_threads, self.detail)
+            self._keep_decoded(indices, read)
+            return read
+        found = dict(self._decoded)
+        if len(new):
+            read = read_all(self.source.take(new), self.n_threads, self.detail)
+            self._keep_decoded(new, read)
+            found |= zip(new.tolist(), zip(read.pixels, read.origins))
+        return Batch(*map(list, zip(*(found[index] for index in indices.tolist()))))
+
+    def _keep_decoded(self, indices, batch):
+        """Keep pixels that had to be decoded, of images that are augmented, as far as may be."""
+        if not isinstance(batch.pixels, list):
+            return
+        for index, image, origin in zip(indices.tolist(), batch.pixels, batch.origins):
+            if self._augmentation is None and (not self._augments or origin is not None):
+                continue  # reduced to less than views may want
+            if self._decoded_bytes + image.nbytes > self.memory_limit * 2**20:
+                return
+            if index not in self._decoded:
+                self._decoded[index] = (image, origin)
+                self._decoded_bytes += image.nbytes
 
 
 def _key(image):

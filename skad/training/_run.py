@@ -49,6 +49,7 @@ class Training:
     def __init__(self, task, plan, start, parameters):
         self.task, self.plan, self.start, self.owner = task, plan, start, start.owner
         task.to(start.device, memory_format=torch.channels_last)
+        start.images.see_views(getattr(task, "augmentation", None))
         self.optimizer = plan.make_optimizer(list(task.trained.values()))
         self.watch = self._make_watch()
         self.snapshots, self._good, self._best, self.stopped_at = {}, None, None, None

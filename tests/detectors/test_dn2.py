@@ -131,7 +131,8 @@ def test_every_parameter_of_the_parts_is_a_parameter():
     of_parts = {**FeatureExtractor().get_params(), **KNNScorer().get_params()}
     # Those serve networks that are trained from scratch.
     left = {"flattened_layers", "contrast_normalization"}
-    assert DN2().get_params() == {k: v for k, v in of_parts.items() if k not in left}
+    own = {"on_error": "raise"}
+    assert DN2().get_params() == {k: v for k, v in of_parts.items() if k not in left} | own
 
 
 def test_saved_detectors_score_alike_in_a_fresh_process(fitted, tiles, tmp_path):

@@ -48,7 +48,7 @@ BAD = {
     "NaN in rows": (NAN.reshape(6, -1), ValueError, "X contains NaN"),
     "float 0..255": (IMAGES * 1.0, ValueError, r"floats of images must lie in \[0, 1\]; image 0"),
     "float around 0": (IMAGES / 127.5 - 1, ValueError, r"spans \[-"),
-    "int64": (IMAGES.astype(int), TypeError, "DN2: .* got dtype int64.*astype"),
+    "int64": (IMAGES.astype(int), TypeError, "DN2: an array has dtype int64.*astype"),
     "five channels": (
         noise(6, 16, 16, 5),
         ValueError,

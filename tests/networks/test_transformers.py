@@ -11,9 +11,10 @@ from timm.models import vision_transformer
 from torchvision.models.vision_transformer import VisionTransformer
 
 from skad import SPADE, FeatureExtractor, MeanShiftedContrastive, SelfSupervisedAdapter
+from skad.networks._download import downloaded
 from skad.networks._input_size import resize_input
 from skad.networks._preprocessing import resolve_preprocessing
-from skad.networks._recipe import _download, build_network
+from skad.networks._recipe import build_network
 from skad.networks._tokens import to_map
 
 VIT = partial(VisionTransformer, 32, 8, 3, 2, 16, 24)
@@ -302,4 +303,4 @@ def test_pretrained_weights_that_do_not_fit_the_size():
         timm.create_model("test_vit", img_size=64).load_state_dict(state)
 
     with pytest.raises(ValueError, match="'test_vit' fit images of its own size alone"):
-        _download(build, "test_vit", "nowhere")
+        downloaded(build, "test_vit", "nowhere")

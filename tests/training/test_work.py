@@ -155,7 +155,7 @@ def test_files_are_decoded_once_where_they_fit(n_kept, adapter, tiles, monkeypat
     extractor = FeatureExtractor("test_resnet", weights=None, image_size=32)
     adapter = adapter(extractor, n_epochs=3, batch_size=4)
     adapter.set_params(memory_limit=n_kept * tiles[0].nbytes / 2**20).fit(paths)
-    times = Counter(str(path) for _, path, _ in decoded)
+    times = Counter(str(path) for _, path, *_ in decoded)
     assert [times[str(path)] for path in paths[:n_kept]] == [1] * n_kept
     # First features, those that are watched, and a view in each of three epochs.
     assert [times[str(path)] for path in paths[n_kept:]] == [5] * (8 - n_kept)

@@ -1,0 +1,117 @@
+"""Large images, averaged over boxes of whole pixels before they are resized."""
+
+import threading
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+
+# Most MiB of images that are decoded at once, at four bytes a pixel: many threads may read, and a
+# picture may have a hundred million pixels.
+_MOST_DECODED = 512
+
+
+class Origin(NamedTuple):
+    """Where a reduced image comes from.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the image, in pixels.
+    rows, columns : int
+        Of the box that became one pixel.
+    """
+
+    height: int
+    width: int
+    rows: int = 1
+    columns: int = 1
+
+
+def choose_boxes(size, detail):
+    """Rows and columns of the largest box that leaves an image all the detail that is of use.
+
+    Parameters
+    ----------
+    size : tuple of int
+        Height and width of the image.
+    detail : callable or None
+        Maps height and width to the least ones that do; None keeps all.
+
+    Returns
+    -------
+    boxes : tuple of int
+        1 where an axis is not reduced.
+    """
+    if detail is None:
+        return (1, 1)
+    return tuple(_largest_box(length, least) for length, least in zip(size, detail(*size)))
+
+
+def _largest_box(length, least):
+    """The largest box, or one not half as small that divides the side: turned images need one."""
+    largest = max(1, int(length // least))
+    dividing = (box for box in range(largest, largest // 2, -1) if length % box == 0)
+    return next(dividing, largest)
+
+
+def reduce_pixels(pixels, boxes):
+    """Average an image over boxes.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8 or float32, shape (channels, height, width)
+    boxes : tuple of int
+        Rows and columns of a box.
+
+    Returns
+    -------
+    reduced : ndarray of uint8 or float32, shape (channels, height, width)
+        Bytes are averaged to bytes, as are floats that are bytes over 255: the same pixels give the
+        same, whatever their type.
+    """
+    from PIL import Image
+
+    if boxes == (1, 1):
+        return pixels
+    pixels = _as_bytes(pixels)
+    factor = boxes[::-1]
+    if pixels.dtype == np.uint8 and len(pixels) == 3:
+        image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+        return np.asarray(image.reduce(factor)).transpose(2, 0, 1)
+    planes = (Image.fromarray(np.ascontiguousarray(plane)) for plane in pixels)
+    return np.stack([np.asarray(plane.reduce(factor)) for plane in planes])
+
+
+def _as_bytes(pixels):
+    """Bytes, where floats are bytes over 255."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    scaled = pixels * np.float32(255)
+    rounded = np.rint(scaled)
+    if np.abs(scaled - rounded).max() > 1e-3:
+        return pixels
+    return rounded.astype(np.uint8)
+
+
+class _Room:
+    """So many bytes for images that are being decoded; one image may always be."""
+
+    def __init__(self, n_bytes):
+        self.n_bytes, self._used, self._free = n_bytes, 0, threading.Condition()
+
+    @contextmanager
+    def taken(self, n_bytes):
+        """Context in which so many bytes are in use; waits for others."""
+        with self._free:
+            self._free.wait_for(lambda: not self._used or self._used + n_bytes <= self.n_bytes)
+            self._used += n_bytes
+        try:
+            yield
+        finally:
+            with self._free:
+                self._used -= n_bytes
+                self._free.notify_all()
+
+
+decoding_room = _Room(_MOST_DECODED * 2**20)
