@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from ._batches import open_together
-from ._decode import decode_file, decode_image, is_pil, quiet_pillow, what_is_wrong
+from ._decode import decode_file, decode_image, is_pil, pillow_at_work, what_is_wrong
 from ._encoded import (
     REMOTE_THREADS,
     bytes_of_file,
@@ -100,7 +100,7 @@ class ImageItems:
         indices = [int(index) for index in self.indices[start:stop]]
         n_threads = 1 if self._one_thread else max(n_threads, self._least_threads)
         open_one = partial(self._open, detail=detail)
-        with quiet_pillow():
+        with pillow_at_work():
             return open_together(open_one, indices, n_threads)
 
     def _checked(self, index, item):

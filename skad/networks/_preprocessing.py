@@ -20,7 +20,7 @@ _STRIP = 4
 _PIXELS_TO_ONE = 5
 
 # Most MiB that images take as floats while they are resized.
-_MOST_RESIZED = 64
+_MOST_RESIZED = 16
 
 # What networks without metadata get: the statistics and the size of nearly all ImageNet networks.
 IMAGENET_MEAN, IMAGENET_STD, IMAGENET_SIZE = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224

@@ -57,7 +57,8 @@ def test_filters_of_warnings_are_given_back(paths, monkeypatch):
         return open_one(*arguments)
 
     monkeypatch.setattr("skad.images._items.decode_file", warn_below)
-    before = list(warnings.filters)
+    before, blocks = list(warnings.filters), Image.core.get_blocks_max()
     FeatureExtractor(n_jobs=1).fit_transform(paths[:3])
     assert warnings.filters == before
+    assert Image.core.get_blocks_max() == blocks
     assert set(seen) == {len(before) + 2}
