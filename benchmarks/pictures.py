@@ -90,8 +90,35 @@ def small_files(n_files=2_000, times=10, repeats=3):
     return {"20 000 files of 96 x 96: features / plain loop over arrays": ours / loop}
 
 
+def difference():
+    """What boxes and drafts change in the values that a network sees, white being 1."""
+    from skad.images._batches import Batch
+    from skad.images._door import check_images
+    from skad.networks._preprocessing import Preprocessing, preprocess
+
+    figures = {}
+    with TemporaryDirectory() as folder:
+        paths = write_pictures(folder, SIZES[12][0], "jpeg", 2)
+        for image_size, resize in ((64, "whole"), (224, "crop")):
+            seen = Preprocessing(image_size, resize, (0.0,) * 3, (1.0,) * 3, 3)
+            sources = {how: check_images(DN2(decode=how), paths) for how in ("exact", "draft")}
+            whole = [sources["exact"].read(i, i + 1).pixels[0] for i in range(2)]
+            exact = preprocess(Batch(whole), seen, "cpu")
+            for how, source in sources.items():
+                batch = source.read(0, 2, 1, seen.detail)
+                error = (preprocess(batch, seen, "cpu") - exact).abs()
+                label = f"JPEGs of 12 MP at {image_size} pixels, {how}: change of values"
+                figures[f"{label}, root mean square"] = error.square().mean().sqrt()
+                figures[f"{label}, greatest"] = error.max()
+        features = [FeatureExtractor(decode=how).fit_transform(paths) for how in sources]
+        moved = np.linalg.norm(features[1] - features[0], axis=1).max()
+        between = np.linalg.norm(features[0][0] - features[0][1])
+        figures["draft: features move, of the distance between two photographs"] = moved / between
+    return figures
+
+
 TASKS = {f"{kind}_{size}": partial(pictures, kind, size) for kind in FORMATS for size in SIZES}
-TASKS["small_files"] = small_files
+TASKS |= {"difference": difference, "small_files": small_files}
 
 
 if __name__ == "__main__":

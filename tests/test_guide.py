@@ -1,0 +1,24 @@
+"""The pages of the user guide run as they stand."""
+
+import doctest
+from pathlib import Path
+
+import pytest
+
+PAGES = sorted(
+    page for page in (Path(__file__).parents[1] / "doc").glob("*.rst") if ">>> " in page.read_text()
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_examples_of_the_guide_run(page, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    found = doctest.testfile(str(page), module_relative=False, optionflags=flags)
+    assert found.attempted > 10
+    assert found.failed == 0
+
+
+def test_there_is_a_guide():
+    assert "pictures" in [page.stem for page in PAGES]
