@@ -92,7 +92,7 @@ def _answers(address):
         except URLError as error:
             if not isinstance(error.reason, ssl.SSLError):  # whose certificates others may know
                 return
-        except OSError:
+        except Exception:  # of whatever kind: nobody sees it in this thread
             return
         answered.set()
 
