@@ -56,14 +56,18 @@ _HOMES = {
     "clusterers": None,
     "conformal": None,
     "datasets": None,
+    "describe": "persistence",
     "detectors": None,
     "diagnostics": None,
     "displays": None,
     "features": None,
+    "load": "persistence",
     "losses": None,
     "maps": None,
     "metrics": None,
     "model_selection": None,
+    "persistence": None,
+    "save": "persistence",
     "scorers": None,
 }
 

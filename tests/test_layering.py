@@ -22,6 +22,7 @@ FLOORS = [
     {"adapters", "maps"},
     {"clusterers"},
     {"detectors"},
+    {"persistence"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # What scorers see: no image, no network.

@@ -50,22 +50,43 @@ def build_network(backbone, weights="pretrained", random_state=0, image_size=Non
         elif weights is None or weights == "pretrained":
             network = _from_name(backbone, weights, image_size)
         else:
-            return _from_name_and_file(backbone, weights, image_size).eval()
+            state = read_weights(weights)
+            return build_from_state(backbone, state, image_size, f"weights file {str(weights)!r}")
     if weights is not None and weights != "pretrained":
         load_weights(network, weights)
     return network.eval()
 
 
-def _from_name_and_file(name, path, image_size):
-    """A file holds what fits the network of its own size, or one that was made for this size."""
-    network = _from_name(name, path, None)
-    state, own = read_weights(path), network.state_dict()
-    if image_size is not None and any(
-        n in own and own[n].shape != value.shape for n, value in state.items()
-    ):
-        network = _from_name(name, path, image_size)
-    load_weights(network, path)
-    return resize_input(network, image_size)
+def build_from_state(backbone, state, image_size, source):
+    """Build a network from its recipe and its parameters.
+
+    Parameters
+    ----------
+    backbone : str or callable
+    state : dict of str to tensor
+        They fit the network of its own size, or one that was made for `image_size`.
+    image_size : int or None
+    source : str
+        Where they come from, for errors.
+
+    Returns
+    -------
+    network : torch.nn.Module
+        In evaluation mode, on the CPU.
+    """
+    with local_seed(0):
+        if not isinstance(backbone, str):
+            network = _from_factory(backbone)
+            load_state(network, state, source)
+            return network.eval()
+        network = _from_name(backbone, state, None)
+        own = network.state_dict()
+        if image_size is not None and any(
+            n in own and own[n].shape != value.shape for n, value in state.items()
+        ):
+            network = _from_name(backbone, state, image_size)
+    load_state(network, state, source)
+    return resize_input(network, image_size).eval()
 
 
 def _from_factory(backbone):
@@ -97,7 +118,7 @@ def _from_factory(backbone):
 def _from_name(name, weights, image_size):
     if name == "tiny":
         network = tiny()
-        if weights == "pretrained":
+        if isinstance(weights, str):
             load_weights(network, TINY_WEIGHTS)
         return network
     import timm
@@ -123,7 +144,7 @@ def _from_timm(name, weights, image_size):
     import timm
 
     config = timm.get_pretrained_cfg(name)
-    if weights == "pretrained":
+    if isinstance(weights, str):
         if config is None or not config.has_weights:
             raise ValueError(
                 f"no pretrained weights are published for backbone {name!r}; give weights=None for "
@@ -137,10 +158,10 @@ def _from_timm(name, weights, image_size):
         return timm_weights(create, name, config)
     if weights is None:
         return create_sized(partial(timm.create_model, name), config, image_size)
-    # A file may hold another head than the published one, or none at all.
+    # Given parameters may be of another head than the published one, or of none at all.
     classifiers = config.classifier if config is not None else None
     first = classifiers if isinstance(classifiers, str) else next(iter(classifiers or ()), None)
-    head = read_weights(weights).get(f"{first}.weight")
+    head = weights.get(f"{first}.weight")
     n_classes = 0 if head is None else head.shape[0]
     return create_sized(partial(timm.create_model, name, num_classes=n_classes), config, image_size)
 
@@ -148,7 +169,7 @@ def _from_timm(name, weights, image_size):
 def _from_torchvision(name, weights):
     import torchvision
 
-    if weights == "pretrained":
+    if isinstance(weights, str):
         published = torchvision.models.get_model_weights(name).DEFAULT
         build = partial(torchvision.models.get_model, name, weights=published)
         network = torchvision_weights(build, name, published.url)
@@ -196,8 +217,13 @@ def read_weights(path):
 
 
 def load_weights(network, path):
-    """Load weights that must fit the network key by key."""
-    state, own = read_weights(path), network.state_dict()
+    """Load a file of weights that must fit the network key by key."""
+    load_state(network, read_weights(path), f"weights file {str(path)!r}")
+
+
+def load_state(network, state, source):
+    """Load parameters that must fit the network key by key; `source` is named in errors."""
+    own = network.state_dict()
     wrong = {
         "missing": [name for name in own if name not in state],
         "not in the network": [name for name in state if name not in own],
@@ -215,7 +241,5 @@ def load_weights(network, path):
             for what, names in wrong.items()
             if names
         )
-        raise ValueError(
-            f"weights file {str(path)!r} does not fit {type(network).__name__}: {details}."
-        )
+        raise ValueError(f"{source} does not fit {type(network).__name__}: {details}.")
     network.load_state_dict(state, strict=False)

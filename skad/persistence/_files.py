@@ -1,0 +1,229 @@
+"""save, load and describe."""
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+
+from .. import __version__
+from ._archive import ModelFileError, json_of, read_archive, write_archive
+from ._decode import Decoder
+from ._encode import Encoder
+from ._networks import StoredNetworks
+
+# What this version writes. A later skad reads it; an earlier one says that it does not.
+FORMAT = 1
+
+_LIBRARIES = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "faiss-cpu", "skops")
+
+
+def save(estimator, path, *, weights="stored"):
+    """Write a fitted estimator into a file without pickle and without code.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted estimator of skad, a Pipeline of such, or one that holds scikit-learn's own.
+    path : path
+        By habit it ends in ".skad".
+    weights : {"stored", "reference"}, default="stored"
+        Whether networks with published weights are stored, so that the file is all that is needed,
+        or named with their digest. Networks that were trained are stored always.
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        If the estimator was not fitted.
+    TypeError
+        If it holds what a file without code can't: functions and networks of your own.
+    OSError
+        If the file can't be written; then there is none, or the earlier one.
+
+    See Also
+    --------
+    load : The way back.
+
+    Notes
+    -----
+    A zip of ``model.json`` (the class, its parameters and what else is small, versions),
+    safetensors (networks, galleries, statistics) and, for estimators of scikit-learn, what skops
+    writes. A digest of all that stands at its end. Scores are the same to the bit on the same
+    device.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import skad
+    >>> from sklearn.datasets import load_digits
+    >>> digits, labels = load_digits(return_X_y=True)
+    >>> detector = skad.DN2(image_size=32).fit(digits[labels == 0][:40])
+    >>> path = os.path.join(tempfile.mkdtemp(), "zeros.skad")
+    >>> skad.save(detector, path)
+    >>> same = skad.load(path).score_samples(digits[:9]) == detector.score_samples(digits[:9])
+    >>> bool(same.all())
+    True
+    """
+    from safetensors.torch import save as to_bytes
+    from sklearn.utils.validation import check_is_fitted
+
+    if weights not in ("stored", "reference"):
+        raise ValueError(f'save: weights must be "stored" or "reference"; got {weights!r}.')
+    check_is_fitted(estimator)
+    owner = type(estimator).__name__
+    encoder = Encoder(owner, references=weights == "reference")
+    tree = encoder.encode(estimator, owner)
+    told = {
+        "format": FORMAT,
+        "skad": __version__,
+        "class": owner,
+        "libraries": _versions(),
+        "networks": encoder.networks.told,
+        "halves": {},
+        "estimator": tree,
+    }
+    parts = {"arrays.safetensors": _arrays_to_bytes(encoder.arrays)} | encoder.others
+    for name, state in encoder.networks.states.items():
+        state, told["halves"][name] = _halved(state)
+        parts[f"{name}.safetensors"] = to_bytes(state)
+    write_archive(path, {"model.json": json.dumps(told).encode()} | parts)
+
+
+def load(path, *, device=None):
+    """Read a fitted estimator from a file that :func:`save` wrote.
+
+    Nothing in the file is run: it names classes of skad, which this version has, and holds numbers.
+
+    Parameters
+    ----------
+    path : path
+    device : str, optional
+        Where networks are to compute, "auto" or a name that torch knows; by default where they were
+        told to when they were fitted, or on the CPU where that device is missing.
+
+    Returns
+    -------
+    estimator : estimator
+        Fitted.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ModelFileError
+        A ValueError: if the file is damaged or changed, of a later version, or no model.
+    OSError
+        If it names published weights that are not to be had.
+
+    See Also
+    --------
+    describe : What a file holds, without loading it.
+    """
+    told, parts = _open(path)
+    arrays = _arrays_of(path, _part(parts, "arrays.safetensors", path))
+    states = {
+        one["name"]: _state_reader(path, parts, one["name"], told["halves"])
+        for one in told["networks"]
+        if one["weights"] == "stored"
+    }
+    others = {name: part for name, part in parts.items() if name.startswith("sklearn/")}
+    networks = StoredNetworks(path, told["networks"], states)
+    return Decoder(path, arrays, networks, others, device).decode(told["estimator"])
+
+
+def describe(path):
+    """Tell what a model file holds, without loading it.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    description : dict
+        `class`, `skad` and `libraries` (versions), `networks` (name, digest, stored or not),
+        `parameters` of the estimator, and the `size` of each part in bytes.
+    """
+    told, parts = _open(path)
+    names = ("class", "skad", "libraries", "networks")
+    state = dict(told["estimator"].get("state", []))
+    parameters = {
+        key: value
+        for key, value in state.items()
+        if not key.endswith("_") and not key.startswith("_") and not isinstance(value, dict)
+    }
+    sizes = {name: len(part) for name, part in parts.items()}
+    return {name: told[name] for name in names} | {"parameters": parameters, "size": sizes}
+
+
+def _open(path):
+    parts = read_archive(path)
+    told = json_of(parts, "model.json", path)
+    known = isinstance(told, dict) and {"format", "estimator", "networks", "halves"} <= told.keys()
+    if not known or told["format"] != FORMAT:
+        which = told.get("format") if isinstance(told, dict) else None
+        raise ModelFileError(
+            f"{path}: is of format {which!r}, and skad {__version__} reads format {FORMAT}; it was "
+            f"written by skad {told.get('skad') if isinstance(told, dict) else '?'}."
+        )
+    return told, parts
+
+
+def _part(parts, name, path):
+    if name not in parts:
+        raise ModelFileError(f"{path}: lacks the part {name!r}.")
+    return parts[name]
+
+
+def _versions():
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _arrays_to_bytes(arrays):
+    from safetensors.numpy import save as to_bytes
+
+    return to_bytes(arrays)
+
+
+def _arrays_of(path, part):
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    try:
+        return from_bytes(bytes(part))
+    except (SafetensorError, ValueError) as error:
+        raise ModelFileError(f"{path}: its arrays can't be read ({error}).") from error
+
+
+def _state_reader(path, parts, name, halves):
+    """What reads the parameters of a network when they are asked for."""
+
+    def read():
+        from safetensors import SafetensorError
+        from safetensors.torch import load as from_bytes
+
+        try:
+            state = from_bytes(bytes(_part(parts, f"{name}.safetensors", path)))
+        except (SafetensorError, ValueError) as error:
+            raise ModelFileError(f"{path}: network {name!r} can't be read ({error}).") from error
+        for key in halves.get(name, ()):
+            state[key] = state[key].float()
+        return state
+
+    return read
+
+
+def _halved(state):
+    """Parameters in half precision where that loses nothing, and which ones."""
+    import torch
+
+    halved, names = {}, []
+    for name, value in state.items():
+        if value.dtype == torch.float32 and torch.equal(value.half().float(), value):
+            value = value.half()
+            names.append(name)
+        halved[name] = value
+    return halved, names
