@@ -68,7 +68,7 @@ def test_tests_mirror_the_package():
     tests = Path(__file__).parent
     rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     folders = {path.name for path in tests.iterdir() if path.is_dir() and path.name[0] not in "._"}
-    assert folders - {"devices"} <= rooms
+    assert folders - {"devices", "files"} <= rooms
     assert {path.stem for path in ROOT.glob("[a-z]*.py")} <= {
         path.stem.removeprefix("test_") for path in tests.glob("test_*.py")
     }

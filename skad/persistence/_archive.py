@@ -19,6 +19,8 @@ _MOST_PARTS, _MOST_JSON = 10_000, 2**28
 class ModelFileError(ValueError):
     """A model file that can't be read: damaged, hostile, or of another kind."""
 
+    __module__ = "skad.persistence"
+
 
 def write_archive(path, parts):
     """Write parts into a file, wholly or not at all.

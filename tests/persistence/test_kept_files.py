@@ -1,7 +1,7 @@
 """Model files of every version so far go on loading, and score as they did.
 
-Made once, and never again, by ``python -m tests.persistence.test_kept_files``; a version that writes
-another format adds files of its own.
+Made once, and never again, by ``python -m tests.persistence.test_kept_files``; a version that
+writes another format adds files of its own.
 """
 
 from functools import partial
