@@ -285,7 +285,10 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
         scores : ndarray of float64, shape (n_samples,)
             Those of the detector for "split"; for "cross" the p-value and a bit, see the notes.
         """
-        scores = self._all_scores(X)
+        return self._joined(self._all_scores(X))
+
+    def _joined(self, scores):
+        """One score of each sample by those of all detectors."""
         if len(scores) == 1:
             return scores[0]
         far = np.mean(
@@ -311,8 +314,29 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
             detector has ``on_error="skip"`` and could not read an image. For a normal
             sample :math:`P(p \le \alpha) \le \alpha` ("split"; see the notes for "cross").
         """
-        count, n = self._count_at_or_below(self._all_scores(X))
+        return self._ranked(self._all_scores(X))
+
+    def _ranked(self, scores):
+        count, n = self._count_at_or_below(scores)
         return (1 + count) / (n + 1)
+
+    def decide(self, X):
+        """Decisions and p-values of the same samples, which are scored once for both.
+
+        Parameters
+        ----------
+        X : array-like, list of images or paths, data set
+            In any container that the detector takes.
+
+        Returns
+        -------
+        scores : ndarray of float64, shape (n_samples,)
+            What `decision_function` gives.
+        p_values : ndarray of float64, shape (n_samples,)
+            What `p_values` gives.
+        """
+        scores = self._all_scores(X)
+        return self._joined(scores) - self.offset_, self._ranked(scores)
 
     def predict_fdr(self, X, *, false_discovery_rate=0.1):
         r"""Label a batch such that few of its alarms are false.

@@ -28,17 +28,17 @@ def timm_weights(create, name, config):
     -------
     network : torch.nn.Module
     """
-    import huggingface_hub
+    from huggingface_hub import constants, try_to_load_from_cache
 
     repository, _, revision = config.hf_hub_id.partition("@")
     files = [config.hf_hub_filename] if config.hf_hub_filename else _FILES
-    look = partial(huggingface_hub.try_to_load_from_cache, repository, revision=revision or None)
+    look = partial(try_to_load_from_cache, repository, revision=revision or None)
     cached = next((path for path in map(look, files) if isinstance(path, str)), None)
     source = f"file {files[0]!r} of {config.hf_hub_id!r} on the Hugging Face hub"
     if cached is not None:
         create = partial(create, pretrained_cfg_overlay={"file": cached, "source": "timm"})
         return downloaded(create, name, source)
-    return downloaded(create, name, source, huggingface_hub.constants.ENDPOINT)
+    return downloaded(create, name, source, constants.ENDPOINT)
 
 
 def torchvision_weights(create, name, url):

@@ -1,0 +1,7 @@
+"""``python -m skad``, the same as the command ``skad``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

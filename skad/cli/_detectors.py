@@ -1,0 +1,94 @@
+"""Detectors by the names and settings of the command line."""
+
+import ast
+import difflib
+
+from ._errors import UsageError
+
+# Detectors that learn from normal pictures alone, by what they are called here.
+NAMES = {
+    "dn2": "DN2",
+    "panda": "PANDA",
+    "msc": "MSC",
+    "spade": "SPADE",
+    "nsa": "NSA",
+    "deep-svdd": "DeepSVDD",
+    "rotation": "RotationPrediction",
+    "deep-clustering": "DeepClustering",
+    "scan": "SCANFeatures",
+    "clad": "CLAD",
+}
+
+
+def add_detector(parser):
+    """Let a verb take a detector and its settings."""
+    parser.add_argument(
+        "--detector", default="dn2", choices=NAMES, metavar="NAME", help=f"{', '.join(NAMES)} (dn2)"
+    )
+    parser.add_argument("--backbone", metavar="NAME", help="the network, of timm or torchvision")
+    parser.add_argument("--weights", metavar="FILE", help='its weights; "none" for random ones')
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ...; by default what there is")
+    parser.add_argument("--seed", type=int, metavar="N", help="decides all that is drawn (0)")
+    parser.add_argument(
+        "--checkpoint", metavar="DIR", help="keep the state of a training here, to go on with"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any parameter of the detector, as n_neighbors=1; may be repeated",
+    )
+    parser.add_argument(
+        "--false-alarm-rate",
+        type=float,
+        metavar="RATE",
+        help="put pictures aside, and set the threshold so that no more than this share of normal "
+        "pictures are called anomalies; gives p-values as well",
+    )
+
+
+def make_detector(arguments):
+    """The detector that the command line asks for, unfitted."""
+    import skad
+
+    detector = getattr(skad, NAMES[arguments.detector])()
+    known = detector.get_params(deep=False)
+    given = _settings(arguments, known)
+    for name in given:
+        if name not in known:
+            raise UsageError(_unknown(arguments.detector, name, known))
+    detector.set_params(**given)
+    if "verbose" in known and "verbose" not in given:
+        detector.set_params(verbose=arguments.progress)
+    if arguments.false_alarm_rate is None:
+        return detector
+    seed = 0 if arguments.seed is None else arguments.seed
+    rate = arguments.false_alarm_rate
+    return skad.ConformalDetector(detector, false_alarm_rate=rate, random_state=seed)
+
+
+def _settings(arguments, known):
+    """Parameters by name, of options and of --set."""
+    named = {"backbone": arguments.backbone, "device": arguments.device}
+    named |= {"random_state": arguments.seed, "checkpoint": arguments.checkpoint}
+    given = {name: value for name, value in named.items() if value is not None}
+    if arguments.weights is not None:
+        given["weights"] = None if arguments.weights == "none" else arguments.weights
+    if "random_state" not in known:  # nothing is drawn
+        given.pop("random_state", None)
+    for one in arguments.set:
+        name, equals, text = one.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set {one}: give NAME=VALUE, as n_neighbors=1")
+        try:
+            given[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            given[name] = text
+    return given
+
+
+def _unknown(detector, name, known):
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(sorted(known))}"
+    return f"{detector} has no parameter {name!r}; {hint}"

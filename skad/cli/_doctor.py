@@ -1,0 +1,57 @@
+"""``skad doctor``: what this machine has."""
+
+
+def add_arguments(parser):
+    """The verb takes no arguments of its own."""
+
+
+def run(arguments):
+    """Print versions, devices, extras and caches."""
+    import os
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    import torch
+
+    from .. import __version__
+    from ..networks._device import resolve_device
+
+    print(f"skad {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    needed = ("torch", "torchvision", "timm", "scikit-learn", "faiss-cpu", "numpy", "pillow")
+    extras = {"matplotlib": "plot", "fsspec": "remote", "skops": "files"}
+    for name in (*needed, *extras):
+        try:
+            print(f"  {name} {version(name)}")
+        except PackageNotFoundError:
+            fix = f' (pip install "skad[{extras[name]}]")' if name in extras else ""
+            print(f"  {name} is not installed{fix}")
+    print(f"cores: {os.cpu_count()}, threads of torch: {torch.get_num_threads()}")
+    for index in range(torch.cuda.device_count()):
+        memory = torch.cuda.get_device_properties(index).total_memory / 2**30
+        print(f"cuda:{index}: {torch.cuda.get_device_name(index)}, {memory:.0f} GiB")
+    print(f'device="auto" is {resolve_device("auto")}')
+    for name, folder in _caches().items():
+        print(f"{name}: {folder}, {_size_of(folder) / 1e6:.0f} MB")
+    return 0
+
+
+def _caches():
+    import os
+
+    import torch
+    from huggingface_hub import constants
+
+    return {
+        "weights of the Hugging Face hub": constants.HF_HUB_CACHE,
+        "weights of torchvision": os.path.join(torch.hub.get_dir(), "checkpoints"),
+    }
+
+
+def _size_of(folder):
+    import os
+
+    sizes = 0
+    for where, _, files in os.walk(folder):
+        paths = (os.path.join(where, name) for name in files)
+        sizes += sum(os.path.getsize(path) for path in paths if not os.path.islink(path))
+    return sizes

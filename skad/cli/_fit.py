@@ -1,0 +1,47 @@
+"""``skad fit``: from a folder of normal pictures to a model file."""
+
+import os
+
+from ._detectors import add_detector, make_detector
+from ._output import remark, wants_progress
+from ._pictures import add_pictures, list_pictures
+
+
+def add_arguments(parser):
+    """Arguments of the verb."""
+    add_pictures(parser, "folder", several=True, text="normal pictures: folders or files")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the model, .skad")
+    parser.add_argument("--pattern", metavar="GLOB", help="those that match, as */good/*")
+    parser.add_argument(
+        "--by-name",
+        action="store_true",
+        help="name published weights in the file instead of storing them",
+    )
+    add_detector(parser)
+
+
+def run(arguments):
+    """Fit and save."""
+    from ..persistence import save
+
+    check_writable(arguments.output)
+    arguments.progress = wants_progress(arguments)
+    paths, _ = list_pictures(arguments.folder, arguments.pattern)
+    detector = make_detector(arguments).fit(paths)
+    save(detector, arguments.output, weights="reference" if arguments.by_name else "stored")
+    size = os.path.getsize(arguments.output) / 1e6
+    remark(
+        arguments,
+        f"{arguments.output}: {type(detector).__name__} of {len(paths)} pictures, threshold "
+        f"{detector.offset_:.6g}, {size:.1f} MB",
+    )
+    return 0
+
+
+def check_writable(path):
+    """Fail now, not after hours of training, where the model can't be written."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{folder} is no folder, so {path} can't be written there")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} may not be written to; give another place by -o")

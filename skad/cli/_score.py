@@ -1,0 +1,152 @@
+"""``skad score``: one row a picture, by a model file."""
+
+import os
+
+from ._errors import FOUND, UNREADABLE, UsageError
+from ._output import Rows, add_output, remark, wants_progress
+from ._pictures import add_pictures, list_pictures
+
+# Pictures whose rows are written together.
+_TOGETHER = 256
+
+
+def add_arguments(parser):
+    """Arguments of the verb."""
+    parser.add_argument("model", metavar="MODEL", help="a model file, .skad")
+    add_pictures(parser, "pictures", several=True, text="folders or files")
+    parser.add_argument("--pattern", metavar="GLOB", help="those of folders that match")
+    parser.add_argument("--device", metavar="NAME", help="where to compute; by default as fitted")
+    add_scoring(parser)
+
+
+def add_scoring(parser):
+    """Arguments of verbs that score."""
+    add_output(parser)
+    parser.add_argument("--maps", metavar="DIR", help="score maps, as TIFF files of floats")
+    parser.add_argument("--masks", metavar="DIR", help="defects, as PNG files in black and white")
+
+
+def run(arguments):
+    """Load and score."""
+    from ..persistence import load
+
+    paths, below = list_pictures(arguments.pictures, arguments.pattern)
+    return score(load(arguments.model, device=arguments.device), paths, below, arguments)
+
+
+def score(detector, paths, below, arguments):
+    """Score pictures by a fitted detector, and write what was asked for.
+
+    Parameters
+    ----------
+    detector : estimator
+    paths : list of str
+    below : list of str
+        By what name a map of each is written.
+    arguments : Namespace
+
+    Returns
+    -------
+    status : int
+    """
+    from tqdm import tqdm
+
+    mapper = _mapper(detector, arguments)
+    counts = {"normal": 0, "anomaly": 0, "unreadable": 0}
+    with (
+        Rows(arguments) as rows,
+        tqdm(total=len(paths), unit="picture", disable=not wants_progress(arguments)) as progress,
+    ):
+        for first in range(0, len(paths), _TOGETHER):
+            some = paths[first : first + _TOGETHER]
+            for row in _rows(detector, some):
+                counts[row["decision"]] += 1
+                rows.write(row)
+            rows.flush()
+            if mapper is not None:
+                _write_maps(mapper, some, below[first : first + _TOGETHER], arguments)
+            progress.update(len(some))
+    remark(arguments, ", ".join(f"{number} {name}" for name, number in counts.items() if number))
+    if counts["anomaly"] and arguments.fail_on_anomaly:
+        return FOUND
+    return UNREADABLE if counts["unreadable"] else 0
+
+
+def _rows(detector, paths):
+    """Rows of pictures, of which some may not be readable."""
+    import warnings
+
+    import numpy as np
+
+    skip_unreadable(detector)
+    with warnings.catch_warnings(record=True):  # each picture has its row
+        warnings.simplefilter("always")
+        if hasattr(detector, "decide"):
+            scores, p_values = detector.decide(paths)
+        else:
+            scores, p_values = detector.decision_function(paths), np.full(len(paths), np.nan)
+    for path, value, p_value in zip(paths, scores, p_values):
+        if np.isnan(value):
+            yield {"path": path, "decision": "unreadable", "reason": reason(path)}
+        else:
+            decision = "anomaly" if value < 0 else "normal"
+            yield {"path": path, "score": value, "p_value": p_value, "decision": decision}
+
+
+def skip_unreadable(detector):
+    """Have a fitted detector, or those within it, go on beyond pictures that can't be read."""
+    for one in [detector, *getattr(detector, "detectors_", [])]:
+        if hasattr(one, "on_error"):
+            one.on_error = "skip"
+
+
+def reason(path):
+    """Why a picture can't be read."""
+    from sklearn.base import BaseEstimator
+
+    from ..images._door import check_images
+
+    try:
+        check_images(BaseEstimator(), [path]).read(0, 1)
+    except (OSError, ValueError) as error:
+        return str(error).removeprefix("BaseEstimator: image 0 ").partition(") ")[2]
+    return "it could not be read before"
+
+
+def _mapper(detector, arguments):
+    """What gives maps, where they are asked for."""
+    if arguments.maps is None and arguments.masks is None:
+        return None
+    for one in [detector, *getattr(detector, "detectors_", [])]:
+        if hasattr(one, "score_maps"):
+            return one
+    raise UsageError(
+        f"{type(detector).__name__} gives no maps; fit one that does, by --detector spade"
+    )
+
+
+def _write_maps(mapper, paths, below, arguments):
+    import warnings
+
+    import numpy as np
+    from PIL import Image
+
+    skip_unreadable(mapper)
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        maps = mapper.score_maps(paths)
+    for name, one in zip(below, maps):
+        if np.isnan(one).all():
+            continue
+        if arguments.maps is not None:
+            Image.fromarray(one.astype(np.float32)).save(_place(arguments.maps, name, ".tiff"))
+        if arguments.masks is not None:
+            mask = np.where(one < mapper.pixel_offset_, np.uint8(255), np.uint8(0))
+            Image.fromarray(mask).save(_place(arguments.masks, name, ".png"))
+
+
+def _place(folder, name, ending):
+    """Where the map of a picture goes; its own ending stays, as a.png may lie beside a.jpg."""
+    path = os.path.join(folder, name + ending)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    return path

@@ -1,0 +1,264 @@
+"""The real program, in processes of its own: every verb, every kind of error."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import skad
+from skad import DN2, MSC, SPADE, ConformalDetector
+from skad.cli import main
+
+
+@pytest.fixture(scope="module")
+def place(tiles, tmp_path_factory):
+    """Folders of normal and of new pictures, one of them broken, one of a foreign name; a model."""
+    place = tmp_path_factory.mktemp("place")
+    for folder in ("normal", "new/deep"):
+        (place / folder).mkdir(parents=True)
+    for i in range(24, 40):
+        Image.fromarray(tiles[i]).save(place / "normal" / f"{i}.png")
+    for i in range(3):
+        Image.fromarray(tiles[45 + i]).save(place / "new" / "deep" / f"ünî-{i}.png")
+        Image.fromarray(tiles[i]).save(place / "new" / f"{i}.png")
+    (place / "new" / "broken.png").write_bytes(b"x")
+    skad.save(fitted(DN2(image_size=32), place), place / "model.skad")
+    return place
+
+
+def fitted(detector, place):
+    return detector.fit(sorted(map(str, (place / "normal").iterdir())))
+
+
+def run(*arguments, cwd, status=0, **how):
+    done = subprocess.run(
+        [sys.executable, "-m", "skad", *map(str, arguments)],
+        capture_output=True,
+        cwd=cwd,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "LC_ALL": "C"},
+        **how,
+    )
+    assert done.returncode == status, done.stderr
+    return done.stdout.decode(), done.stderr.decode()
+
+
+def here(capsys, *arguments, status=0):
+    """The same in this process, which is quicker."""
+    assert main(list(map(str, arguments))) == status
+    return capsys.readouterr()
+
+
+def rows_of(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_help_is_quick_and_loads_nothing():
+    code = (
+        "import sys, time; start = time.perf_counter()\n"
+        "from skad.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'numpy', 'sklearn'} & set(sys.modules)\n"
+        "print(time.perf_counter() - start)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "exit status:" in done.stdout
+    assert float(done.stdout.splitlines()[-1]) < 0.3
+
+
+def test_fit_then_score_in_processes(place, tmp_path):
+    _, remark = run("fit", place / "normal", "-o", "a.skad", "--set", "n_neighbors=1", cwd=tmp_path)
+    assert "a.skad: DN2 of 16 pictures, threshold -" in remark
+    expected = fitted(DN2(n_neighbors=1), place)
+    table, remark = run("score", tmp_path / "a.skad", "new", cwd=place, status=3)
+    rows = rows_of(table)
+    assert [row["path"] for row in rows] == [
+        *(f"new/{name}" for name in ("0.png", "1.png", "2.png", "broken.png")),
+        *(f"new/deep/ünî-{i}.png" for i in range(3)),
+    ]
+    readable = [row for row in rows if row["decision"] != "unreadable"]
+    found = [float(row["score"]) for row in readable]
+    paths = [str(place / row["path"]) for row in readable]
+    np.testing.assert_allclose(found, expected.decision_function(paths), rtol=1e-5, atol=1e-6)
+    assert all((row["decision"] == "anomaly") == (float(row["score"]) < 0) for row in readable)
+    (broken,) = (row for row in rows if row["decision"] == "unreadable")
+    assert "of no image format" in broken["reason"]
+    assert broken["score"] == ""
+    assert "1 unreadable" in remark
+
+
+def test_rows_of_json_and_exit_status(place, capsys, monkeypatch):
+    monkeypatch.chdir(place)
+    found = here(capsys, "score", "model.skad", "new/0.png", "--jsonl", "-", "-q")
+    (row,) = map(json.loads, found.out.splitlines())
+    assert row.keys() == {"path", "score", "p_value", "decision"}
+    assert found.err == ""
+    strict = skad.load("model.skad")
+    strict.offset_ = 1.0  # by which all are anomalies
+    skad.save(strict, "strict.skad")
+    here(capsys, "score", "strict.skad", "new/0.png")
+    found = here(capsys, "score", "strict.skad", "new/0.png", "--fail-on-anomaly", status=1)
+    assert rows_of(found.out)[0]["decision"] == "anomaly"
+
+
+def test_tables_go_into_files(place, capsys, tmp_path):
+    table = tmp_path / "t.csv"
+    found = here(capsys, "score", place / "model.skad", place / "new", "--csv", table, status=3)
+    assert found.out == ""
+    assert len(rows_of(table.read_text(encoding="utf-8"))) == 7
+
+
+def test_check_keeps_nothing(place, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    options = ("--false-alarm-rate", 0.4, "--set", "image_size=32", "--seed", 3)
+    found = here(capsys, "check", place / "normal", place / "new" / "deep", *options)
+    detector = ConformalDetector(
+        DN2(image_size=32, random_state=3), false_alarm_rate=0.4, random_state=3
+    )
+    paths = sorted(map(str, (place / "new" / "deep").iterdir()))
+    expected = fitted(detector, place).p_values(paths)
+    p_values = [float(row["p_value"]) for row in rows_of(found.out)]
+    np.testing.assert_allclose(p_values, expected)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_maps_and_masks(place, capsys, tmp_path):
+    detector = fitted(SPADE(n_neighbors=2, n_threshold_images=4), place)
+    skad.save(detector, tmp_path / "spade.skad")
+    options = ("--maps", tmp_path / "maps", "--masks", tmp_path / "masks")
+    here(capsys, "score", tmp_path / "spade.skad", place / "new", *options, status=3)
+    names = ["0.png", "1.png", "2.png", *(f"deep/ünî-{i}.png" for i in range(3))]
+    for folder, ending in (("maps", ".tiff"), ("masks", ".png")):
+        found = [p for p in (tmp_path / folder).rglob("*") if p.is_file()]
+        assert {str(p.relative_to(tmp_path / folder)) for p in found} == {n + ending for n in names}
+    expected = detector.score_maps([str(place / "new" / "1.png")])[0]
+    with Image.open(tmp_path / "maps" / "1.png.tiff") as image:
+        np.testing.assert_allclose(np.asarray(image), expected, rtol=1e-5)
+    with Image.open(tmp_path / "masks" / "1.png.png") as image:
+        np.testing.assert_array_equal(np.asarray(image) == 255, expected < detector.pixel_offset_)
+
+
+def test_info_and_doctor(place, capsys):
+    assert "DN2, written by skad" in here(capsys, "info", place / "model.skad").out
+    told = json.loads(here(capsys, "info", place / "model.skad", "--json").out)
+    assert told["parameters"]["image_size"] == 32
+    found = here(capsys, "doctor").out
+    assert "torch" in found
+    assert 'device="auto" is ' in found
+
+
+def test_published_weights_by_name(place, capsys, tmp_path):
+    for name, more in (("a", []), ("b", ["--by-name"])):
+        here(capsys, "fit", place / "normal", "-o", tmp_path / name, *more)
+    assert (tmp_path / "b").stat().st_size < 0.05 * (tmp_path / "a").stat().st_size
+
+
+ERRORS = {
+    "no such folder": (["fit", "nowhere", "-o", "m"], "image 0 (nowhere) does not exist"),
+    "no pictures": (["fit", "empty", "-o", "m"], "'empty' holds no images"),
+    "no folder for the model": (["fit", "normal", "-o", "no/m"], "no folder, so no/m can't be"),
+    "no such model": (["score", "none.skad", "new"], "No such file or directory: 'none.skad'"),
+    "no model": (["score", "new/0.png", "new"], "new/0.png: is no model file of skad"),
+    "unknown parameter": (
+        ["fit", "normal", "-o", "m", "--set", "neighbors=3"],
+        "dn2 has no parameter 'neighbors'; did you mean n_neighbors",
+    ),
+    "no value": (["fit", "normal", "-o", "m", "--set", "n_neighbors"], "give NAME=VALUE"),
+    "bad value": (
+        ["fit", "normal", "-o", "m", "--set", "n_neighbors=many"],
+        "The 'n_neighbors' parameter of DN2 must be an int",
+    ),
+    "unknown network": (["fit", "normal", "-o", "m", "--backbone", "resnt18"], "'resnet18'"),
+    "broken picture in a fit": (["fit", "new", "-o", "m"], "broken.png) could not be read"),
+    "too few for the rate": (
+        ["fit", "normal", "-o", "m", "--false-alarm-rate", "0.01"],
+        "false_alarm_rate=0.01 needs at least 99 calibration images",
+    ),
+    "no maps": (["score", "model.skad", "new", "--maps", "maps"], "DN2 gives no maps; fit one"),
+    "full disk": (["score", "model.skad", "new", "--csv", "/dev/full"], "No space left on device"),
+    "table in no folder": (["score", "model.skad", "new", "--csv", "no/t.csv"], "no/t.csv"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_are_one_line(case, place, capsys, monkeypatch):
+    arguments, message = ERRORS[case]
+    if "/dev/full" in arguments and not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    monkeypatch.chdir(place)
+    (place / "empty").mkdir(exist_ok=True)
+    found = here(capsys, *arguments, status=2)
+    assert message in found.err
+    assert found.err.startswith("skad: ")
+    assert found.err.count("\n") == 1
+    assert not (place / "m").exists()
+
+
+def test_words_that_are_none(capsys):
+    for arguments in ([], ["train"], ["fit"], ["fit", "a", "-o", "b", "--detector", "yolo"]):
+        with pytest.raises(SystemExit) as error:
+            main(arguments)
+        assert error.value.code == 2
+        assert "usage: skad" in capsys.readouterr().err
+
+
+def test_a_folder_that_may_not_be_written_to(place, capsys, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
+    found = here(capsys, "fit", place / "normal", "-o", place / "m", status=2)
+    assert "may not be written to; give another place by -o" in found.err
+
+
+def test_errors_with_where_they_arose(place, capsys):
+    with pytest.raises(FileNotFoundError):
+        main(["score", "none.skad", "new", "--debug"])
+
+
+def test_a_reader_that_goes_away(place, tmp_path):
+    for i in range(600):
+        shutil.copy(place / "new" / "0.png", tmp_path / f"{i:03}.png")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "skad", "score", place / "model.skad", tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    told = process.stderr.read().decode()
+    assert process.wait(60) == 141
+    process.stderr.close()
+    assert told == ""
+
+
+def test_an_interrupted_training_goes_on(place, tmp_path):
+    options = ["fit", place / "normal", "-o", tmp_path / "m.skad", "--detector", "msc"]
+    options += ["--checkpoint", tmp_path / "state", "--set", "n_epochs=40"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "skad", *options],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    ends = time.monotonic() + 100
+    while not (tmp_path / "state").is_dir() or not any((tmp_path / "state").iterdir()):
+        assert time.monotonic() < ends
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    told = process.stderr.read().decode()
+    assert process.wait(60) == 130
+    process.stderr.close()
+    assert told.startswith("skad: interrupted; the same command goes on with the training in ")
+    assert not (tmp_path / "m.skad").exists()
+    run(*options, cwd=tmp_path)
+    assert isinstance(skad.load(tmp_path / "m.skad"), MSC)
+    assert not any((tmp_path / "state").iterdir())
