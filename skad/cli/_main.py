@@ -13,6 +13,7 @@ _VERBS = {
     "fit": ("_fit", "learn what is normal from a folder of pictures"),
     "score": ("_score", "score pictures by a model"),
     "check": ("_check", "learn from one folder and score another, keeping nothing"),
+    "calibrate": ("_calibrate", "set the threshold of a model by further normal pictures"),
     "info": ("_info", "tell what a model file holds"),
     "doctor": ("_doctor", "tell versions, devices and what is cached"),
 }

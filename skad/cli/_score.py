@@ -95,7 +95,11 @@ def _rows(detector, paths):
 
 def skip_unreadable(detector):
     """Have a fitted detector, or those within it, go on beyond pictures that can't be read."""
+    from sklearn.frozen import FrozenEstimator
+
     for one in [detector, *getattr(detector, "detectors_", [])]:
+        while isinstance(one, FrozenEstimator):
+            one = one.estimator
         if hasattr(one, "on_error"):
             one.on_error = "skip"
 

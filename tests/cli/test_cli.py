@@ -132,6 +132,26 @@ def test_check_keeps_nothing(place, capsys, monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_is_calibrated_by_further_pictures(place, capsys, tmp_path):
+    model = tmp_path / "calibrated.skad"
+    rate = ("--false-alarm-rate", 0.3)
+    found = here(capsys, "calibrate", place / "model.skad", place / "new/deep", *rate, "-o", model)
+    assert "at most 0.3 of new normal pictures are called anomalies, by 3 pictures" in found.err
+    calibrated, plain = skad.load(model), skad.load(place / "model.skad")
+    paths = sorted(map(str, (place / "new" / "deep").iterdir()))
+    assert calibrated.offset_ == plain.score_samples(paths).min()
+    rows = rows_of(here(capsys, "score", model, place / "new" / "0.png").out)
+    assert float(rows[0]["p_value"]) in (0.25, 0.5, 0.75, 1.0)
+    rows = rows_of(here(capsys, "score", model, place / "new", status=3).out)
+    assert [row["path"] for row in rows if row["decision"] == "unreadable"] == [
+        str(place / "new" / "broken.png")
+    ]
+    here(capsys, "calibrate", model, place / "new/deep", "--false-alarm-rate", 0.5)
+    assert skad.load(model).offset_ >= calibrated.offset_, "again, in its place"
+    message = here(capsys, "calibrate", model, place / "new/deep", status=2).err
+    assert "false_alarm_rate=0.05 needs at least 19 calibration images" in message
+
+
 def test_maps_and_masks(place, capsys, tmp_path):
     detector = fitted(SPADE(n_neighbors=2, n_threshold_images=4), place)
     skad.save(detector, tmp_path / "spade.skad")

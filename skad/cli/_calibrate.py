@@ -1,0 +1,45 @@
+"""``skad calibrate``: a threshold that keeps its promise, for a model that there is."""
+
+from ._errors import UsageError
+from ._fit import check_writable
+from ._output import remark
+from ._pictures import add_pictures, list_pictures
+
+
+def add_arguments(parser):
+    """Arguments of the verb."""
+    parser.add_argument("model", metavar="MODEL", help="a model file, .skad")
+    add_pictures(parser, "normal", several=True, text="normal pictures that were not in the fit")
+    parser.add_argument(
+        "--false-alarm-rate", type=float, default=0.05, metavar="RATE", help="(0.05)"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="by default MODEL itself is replaced"
+    )
+    parser.add_argument("--device", metavar="NAME", help="where to compute; by default as fitted")
+
+
+def run(arguments):
+    """Put the model into a ConformalDetector, calibrated on the pictures."""
+    from sklearn.frozen import FrozenEstimator
+
+    from ..conformal import ConformalDetector
+    from ..persistence import load, save
+
+    output = arguments.output or arguments.model
+    check_writable(output)
+    detector = load(arguments.model, device=arguments.device)
+    if isinstance(detector, ConformalDetector):
+        if len(detector.detectors_) > 1:
+            raise UsageError(f"{arguments.model} was cross-calibrated on its own pictures already")
+        detector = detector.detectors_[0]
+    paths, _ = list_pictures(arguments.normal)
+    rate = {"false_alarm_rate": arguments.false_alarm_rate, "calibration_share": 1.0}
+    calibrated = ConformalDetector(FrozenEstimator(detector), **rate).fit(paths)
+    save(calibrated, output)
+    remark(
+        arguments,
+        f"{output}: at most {arguments.false_alarm_rate:g} of new normal pictures are called "
+        f"anomalies, by {len(paths)} pictures; threshold {calibrated.offset_:.6g}",
+    )
+    return 0
