@@ -126,7 +126,17 @@ def test_a_fresh_process_without_network_gives_the_same_bits(tiles, tmp_path):
         SPADE(n_neighbors=3, n_centroids=5, layers=["layer1", "layer2"], memory_limit=0.01),
         ImageDetector(FeatureExtractor(image_size=32, flattened_layers=["layer4"])),
     ],
-    ids=repr,
+    ids=[
+        "pipeline",
+        "adapter",
+        "vit",
+        "torchvision",
+        "bfloat16",
+        "reading",
+        "factory",
+        "maps",
+        "layers",
+    ],
 )
 def test_pipelines_and_networks_of_all_families(estimator, tiles, tmp_path):
     estimator = clone(estimator).fit(tiles[:24])
