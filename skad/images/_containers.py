@@ -26,6 +26,8 @@ def refuse(X, owner):
             f"{owner}: X is a masked array, and what lies under the mask is not known; fill it, "
             "for example by X.filled(0)."
         )
+    if hasattr(X, "collect") and hasattr(X, "collect_schema"):
+        raise TypeError(f"{owner}: X is a {type(X).__name__}, a plan of a table; give X.collect().")
     if isinstance(X, np.ndarray) and X.dtype.kind == "S":
         raise TypeError(
             f"{owner}: X is an array of dtype {X.dtype}, which cuts zeros off the end of bytes; "
@@ -60,6 +62,8 @@ def items_of(X, owner):
         return None if column is None else items_of(column, owner)
     if _is_column(X):
         X = X.to_numpy()
+    if isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] == 1 and X.dtype.kind in "OU":
+        X = X[:, 0] if len(X) and is_image_item(_first_of(X[:, 0])) else X  # a table's column
     if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.ndim == 1):
         if len(X) == 0:
             raise ValueError(f"{owner}: X holds 0 images (0 sample(s)); give at least one.")
@@ -84,6 +88,15 @@ def _is_column(X):
     return hasattr(X, "to_numpy") and hasattr(X, "shape") and len(X.shape) == 1
 
 
+def _first_of(column):
+    """The first item of a column that is there; None where none is."""
+    return next((one for one in column if not _is_gap(one)), None)
+
+
+def _is_gap(item):
+    return item is None or isinstance(item, float) or type(item).__name__ == "NAType"
+
+
 def _is_numeric(dtype):
     return dtype.is_numeric() if hasattr(dtype, "is_numeric") else dtype.kind in "biufc"
 
@@ -91,11 +104,11 @@ def _is_numeric(dtype):
 def _image_column(X, owner):
     """The column of a table that holds images; None where it holds numbers, flat rows."""
     names = list(X.columns)
-    if len(X) == 0 or not names:
-        return None
+    if len(X) == 0:
+        raise ValueError(f"{owner}: X holds 0 images (0 sample(s)); give at least one.")
     names_and_types = zip(names, X.dtypes)
     others = [name for name, dtype in names_and_types if not _is_numeric(dtype)]
-    with_items = [name for name in others if is_image_item(X[name].to_numpy()[0])]
+    with_items = [name for name in others if is_image_item(_first_of(X[name].to_numpy()))]
     if not with_items:
         return None
     if len(with_items) > 1 or len(names) > 1:

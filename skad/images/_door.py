@@ -147,6 +147,11 @@ def _layout(X, channels_first):
 
 def _rows(estimator, X, reset, told):
     """Source for flat rows, scaled by what was learned from the training rows."""
+    if isinstance(X, np.ndarray) and X.dtype.kind in "US":
+        raise TypeError(
+            f"{told['owner']}: X of shape {X.shape} holds text; paths are given in one dimension, "
+            "as a list or X[:, 0]."
+        )
     X = validate_data(estimator, X, reset=reset, dtype="numeric")
     image_shape = _row_shape(told["owner"], X.shape[1], told["reading"].image_shape)
     pixel_range = None if reset else getattr(estimator, "pixel_range_", None)

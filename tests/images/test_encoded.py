@@ -124,6 +124,9 @@ CONTAINERS = {
         {"camera": ["left"] * 48, "path": paths_in(folder), "number": range(48)}
     ),
     "pandas table of bytes": lambda folder: pd.DataFrame({"image": bytes_in(folder)}),
+    "array of one column": lambda folder: np.array(paths_in(folder))[:, None],
+    "objects of one column": lambda folder: np.array(paths_in(folder), dtype=object)[:, None],
+    "categories": lambda folder: pd.DataFrame({"any": pd.Categorical(paths_in(folder))}),
     "polars column": lambda folder: pl.Series(paths_in(folder)),
     "polars table": lambda folder: pl.DataFrame({"anything": paths_in(folder)}),
     "polars table of several columns": lambda folder: pl.DataFrame(

@@ -9,6 +9,8 @@ import struct
 import zlib
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import torch
 from hypothesis import HealthCheck, given, seed, settings
@@ -306,9 +308,23 @@ def test_what_is_no_container_says_what_works(case):
     assert "secret" not in str(error.value)
 
 
-def test_tables_without_a_column_of_images():
-    import pandas as pd
+def test_tables_with_gaps_and_without_rows():
+    gaps = {"path": [None, "a.png"], "n": [1, 2]}
+    for table in (pd.DataFrame(gaps), pl.DataFrame(gaps)):
+        with pytest.raises(TypeError, match="DN2: image 0 is a (NoneType|float)"):
+            DN2().fit(table)
+        with pytest.raises(ValueError, match="DN2: X holds 0 images"):
+            DN2().fit(table[:0])
+    with pytest.raises(TypeError, match="DN2: X is a LazyFrame, .*collect"):
+        DN2().fit(pl.DataFrame(gaps).lazy())
 
+
+def test_paths_in_two_dimensions():
+    with pytest.raises(TypeError, match=r"DN2: X of shape \(3, 2\) holds text; paths are given"):
+        DN2().fit(np.full((3, 2), "a.png"))
+
+
+def test_tables_without_a_column_of_images():
     table = pd.DataFrame({"left": ["a.png"] * 3, "right": ["b.png"] * 3})
     with pytest.raises(TypeError, match=r"columns 'left', 'right'; give the one .*X\['left'\]"):
         DN2().fit(table)
