@@ -269,8 +269,8 @@ def speed(lines):
     figures = {label: value for line in lines for label, value in line["figures"].items()}
     text = ["Speed and memory", "----------------", ""]
     text += [
-        "From ``benchmarks/speed.py`` and ``adaptation_speed.py``, ratios within one run "
-        f"({lines[-1]['machine']}).",
+        "From ``benchmarks/speed.py``, ``pictures.py`` and ``adaptation_speed.py``, ratios within "
+        f"one run ({lines[-1]['machine']}).",
         "",
     ]
     return "\n".join([*text, table(["what", "figure"], figures.items())])

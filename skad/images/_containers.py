@@ -67,7 +67,7 @@ def items_of(X, owner):
     if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.ndim == 1):
         if len(X) == 0:
             raise ValueError(f"{owner}: X holds 0 images (0 sample(s)); give at least one.")
-        return list(X) if is_image_item(X[0]) else None
+        return list(X) if is_image_item(_first_of(X)) else None
     if hasattr(X, "__array__") or hasattr(X, "nnz") or hasattr(X, "detach"):
         return None
     if isinstance(X, Sequence) or (hasattr(X, "__getitem__") and hasattr(X, "__len__")):
