@@ -23,6 +23,7 @@ def run(arguments):
         print(f"  {name}: {value}")
     for network in told["networks"]:
         print(f"network {network['backbone']}, weights {network['weights']}: {network['digest']}")
+        print(f"  terms of its published weights: {network.get('licence') or 'not known'}")
     print("libraries: " + ", ".join(f"{k} {v}" for k, v in told["libraries"].items()))
     for name, size in told["size"].items():
         print(f"  {size / 1e6:9.3f} MB  {name}")

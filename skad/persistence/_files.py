@@ -138,7 +138,8 @@ def describe(path):
     Returns
     -------
     description : dict
-        `class`, `skad` and `libraries` (versions), `networks` (name, digest, stored or not),
+        `class`, `skad` and `libraries` (versions), `networks` (name, digest, terms of the weights,
+        stored or not),
         `parameters` of the estimator, and the `size` of each part in bytes.
     """
     told, parts = _open(path)

@@ -33,7 +33,9 @@ class NetworkParts:
         """Take note of a network; what names it."""
         name = f"n{len(self.told)}"
         digest = weights_digest(network)
-        told = {"name": name, "backbone": describe_backbone(fitted.backbone), "digest": digest}
+        backbone = describe_backbone(fitted.backbone)
+        licence = licence_of(fitted.backbone)
+        told = {"name": name, "backbone": backbone, "digest": digest, "licence": licence}
         if self.references and self._is_published(fitted, digest):
             self.told.append(told | {"weights": "reference"})
             return name
@@ -54,6 +56,20 @@ def describe_backbone(backbone):
     """What people call a recipe."""
     name = getattr(getattr(backbone, "func", backbone), "__name__", backbone)
     return str(name)
+
+
+def licence_of(backbone):
+    """What is known of the terms of a network's published weights; None for other networks."""
+    if backbone == "tiny":
+        return "trained on pictures given out for research, see skad/weights/README.rst"
+    if not isinstance(backbone, str):
+        return None
+    import timm
+
+    library, _, name = backbone.rpartition("/")
+    known = library in ("", "timm") and timm.is_model(name)
+    config = timm.get_pretrained_cfg(name) if known else None
+    return None if config is None else config.license
 
 
 class StoredNetworks:

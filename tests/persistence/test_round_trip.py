@@ -271,6 +271,7 @@ def test_a_file_tells_what_it_holds(tiles, tmp_path):
     (network,) = told["networks"]
     assert (network["backbone"], network["weights"]) == ("tiny", "stored")
     assert re.fullmatch("[0-9a-f]{32}", network["digest"])
+    assert network["licence"].startswith("trained on pictures given out for research")
     assert told["size"]["n0.safetensors"] > 7e6
 
 
