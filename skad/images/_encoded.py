@@ -77,7 +77,20 @@ def name_of(item):
 
 
 def check_file(path, name, owner):
-    """Refuse at once what is no file that can be read."""
+    """Refuse at once what is no file that can be read; `name` is what an error calls it."""
+    try:
+        found = os.stat(path)
+        may_be_read = os.access(path, os.R_OK)
+        ends = os.fspath(path)[-4:].lower()
+        if stat.S_ISREG(found.st_mode) and found.st_size and may_be_read and ends != ".tar":
+            return
+    except (OSError, ValueError):
+        pass
+    _refuse_file(path, name + name_of(path), owner)
+
+
+def _refuse_file(path, name, owner):
+    """The one error for what is no file that can be read."""
     try:
         found = os.stat(path)
     except FileNotFoundError as error:

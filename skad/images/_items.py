@@ -31,6 +31,8 @@ IMAGE_KEYS = ("image", "pixel_values", "img")
 
 def is_image_item(item):
     """True for what can stand alone for an image: a path, bytes, a PIL image, an array, a row."""
+    if type(item) is str:  # most are
+        return True
     if isinstance(item, tuple) and item:  # a data set's (image, label)
         item = item[0]
     if isinstance(item, Mapping):
@@ -106,6 +108,9 @@ class ImageItems:
     def _checked(self, index, item):
         """Refuse early what can't be read later, before hours of work are spent on the rest."""
         name = f"image {index}"
+        if type(item) is str and not is_address(item):  # most are
+            check_file(item, name, self.owner)
+            return item
         if not is_image_item(item):
             raise TypeError(
                 f"{self.owner}: {name} is a {type(item).__name__}; images are paths, bytes or open "
@@ -117,7 +122,7 @@ class ImageItems:
         if is_file(item) and not is_pil(item):
             return self._checked_file(item, name)
         if is_path(item) and not is_address(item):
-            check_file(item, name + name_of(item), self.owner)
+            check_file(item, name, self.owner)
         return item
 
     def _checked_file(self, file, name):
@@ -144,12 +149,12 @@ class ImageItems:
         item = self._fetch(index, name)
         channel_axes = (2, 0)
         if is_pil(item) or is_encoded(item):
-            name += name_of(item)
             # Values are scaled before they are averaged.
             scaled = self.reading.value_range is not None
             values, origin = self._decode(item, name, None if scaled else detail)
-            if origin is not None:
+            if values.dtype == np.uint8 and not scaled:
                 return values, origin
+            name += name_of(item)
             channel_axes = (0,)
         elif hasattr(item, "detach"):
             values, channel_axes = tensor_to_numpy(item), (0,)
@@ -190,6 +195,7 @@ class ImageItems:
         return found
 
     def _decode(self, item, name, detail):
+        given = item
         try:
             if is_pil(item):  # may be open, but not read yet
                 return decode_image(item, self.reading, detail)
@@ -198,7 +204,7 @@ class ImageItems:
                     item = bytes_of_file(item)
             return decode_file(readable(item), self.reading, detail)
         except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error ...
-            raise _unreadable(error, f"{self.owner}: {name}") from error
+            raise _unreadable(error, f"{self.owner}: {name}{name_of(given)}") from error
 
     def _with_channels(self, values, name, channel_axes):
         """Values as (channels, height, width) without alpha; `channel_axes` in order of trial."""

@@ -11,6 +11,10 @@ import numpy as np
 _MOST_DECODED = 512
 
 
+# Bytes of images that need not be counted.
+_SMALL = 2**20
+
+
 class Origin(NamedTuple):
     """Where a reduced image comes from.
 
@@ -103,6 +107,9 @@ class _Room:
     @contextmanager
     def taken(self, n_bytes):
         """Context in which so many bytes are in use; waits for others."""
+        if n_bytes < _SMALL and n_bytes < self.n_bytes:
+            yield
+            return
         with self._free:
             self._free.wait_for(lambda: not self._used or self._used + n_bytes <= self.n_bytes)
             self._used += n_bytes

@@ -444,7 +444,7 @@ def test_batches_of_huge_pictures_are_read_in_parts(monkeypatch):
 
 
 def test_few_pictures_are_decoded_at_once(monkeypatch):
-    monkeypatch.setattr(_decode, "decoding_room", _Room(4 * 400 * 300))
+    monkeypatch.setattr(_decode, "decoding_room", _Room(4 * 200 * 300))
     busy, most, lock = [0], [0], threading.Lock()
     load = Image.Image.load
 
