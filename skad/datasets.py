@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from .images._encoded import TarMember, is_address, is_path, open_binary
+from .images._encoded import TarMember, is_address, is_path, open_binary, without_secrets
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -154,7 +154,7 @@ def tar_images(paths, *, extensions=EXTENSIONS):
 def _members(shard, endings):
     """Images of a tar file, and the labels by name."""
     if not is_address(shard) and not os.path.isfile(shard):
-        raise FileNotFoundError(f"tar_images: {shard!r} is no file.")
+        raise FileNotFoundError(f"tar_images: {without_secrets(shard)!r} is no file.")
     images, classes = [], {}
     try:
         # ":" is for tar files that are not compressed, within which a place can be gone to.
@@ -170,8 +170,8 @@ def _members(shard, endings):
                     classes[_key(member.name)] = label.decode("utf-8", "replace").strip()
     except tarfile.TarError as error:
         raise ValueError(
-            f"tar_images: {shard!r} could not be read as a tar file that is not compressed; unpack "
-            "it, or pack it anew by tar -cf."
+            f"tar_images: {without_secrets(shard)!r} could not be read as a tar file that is not "
+            "compressed; unpack it, or pack it anew by tar -cf."
         ) from error
     return images, classes
 

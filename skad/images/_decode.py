@@ -61,7 +61,11 @@ def decode_image(image, reading, detail, *, ours=False):
     """Pixels of a PIL image, as :func:`decode_file` gives them; `ours` may be decoded in draft."""
     check_sides(image.height, image.width, "it")
     with decoding_room.taken(4 * image.width * image.height):
-        deep = _deep_pixels(image)
+        deep = None
+        if _is_deep(image):
+            # Its owner's stays as it is: once it is loaded, half of its bits are gone.
+            image = image if ours else _opened_again(image)
+            deep = _deep_pixels(image)
         turn = _turn_of(image, reading.orientation == "apply")
         columns, rows = image.size if turn < 5 else image.size[::-1]
         least = None if detail is None else tuple(detail(rows, columns))
@@ -143,21 +147,26 @@ def _turned(pixels, turn):
     return pixels
 
 
-def _deep_pixels(image):
-    """Colours of 16 bits, of which Pillow reads the upper 8; None for other images.
-
-    The lower 8 are what it reads where it is told that the bytes are in the other order.
-    """
-    if not getattr(image, "tile", None) or image.mode[0] in "IF1":
-        return None
-    raw = _raw_mode(image.tile[0])
+def _is_deep(image):
+    """Whether an image that is not loaded has colours of 16 bits, of which Pillow reads 8."""
+    known = image.mode in ("RGB", "RGBA", "RGBX", "LA") and image.format in ("PNG", "TIFF")
+    if not known or not getattr(image, "tile", None):
+        return False
     if image.format == "TIFF":
         if max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,))) < 16:
-            return None
+            return False
         if image.tag_v2.get(_PLANES) == 2:
             raise ValueError("its colours of 16 bits lie in separate planes; save them interleaved")
-    if image.format not in ("PNG", "TIFF") or ";16" not in raw:
-        return None
+    return ";16" in _raw_mode(image.tile[0])
+
+
+def _deep_pixels(image):
+    """Colours of 16 bits.
+
+    Pillow reads the upper 8, and the lower 8 where it is told that the bytes are in the other
+    order.
+    """
+    raw = _raw_mode(image.tile[0])
     if raw == "LA;16B":  # four bytes a pixel, of which the first two are grey
         image.tile = [_with_raw_mode(tile, "RGBA") for tile in image.tile]
         image.load()
@@ -191,6 +200,7 @@ def _opened_again(image):
     image.fp.seek(0)
     again = Image.open(io.BytesIO(image.fp.read()))
     image.fp.seek(place)
+    again.seek(image.tell())  # of several pages
     return again
 
 
@@ -238,10 +248,10 @@ def pillow_at_work():
     with _lock:
         _users[0] += 1
         if _users[0] == 1:
-            bomb = Image.DecompressionBombWarning
+            known, bomb = list(warnings.filters), Image.DecompressionBombWarning
             warnings.filterwarnings("ignore", category=bomb)
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            _entries[:] = warnings.filters[:2]
+            _entries[:] = [entry for entry in warnings.filters[:2] if entry not in known]
             _blocks[0] = Image.core.get_blocks_max()
             Image.core.set_blocks_max(max(_blocks[0], _KEPT_BLOCKS))
     try:

@@ -67,13 +67,18 @@ def is_encoded(item):
 def name_of(item):
     """What an error calls an item, in brackets; no more of an address than says where it is."""
     if is_address(item):
-        return f" ({re.sub('//[^/@]*@', '//', item).split('?')[0]})"
+        return f" ({without_secrets(item)})"
     if is_path(item):
         return f" ({Path(item)})"
     if isinstance(item, TarMember):
-        return f" ({item})"
+        return f" ({without_secrets(item.shard)}/{item.name})"
     name = getattr(item, "name", None) or getattr(item, "filename", None)
     return f" ({Path(name)})" if isinstance(name, (str, os.PathLike)) and name else ""
+
+
+def without_secrets(address):
+    """An address without user, password and query; a path as it is."""
+    return re.sub("//.*@", "//", address.split("?")[0]) if is_address(address) else address
 
 
 def check_file(path, name, owner):

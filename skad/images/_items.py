@@ -25,6 +25,9 @@ from ._failures import Failures
 from ._pixels import CHANNELS, Brightest, check_sides, scale_pixels
 from ._reduce import Origin, choose_boxes, reduce_pixels
 
+# Around open files, which may be given twice, and to several threads.
+_open_files = threading.Lock()
+
 # Names under which rows of data sets hold their image.
 IMAGE_KEYS = ("image", "pixel_values", "img")
 
@@ -66,7 +69,6 @@ class ImageItems:
         if len(self.indices) == 0:
             raise ValueError(f"{owner}: X holds 0 images (0 sample(s)); give at least one.")
         self.brightest, self.failures = Brightest(), failures or Failures()
-        self._lock = threading.Lock()  # around open files, which may be given twice
         self._least_threads = REMOTE_THREADS if _any(is_address, items) else 1
         # PIL images and data sets may hold state that two threads would share.
         self._one_thread = not isinstance(items, list) or not all(map(_is_independent, items))
@@ -132,7 +134,8 @@ class ImageItems:
             raise TypeError(f"{self.owner}: {name} is open as text; open it with mode 'rb'.")
         if getattr(file, "closed", False):
             raise ValueError(f"{self.owner}: {name} is a closed file; give it open, or its path.")
-        return file if file.seekable() else file.read()
+        seekable = getattr(file, "seekable", None)
+        return file if seekable is not None and seekable() else file.read()
 
     def _open(self, index, detail):
         """One image as a tensor (channels, height, width), and where it comes from."""
@@ -200,7 +203,7 @@ class ImageItems:
             if is_pil(item):  # may be open, but not read yet
                 return decode_image(item, self.reading, detail)
             if is_file(item):
-                with self._lock:
+                with _open_files:
                     item = bytes_of_file(item)
             return decode_file(readable(item), self.reading, detail)
         except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error ...

@@ -51,9 +51,9 @@ def _range_of(given, owner):
     """Least and greatest value, of a pair or of a number of bits."""
     if given is None:
         return None
-    if isinstance(given, Integral):
+    if isinstance(given, Integral) and not isinstance(given, bool):
         return (0.0, 2.0 ** int(given) - 1)
-    pair = tuple(given)
+    pair = () if isinstance(given, bool) else tuple(given)
     are_numbers = len(pair) == 2 and all(isinstance(value, Real) for value in pair)
     if not are_numbers or not -float("inf") < pair[0] < pair[1] < float("inf"):
         raise ValueError(

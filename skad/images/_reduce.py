@@ -70,15 +70,17 @@ def reduce_pixels(pixels, boxes):
 
     Returns
     -------
-    reduced : ndarray of uint8 or float32, shape (channels, height, width)
-        Bytes are averaged to bytes, as are floats that are bytes over 255: the same pixels give the
-        same, whatever their type.
+    reduced : ndarray of the same type, shape (channels, height, width)
+        Bytes are averaged to bytes, and floats that are bytes over 255 to such floats: the same
+        pixels give the same, whatever their type.
     """
     from PIL import Image
 
     if boxes == (1, 1):
         return pixels
-    pixels = _as_bytes(pixels)
+    pixels, dtype = _as_bytes(pixels), pixels.dtype
+    if pixels.dtype != dtype:
+        return reduce_pixels(pixels, boxes).astype(dtype) / dtype.type(255)
     factor = boxes[::-1]
     if pixels.dtype == np.uint8 and len(pixels) == 3:
         image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))

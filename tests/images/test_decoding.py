@@ -24,7 +24,7 @@ from skad import (
 from skad.augment import ContrastiveAugmentation, StrongAugmentation
 from skad.backbones import small_cnn
 from skad.images import _batches, _decode
-from skad.images._batches import Batch, iterate_batches, read_all
+from skad.images._batches import iterate_batches, read_all
 from skad.images._door import check_images
 from skad.images._reduce import _Room
 from skad.networks._preprocessing import Preprocessing, preprocess
@@ -463,8 +463,32 @@ def test_few_pictures_are_decoded_at_once(monkeypatch):
     assert most[0] == 1
 
 
-def test_a_batch_keeps_what_its_images_were(tiles):
-    batch = check_images(FeatureExtractor(), list(tiles[:3])).read(0, 3)
-    assert isinstance(batch, Batch)
-    assert batch.sizes == [(48, 48)] * 3
-    assert len(batch.take([2, 0])) == 2
+@pytest.mark.parametrize("dtype", [np.float32, np.uint16])
+def test_bytes_among_deeper_pixels_of_one_array(dtype):
+    """One image of an array happens to hold whole 255ths, the other does not."""
+    deep_one = np.random.RandomState(0).rand(320, 320)
+    both = np.stack([np.round(deep_one * 255) / 255, deep_one])
+    images = (both * 65535).round().astype(dtype) if dtype is np.uint16 else both.astype(dtype)
+    fitted = extractor().fit(images)
+    np.testing.assert_allclose(fitted.transform(images), fitted.transform(list(images)), rtol=1e-5)
+    eight = (both[:1] * 255).round().astype(np.uint8)
+    np.testing.assert_allclose(fitted.transform(images)[:1], fitted.transform(eight), rtol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_images_of_16_bits_stay_as_they_are(channels):
+    image = deep(channels=channels)
+    opened = Image.open(io.BytesIO(png_of_16_bits(image)))
+    fitted = extractor().fit(np.zeros((1, 24, 32)))
+    first, second = fitted.transform([opened]), fitted.transform([opened])
+    np.testing.assert_array_equal(first, second)
+    shown = np.asarray(Image.open(io.BytesIO(png_of_16_bits(image))))
+    np.testing.assert_array_equal(np.asarray(opened), shown)
+
+
+def test_inks_of_16_bits_are_no_light():
+    inks = np.asarray(Image.fromarray(picture(24, 32)).convert("CMYK"))
+    deep_inks = tiff(inks.astype(np.uint16) * 257, photometric="separated")
+    found = extractor().fit_transform([deep_inks])
+    expected = extractor().fit_transform([Image.frombytes("CMYK", (32, 24), inks.tobytes())])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

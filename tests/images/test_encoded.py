@@ -242,6 +242,10 @@ def test_secrets_in_addresses_are_not_told(extractor):
     assert "memory://host/a.png" in str(error.value)
     assert "secret" not in str(error.value)
     assert "word" not in str(error.value)
+    for address in ("ftp://u:sec@ret@h/x.png", "s3://k:sec/ret@h/x.png"):
+        assert _encoded.name_of(address).endswith("://h/x.png)")
+    member = _encoded.TarMember("https://u:secret@h/s.tar?sig=secret", "a.png", 0, 1)
+    assert _encoded.name_of(member) == " (https://h/s.tar/a.png)"
 
 
 def test_addresses_without_fsspec_name_the_extra(extractor, monkeypatch):

@@ -357,7 +357,9 @@ def test_advice_about_types_keeps_all_values(case, listed):
         DN2().fit(list(images) if listed else images)
 
 
-@pytest.mark.parametrize("value_range", [0, 33, (1, 1), (5, 2), (0, np.inf), (0, 1, 2), ["a", "b"]])
+@pytest.mark.parametrize(
+    "value_range", [0, 33, True, (1, 1), (5, 2), (0, np.inf), (0, 1, 2), ["a", "b"]]
+)
 def test_ranges_that_are_none(value_range):
     with pytest.raises(ValueError, match=r"value_range"):
         DN2(value_range=value_range).fit(np.zeros((4, 8, 8), np.uint16))

@@ -8,7 +8,8 @@ from sklearn.model_selection import cross_val_score
 
 from skad import DN2, FeatureExtractor, OneClassKFold, auroc_scorer
 from skad.images import _decode
-from skad.images._batches import count_threads
+from skad.images._batches import Batch, count_threads
+from skad.images._door import check_images
 
 
 def test_n_jobs_is_what_it_is_in_scikit_learn():
@@ -62,3 +63,10 @@ def test_filters_of_warnings_are_given_back(paths, monkeypatch):
     assert warnings.filters == before
     assert Image.core.get_blocks_max() == blocks
     assert set(seen) == {len(before) + 2}
+
+
+def test_a_batch_keeps_what_its_images_were(tiles):
+    batch = check_images(FeatureExtractor(), list(tiles[:3])).read(0, 3)
+    assert isinstance(batch, Batch)
+    assert batch.sizes == [(48, 48)] * 3
+    assert len(batch.take([2, 0])) == 2
