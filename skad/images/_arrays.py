@@ -1,21 +1,20 @@
 """Images of one shape in one array: of images, or of flat rows."""
 
-import copy
 from functools import partial
 
 import numpy as np
 
-from ._batches import Batch, as_many_as_fit_of, open_together
-from ._failures import Failures
-from ._pixels import CHANNELS, Brightest, scale_pixels
-from ._reduce import Origin, choose_boxes, reduce_pixels
+from ._batches import Batch, count_fitting, open_together
+from ._pixels import CHANNELS, scale_pixels
+from ._reduce import Origin, choose_box, reduce_pixels
+from ._source import ImageSource
 
 # Rows that leave the range of the training rows by more than this many times its width are as far
 # out as can be; beyond, the network's arithmetic would overflow.
 _FAR = 1e4
 
 
-class ImageArray:
+class ImageArray(ImageSource):
     """Images of one shape in one array, read batch by batch (memory-mapped ones too).
 
     Parameters
@@ -24,35 +23,18 @@ class ImageArray:
         The images or rows.
     layout : {"nhwc", "nchw", "nhw", "rows"}
         What its axes are.
-    owner : str
-        Named in errors.
-    reading : Reading
     image_shape : tuple of int, optional
         Shape of the image in a row.
     pixel_range : tuple of float, optional
         Values of rows that become black and white; None for those of uint8 and of [0, 1].
-    failures : Failures
-        What becomes of images that can't be read.
+    **told
+        See :class:`ImageSource`.
     """
 
-    def __init__(
-        self,
-        array,
-        layout,
-        *,
-        owner,
-        reading,
-        image_shape=None,
-        pixel_range=None,
-        failures=None,
-    ):
-        self.array, self.layout, self.owner, self.reading = array, layout, owner, reading
+    def __init__(self, array, layout, *, image_shape=None, pixel_range=None, **told):
+        super().__init__(len(array), **told)
+        self.array, self.layout = array, layout
         self.image_shape, self.pixel_range = image_shape, pixel_range
-        self.indices = None
-        self.brightest, self.failures = Brightest(), failures or Failures()
-
-    def __len__(self):
-        return len(self.array) if self.indices is None else len(self.indices)
 
     @property
     def n_features(self):
@@ -64,39 +46,18 @@ class ImageArray:
         """The part of the array that counts."""
         return self.array if self.indices is None else self.array[self.indices]
 
-    def take(self, indices):
-        """Only the images at these indices."""
-        taken = copy.copy(self)
-        taken.indices = indices if self.indices is None else self.indices[indices]
-        return taken
-
     def read(self, start, stop, n_threads=1, detail=None):
-        """Images `start` to `stop`, or fewer of them where they are large.
-
-        Parameters
-        ----------
-        start, stop : int
-        n_threads : int
-        detail : callable, optional
-            Maps height and width of an image to the least ones that do; by default images are
-            whole.
-
-        Returns
-        -------
-        batch : Batch
-            Of uint8 or float32.
-        """
         import torch
 
         stop = min(stop, len(self))
         if self.layout != "rows":
             size = _size_of(self.array.shape[1:], self.layout[1:])
-            boxes = choose_boxes(size, detail)
-            if boxes != (1, 1):
-                open_one = partial(self._reduced, boxes=boxes, size=size)
+            box = choose_box(size, detail)
+            if box > 1:
+                open_one = partial(self._reduced, origin=Origin(*size, box))
                 batch = open_together(open_one, range(start, stop), n_threads)
                 return Batch(torch.stack(batch.pixels), batch.origins)
-            stop = min(stop, start + as_many_as_fit_of(self.array[:1].nbytes))
+            stop = min(stop, start + count_fitting(self.array[:1].nbytes))
         where = slice(start, stop) if self.indices is None else self.indices[start:stop]
         batch, layout = np.asarray(self.array[where]), self.layout
         if layout == "rows":
@@ -108,15 +69,13 @@ class ImageArray:
         batch = torch.from_numpy(np.require(batch, requirements=["C", "W"]))
         return Batch(_channels_first(batch, layout))
 
-    def _reduced(self, index, boxes, size):
+    def _reduced(self, i, origin):
         """One image averaged over boxes, and where it comes from."""
         import torch
 
-        where = index if self.indices is None else int(self.indices[index])
-        pixels = self._scaled(np.asarray(self.array[where])[None], index)
-        pixels = _channels_first(pixels, self.layout)[0]
-        reduced = reduce_pixels(pixels, boxes)
-        return torch.from_numpy(np.require(reduced, requirements=["C", "W"])), Origin(*size, *boxes)
+        pixels = self._scaled(np.asarray(self.array[self.index(i)])[None], i)
+        reduced = reduce_pixels(_channels_first(pixels, self.layout)[0], origin.box)
+        return torch.from_numpy(np.require(reduced, requirements=["C", "W"])), origin
 
     def _scaled(self, batch, start):
         """Images as uint8, or as float32 in [0, 1]; those that can't be read are black."""
@@ -124,7 +83,7 @@ class ImageArray:
             return self._scale(batch, start)
         found = []
         for i in range(len(batch)):
-            with self.failures.of(self._index(start + i)):
+            with self.failures.of(self.index(start + i)):
                 found.append(self._scale(batch[i : i + 1], start + i))
             if len(found) == i:
                 found.append(np.zeros(batch[:1].shape, np.float32))
@@ -132,12 +91,9 @@ class ImageArray:
 
     def _scale(self, batch, start):
         def name(i):
-            return f"image {self._index(start + i)}"
+            return f"image {self.index(start + i)}"
 
         return scale_pixels(batch, name, self.owner, self.reading.value_range, self.brightest)
-
-    def _index(self, i):
-        return i if self.indices is None else int(self.indices[i])
 
     def _scale_rows(self, batch, start):
         """Rows as uint8, or as float32 that are about in [0, 1]."""

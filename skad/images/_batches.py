@@ -126,7 +126,7 @@ class _Done:
         return self._result
 
 
-def as_many_as_fit_of(n_bytes):
+def count_fitting(n_bytes):
     """How many images of so many bytes each fit into a batch, at least one."""
     return max(1, int(_MOST_PIXELS * 2**20 / max(1, n_bytes)))
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ._decode import is_pil
 from ._encoded import is_bytes, is_encoded, is_path
-from ._items import IMAGE_KEYS, is_image_item
+from ._items import IMAGE_KEYS, is_gap, is_image_item
 
 # Names of columns of paths, in a table that has others as well.
 _PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "file_path")
@@ -90,11 +90,7 @@ def _is_column(X):
 
 def _first_of(column):
     """The first item of a column that is there; None where none is."""
-    return next((one for one in column if not _is_gap(one)), None)
-
-
-def _is_gap(item):
-    return item is None or isinstance(item, float) or type(item).__name__ == "NAType"
+    return next((one for one in column if not is_gap(one)), None)
 
 
 def _is_numeric(dtype):

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ._pixels import check_sides
-from ._reduce import Origin, choose_boxes, decoding_room
+from ._pixels import PictureError, check_sides
+from ._reduce import Origin, choose_box, decoding_room
 
 _ORIENTATION, _BITS_PER_SAMPLE, _PLANES = 0x0112, 0x0102, 0x011C  # tags of EXIF and TIFF
 
@@ -41,7 +41,7 @@ def decode_file(file, reading, detail):
     file : path or binary file
     reading : Reading
     detail : callable or None
-        See :func:`skad.images._reduce.choose_boxes`.
+        See :func:`skad.images._reduce.choose_box`.
 
     Returns
     -------
@@ -77,9 +77,8 @@ def decode_image(image, reading, detail, *, ours=False):
                 deep = _values(image)
         if deep is not None:
             return _turned(deep, turn), None
-        pixels, boxes = _reduced(image, least, turn)
-    boxes = tuple(draft * box for box in boxes)
-    return pixels, None if boxes == (1, 1) else Origin(rows, columns, *boxes)
+        pixels, box = _reduced(image, least, turn)
+    return pixels, None if draft * box == 1 else Origin(rows, columns, draft * box)
 
 
 def _turn_of(image, upright):
@@ -122,18 +121,18 @@ def _values(image):
 
 
 def _reduced(image, least, turn):
-    """Pixels of bytes, upright and reduced, and the boxes."""
+    """Pixels of bytes, upright and reduced, and the side of the boxes."""
     from PIL import Image
 
     columns, rows = image.size if turn < 5 else image.size[::-1]
-    boxes = choose_boxes((rows, columns), None if least is None else lambda *_: least)
-    if boxes != (1, 1):
-        if turn > 1 and (rows % boxes[0] or columns % boxes[1]):  # a box that is cut comes last
+    box = choose_box((rows, columns), None if least is None else lambda *_: least)
+    if box > 1:
+        if turn > 1 and (rows % box or columns % box):  # a box that is cut comes last
             image, turn = image.transpose(Image.Transpose[_TURNS[turn]]), 1
-        image = image.reduce(boxes[::-1] if turn < 5 else boxes)
+        image = image.reduce(box)
     pixels = np.asarray(image)
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    return _turned(pixels, turn), boxes
+    return _turned(pixels, turn), box
 
 
 def _turned(pixels, turn):
@@ -156,7 +155,9 @@ def _is_deep(image):
         if max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,))) < 16:
             return False
         if image.tag_v2.get(_PLANES) == 2:
-            raise ValueError("its colours of 16 bits lie in separate planes; save them interleaved")
+            raise PictureError(
+                "its colours of 16 bits lie in separate planes; save them interleaved"
+            )
     return ";16" in _raw_mode(image.tile[0])
 
 
@@ -221,7 +222,7 @@ def what_is_wrong(error):
         return "it does not exist"
     if isinstance(error, PermissionError):
         return "reading it is not permitted"
-    if isinstance(error, ImportError) or "; " in str(error):  # said by us, with what to do
+    if isinstance(error, (ImportError, PictureError)):  # said by us, with what to do
         return str(error).rstrip(".")
     if "truncated" in str(error) or isinstance(error, EOFError):
         return "it is truncated"
@@ -241,7 +242,8 @@ def pillow_at_work():
     Without Pillow's warnings, of large images and odd metadata: each image gives pixels or an
     error, so they have nothing to add. And with memory that goes from one image to the next, which
     saves a tenth of the time. Both settings are the process's: threads that are in the context at
-    once share them, and the last one gives back what the first one found.
+    once share them, and the last one takes back what the first one set. (A filter may stay where
+    others give back an older list of filters meanwhile; it is about Pillow's warnings alone.)
     """
     from PIL import Image
 

@@ -85,41 +85,33 @@ def check_file(path, name, owner):
     """Refuse at once what is no file that can be read; `name` is what an error calls it."""
     try:
         found = os.stat(path)
-        may_be_read = os.access(path, os.R_OK)
-        ends = os.fspath(path)[-4:].lower()
-        if stat.S_ISREG(found.st_mode) and found.st_size and may_be_read and ends != ".tar":
-            return
-    except (OSError, ValueError):
-        pass
-    _refuse_file(path, name + name_of(path), owner)
-
-
-def _refuse_file(path, name, owner):
-    """The one error for what is no file that can be read."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{owner}: {name} does not exist.") from error
-    except OSError as error:
-        kind = PermissionError if isinstance(error, PermissionError) else OSError
-        raise kind(f"{owner}: {name} can't be looked at: {error.strerror}.") from error
-    except ValueError as error:  # a null character
-        raise ValueError(f"{owner}: {name} is no path.") from error
+    except (OSError, ValueError) as error:
+        raise _not_found(error, f"{owner}: {name}{name_of(path)}") from error
+    kind = wrong = None
     if stat.S_ISDIR(found.st_mode):
-        raise IsADirectoryError(
-            f"{owner}: {name} is a directory; list its images with "
-            "skad.datasets.image_folder(path)."
-        )
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError(f"{owner}: {name} is no regular file, but a pipe, a socket or a device.")
-    if str(path).lower().endswith(".tar"):
-        raise ValueError(
-            f"{owner}: {name} is a tar file; list its images with skad.datasets.tar_images(paths)."
-        )
-    if found.st_size == 0:
-        raise ValueError(f"{owner}: {name} could not be read as an image: it holds 0 bytes.")
-    if not os.access(path, os.R_OK):
-        raise PermissionError(f"{owner}: {name} could not be read: reading it is not permitted.")
+        kind = IsADirectoryError
+        wrong = "is a directory; list its images with skad.datasets.image_folder(path)"
+    elif not stat.S_ISREG(found.st_mode):
+        kind, wrong = ValueError, "is no regular file, but a pipe, a socket or a device"
+    elif os.fspath(path)[-4:].lower() == ".tar":
+        kind = ValueError
+        wrong = "is a tar file; list its images with skad.datasets.tar_images(paths)"
+    elif found.st_size == 0:
+        kind, wrong = ValueError, "could not be read as an image: it holds 0 bytes"
+    elif not os.access(path, os.R_OK):
+        kind, wrong = PermissionError, "could not be read: reading it is not permitted"
+    if kind is not None:
+        raise kind(f"{owner}: {name}{name_of(path)} {wrong}.")
+
+
+def _not_found(error, name):
+    """The error for a path that can't be looked at."""
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(f"{name} does not exist.")
+    if isinstance(error, OSError):
+        kind = PermissionError if isinstance(error, PermissionError) else OSError
+        return kind(f"{name} can't be looked at: {error.strerror}.")
+    return ValueError(f"{name} is no path.")  # it holds a null character
 
 
 def readable(item):

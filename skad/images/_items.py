@@ -1,6 +1,5 @@
 """Images one by one: files, bytes, PIL images, arrays and tensors of differing sizes, data sets."""
 
-import copy
 import io
 import threading
 from collections.abc import Mapping
@@ -21,9 +20,9 @@ from ._encoded import (
     name_of,
     readable,
 )
-from ._failures import Failures
-from ._pixels import CHANNELS, Brightest, check_sides, scale_pixels
-from ._reduce import Origin, choose_boxes, reduce_pixels
+from ._pixels import CHANNELS, check_sides, scale_pixels
+from ._reduce import Origin, choose_box, reduce_pixels
+from ._source import ImageSource
 
 # Around open files, which may be given twice, and to several threads.
 _open_files = threading.Lock()
@@ -45,7 +44,13 @@ def is_image_item(item):
     return getattr(item, "ndim", 0) >= 2 and hasattr(item, "shape")
 
 
-class ImageItems:
+def is_gap(item):
+    """True for what tables have where there is nothing: None, NaN, pandas' NA."""
+    is_nan = isinstance(item, float) and item != item
+    return item is None or is_nan or type(item).__name__ == "NAType"
+
+
+class ImageItems(ImageSource):
     """A sequence of images that are opened when they are needed, in parallel.
 
     Parameters
@@ -53,59 +58,27 @@ class ImageItems:
     items : sequence
         Paths, addresses, bytes, open files, members of tar files, PIL images, arrays, tensors, rows
         that hold one of these; or a data set of such.
-    owner : str
-        Named in errors.
-    reading : Reading
-    failures : Failures
-        What becomes of images that can't be read.
+    **told
+        See :class:`ImageSource`.
     """
 
-    n_features = None
-    pixel_range = None
-
-    def __init__(self, items, *, owner, reading, failures=None):
-        self.items, self.owner, self.reading = items, owner, reading
-        self.indices = np.arange(len(items))
-        if len(self.indices) == 0:
-            raise ValueError(f"{owner}: X holds 0 images (0 sample(s)); give at least one.")
-        self.brightest, self.failures = Brightest(), failures or Failures()
-        self._least_threads = REMOTE_THREADS if _any(is_address, items) else 1
+    def __init__(self, items, **told):
+        super().__init__(len(items), **told)
+        if len(items) == 0:
+            raise ValueError(f"{self.owner}: X holds 0 images (0 sample(s)); give at least one.")
+        self.items, listed = items, isinstance(items, list)
+        self._least_threads = REMOTE_THREADS if listed and any(map(is_address, items)) else 1
         # PIL images and data sets may hold state that two threads would share.
-        self._one_thread = not isinstance(items, list) or not all(map(_is_independent, items))
-        if isinstance(items, list):
-            for index, item in enumerate(items):
-                with self.failures.of(index):
-                    items[index] = self._checked(index, item)
-
-    def __len__(self):
-        return len(self.indices)
-
-    def take(self, indices):
-        """Only the images at these indices."""
-        taken = copy.copy(self)  # whose items were checked before
-        taken.indices = self.indices[indices]
-        return taken
+        self._one_thread = not listed or not all(map(_is_independent, items))
+        for index, item in enumerate(items) if listed else ():
+            with self.failures.of(index):
+                items[index] = self._checked(index, item)
 
     def read(self, start, stop, n_threads=1, detail=None):
-        """Images `start` to `stop`, or fewer of them where they are large.
-
-        Parameters
-        ----------
-        start, stop : int
-        n_threads : int
-        detail : callable, optional
-            Maps height and width of an image to the least ones that do; by default images are
-            whole.
-
-        Returns
-        -------
-        batch : Batch
-        """
-        indices = [int(index) for index in self.indices[start:stop]]
         n_threads = 1 if self._one_thread else max(n_threads, self._least_threads)
-        open_one = partial(self._open, detail=detail)
+        indices = [self.index(i) for i in range(start, min(stop, len(self)))]
         with pillow_at_work():
-            return open_together(open_one, indices, n_threads)
+            return open_together(partial(self._open, detail=detail), indices, n_threads)
 
     def _checked(self, index, item):
         """Refuse early what can't be read later, before hours of work are spent on the rest."""
@@ -113,6 +86,8 @@ class ImageItems:
         if type(item) is str and not is_address(item):  # most are
             check_file(item, name, self.owner)
             return item
+        if is_gap(item):
+            raise ValueError(f"{self.owner}: {name} is missing: there is {item} in its place.")
         if not is_image_item(item):
             raise TypeError(
                 f"{self.owner}: {name} is a {type(item).__name__}; images are paths, bytes or open "
@@ -168,8 +143,8 @@ class ImageItems:
             values[None], lambda _: name, self.owner, self.reading.value_range, self.brightest
         )[0]
         size = pixels.shape[1:]
-        boxes = choose_boxes(size, detail)
-        return reduce_pixels(pixels, boxes), None if boxes == (1, 1) else Origin(*size, *boxes)
+        box = choose_box(size, detail)
+        return reduce_pixels(pixels, box), None if box == 1 else Origin(*size, box)
 
     def _fetch(self, index, name):
         """An item; the image of an (image, label) or of a dict, as data sets give them."""
@@ -239,10 +214,6 @@ def tensor_to_numpy(tensor):
 def _is_independent(item):
     """True for items that several threads may open at once."""
     return is_encoded(item) or hasattr(item, "detach") or isinstance(item, np.ndarray)
-
-
-def _any(test, items):
-    return isinstance(items, list) and any(map(test, items))
 
 
 def _unreadable(error, name):

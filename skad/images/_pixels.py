@@ -21,10 +21,14 @@ _LONGEST_STRIP = 1000
 _DARK = 16
 
 
+class PictureError(ValueError):
+    """What is wrong with a picture, in our own words."""
+
+
 def check_sides(height, width, name):
     """Refuse what is far too long and narrow for a picture."""
     if max(height, width) > _LONGEST_STRIP * min(height, width):
-        raise ValueError(
+        raise PictureError(
             f"{name} is a strip of {width} x {height} pixels (width x height), which no network "
             f"sees as a picture; cut it into pieces at most {_LONGEST_STRIP} times as long as wide."
         )

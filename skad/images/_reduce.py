@@ -10,7 +10,6 @@ import numpy as np
 # picture may have a hundred million pixels.
 _MOST_DECODED = 512
 
-
 # Bytes of images that need not be counted.
 _SMALL = 2**20
 
@@ -22,18 +21,17 @@ class Origin(NamedTuple):
     ----------
     height, width : int
         Of the image, in pixels.
-    rows, columns : int
-        Of the box that became one pixel.
+    box : int
+        Side of the box of pixels that became one; the last of a row or a column may be cut.
     """
 
     height: int
     width: int
-    rows: int = 1
-    columns: int = 1
+    box: int
 
 
-def choose_boxes(size, detail):
-    """Rows and columns of the largest box that leaves an image all the detail that is of use.
+def choose_box(size, detail):
+    """Side of the largest box that leaves an image all the detail that is of use.
 
     Parameters
     ----------
@@ -44,29 +42,26 @@ def choose_boxes(size, detail):
 
     Returns
     -------
-    boxes : tuple of int
-        1 where an axis is not reduced.
+    box : int
+        1 where the image is not reduced. Boxes are squares, so that proportions stay. One that
+        divides both sides is preferred to one up to twice as large: reducing and turning commute
+        then.
     """
     if detail is None:
-        return (1, 1)
-    return tuple(_largest_box(length, least) for length, least in zip(size, detail(*size)))
-
-
-def _largest_box(length, least):
-    """The largest box, or one not half as small that divides the side: turned images need one."""
-    largest = max(1, int(length // least))
-    dividing = (box for box in range(largest, largest // 2, -1) if length % box == 0)
+        return 1
+    largest = max(1, int(min(length // least for length, least in zip(size, detail(*size)))))
+    dividing = (box for box in range(largest, largest // 2, -1) if not any(n % box for n in size))
     return next(dividing, largest)
 
 
-def reduce_pixels(pixels, boxes):
+def reduce_pixels(pixels, box):
     """Average an image over boxes.
 
     Parameters
     ----------
     pixels : ndarray of uint8 or float32, shape (channels, height, width)
-    boxes : tuple of int
-        Rows and columns of a box.
+    box : int
+        Side of a box.
 
     Returns
     -------
@@ -76,17 +71,16 @@ def reduce_pixels(pixels, boxes):
     """
     from PIL import Image
 
-    if boxes == (1, 1):
+    if box == 1:
         return pixels
     pixels, dtype = _as_bytes(pixels), pixels.dtype
     if pixels.dtype != dtype:
-        return reduce_pixels(pixels, boxes).astype(dtype) / dtype.type(255)
-    factor = boxes[::-1]
+        return reduce_pixels(pixels, box).astype(dtype) / dtype.type(255)
     if pixels.dtype == np.uint8 and len(pixels) == 3:
         image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-        return np.asarray(image.reduce(factor)).transpose(2, 0, 1)
+        return np.asarray(image.reduce(box)).transpose(2, 0, 1)
     planes = (Image.fromarray(np.ascontiguousarray(plane)) for plane in pixels)
-    return np.stack([np.asarray(plane.reduce(factor)) for plane in planes])
+    return np.stack([np.asarray(plane.reduce(box)) for plane in planes])
 
 
 def _as_bytes(pixels):

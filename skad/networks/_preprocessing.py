@@ -203,8 +203,8 @@ def _interpolated(images, target, origin):
 
     if origin is None:
         return F.interpolate(images, target, mode="bicubic", antialias=True)
-    rows = _weights(origin.height, origin.rows, target[0], images)
-    columns = _weights(origin.width, origin.columns, target[1], images)
+    rows = _weights(origin.height, origin.box, target[0], images)
+    columns = _weights(origin.width, origin.box, target[1], images)
     return rows @ images @ columns.T
 
 

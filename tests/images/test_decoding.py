@@ -379,7 +379,7 @@ def test_draft_is_close_and_less_work():
     source = check_images(draft, files)
     batch = source.read(0, 3, 1, draft.preprocessing_.detail)
     assert batch.sizes == [(1200, 1600), (1600, 1200), (1200, 1600)]
-    assert {origin.rows % 2 for origin in batch.origins} == {0}, "decoded at a half, at least"
+    assert {origin.box % 2 for origin in batch.origins} == {0}, "decoded at a half, at least"
     opened = [Image.open(io.BytesIO(file)) for file in files]
     np.testing.assert_allclose(draft.transform(opened), exacts, rtol=1e-5, atol=1e-6)
 
