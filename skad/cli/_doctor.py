@@ -1,10 +1,6 @@
 """``skad doctor``: what this machine has."""
 
 
-def add_arguments(parser):
-    """The verb takes no arguments of its own."""
-
-
 def run(arguments):
     """Print versions, devices, extras and caches."""
     import os

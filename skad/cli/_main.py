@@ -73,7 +73,8 @@ def _parser():
     for name, (module, text) in _VERBS.items():
         verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         home = importlib.import_module(f".{module}", __package__)
-        home.add_arguments(verb)
+        if hasattr(home, "add_arguments"):
+            home.add_arguments(verb)
         verb.add_argument("-q", "--quiet", action="store_true", help="no progress, no remarks")
         verb.add_argument("--debug", action="store_true", help="errors with where they arose")
         verb.set_defaults(run=home.run)

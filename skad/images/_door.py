@@ -152,7 +152,8 @@ def _rows(estimator, X, reset, told):
             f"{told['owner']}: X of shape {X.shape} holds text; paths are given in one dimension, "
             "as a list or X[:, 0]."
         )
-    X = validate_data(estimator, X, reset=reset, dtype="numeric")
+    with np.errstate(invalid="ignore"):  # scikit-learn adds inf to -inf on its way to its error
+        X = validate_data(estimator, X, reset=reset, dtype="numeric")
     image_shape = _row_shape(told["owner"], X.shape[1], told["reading"].image_shape)
     pixel_range = None if reset else getattr(estimator, "pixel_range_", None)
     return ImageArray(X, "rows", image_shape=image_shape, pixel_range=pixel_range, **told)

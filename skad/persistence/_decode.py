@@ -31,6 +31,25 @@ class Decoder:
     def __init__(self, path, arrays, networks, others, device=None):
         self.path, self.arrays, self.networks = path, arrays, networks
         self.others, self.device, self._known = others, device, {}
+        self._readers = {
+            "float": lambda tree: _NOT_FINITE[tree["float"]],
+            "same": lambda tree: self._known[tree["same"]],
+            "scalar": lambda tree: self._decode(tree["scalar"])[()],
+            "slice": lambda tree: slice(*tree["slice"]),
+            "tuple": lambda tree: tuple(self._decode(one) for one in tree["tuple"]),
+            "dict": lambda tree: self._pairs(tree["dict"]),
+            "namespace": lambda tree: SimpleNamespace(**self._pairs(tree["namespace"])),
+            "tensor": self._tensor,
+            "array": self._array,
+            "items": self._items,
+            "dtype": self._dtype,
+            "layers": self._layers,
+            "layer": self._layer,
+            "partial": self._partial,
+            "factory": self._factory,
+            "scikit-learn": self._scikit_learn,
+            "class": self._object,
+        }
 
     def decode(self, tree):
         """The value of a tree."""
@@ -49,30 +68,10 @@ class Decoder:
             return tree
         if isinstance(tree, list):
             return [self._decode(one) for one in tree]
-        first = next(iter(tree))
-        readers = {
-            "float": lambda: _NOT_FINITE[tree["float"]],
-            "same": lambda: self._known[tree["same"]],
-            "scalar": lambda: self._decode(tree["scalar"])[()],
-            "tensor": self._tensor,
-            "array": self._array,
-            "items": self._items,
-            "slice": lambda: slice(*tree["slice"]),
-            "tuple": lambda: tuple(self._decode(one) for one in tree["tuple"]),
-            "dict": lambda: self._pairs(tree["dict"]),
-            "namespace": lambda: SimpleNamespace(**self._pairs(tree["namespace"])),
-            "dtype": self._dtype,
-            "layers": self._layers,
-            "layer": self._layer,
-            "partial": self._partial,
-            "factory": self._factory,
-            "scikit-learn": self._scikit_learn,
-            "class": self._object,
-        }
-        if first not in readers:
-            raise ModelFileError(f"{self.path}: holds {first!r}, which this skad does not know.")
-        reader = readers[first]
-        return reader(tree) if hasattr(reader, "__self__") else reader()
+        kind = next(iter(tree))  # what an Encoder writes first
+        if kind not in self._readers:
+            raise ModelFileError(f"{self.path}: holds {kind!r}, which this skad does not know.")
+        return self._readers[kind](tree)
 
     def _pairs(self, pairs):
         return {self._decode(key): self._decode(one) for key, one in pairs}

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from ._classes import LAYERS, name_of_class, name_of_factory
-from ._networks import NetworkParts, is_network
+from ._networks import NetworkParts
 
 
 class Encoder:
@@ -143,7 +143,7 @@ class Encoder:
         state = dict(state)
         tree = {"class": name, "number": number}
         network = state.get("network")
-        if is_network(name, network):
+        if name == "FittedNetwork":
             del state["network"]
             tree["network"] = self._network(value, network, where)
         tree["state"] = [[key, self.encode(one, f"{where}.{key}")] for key, one in state.items()]

@@ -5,11 +5,6 @@ from ..networks._recipe import build_from_state, build_network
 from ._archive import ModelFileError
 
 
-def is_network(name, network):
-    """Whether a part of an object is a network with a recipe."""
-    return name == "FittedNetwork" and network is not None
-
-
 def as_stored(network, dtype):
     """A network on the CPU, in its arithmetic and its layout of memory."""
     import torch

@@ -19,7 +19,8 @@ _LARGEST = 1e75
 
 def validate_rows(estimator, X, *, reset):
     """Rows as a finite array of float32 or float64; scikit-learn's errors, and one of our own."""
-    X = validate_data(estimator, X, reset=reset, dtype=("float64", "float32"))
+    with np.errstate(invalid="ignore"):  # scikit-learn adds inf to -inf on its way to its error
+        X = validate_data(estimator, X, reset=reset, dtype=("float64", "float32"))
     # The sum of squares is one quick pass, and seldom calls for a closer look.
     if X.dtype == np.float32 or np.vdot(X, X) <= _LARGEST**2:
         return X

@@ -115,6 +115,20 @@ def test_nothing_but_broken_ones(tiles, tmp_path):
     assert np.isnan(found).all()
 
 
+def test_missing_entries(tiles, paths):
+    import pandas as pd
+
+    detector = DN2(on_error="skip").fit(tiles[:24])
+    expected = detector.score_samples(paths)
+    for gap in (None, np.nan, pd.NA):
+        with pytest.warns(UserWarning, match="1 of 13 images .* image 12 is missing: there is"):
+            found = detector.score_samples([*paths, gap])
+        np.testing.assert_allclose(found[:12], expected, rtol=1e-6)
+        assert np.isnan(found[12])
+        with pytest.raises(ValueError, match="DN2: image 0 is missing"):
+            DN2().fit([gap, *paths])
+
+
 def test_kinds_of_items_are_a_mistake_whatever_happens(tiles):
     detector = DN2(on_error="skip").fit(tiles[:9])
     with pytest.raises(TypeError, match="image 1 is a float"):
