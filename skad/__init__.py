@@ -60,6 +60,7 @@ _HOMES = {
     "detectors": None,
     "diagnostics": None,
     "displays": None,
+    "export": None,
     "features": None,
     "load": "persistence",
     "losses": None,

@@ -22,7 +22,7 @@ FLOORS = [
     {"adapters", "maps"},
     {"clusterers"},
     {"detectors"},
-    {"persistence"},
+    {"export", "persistence"},
     {"cli"},
     {"__main__"},
 ]

@@ -48,7 +48,11 @@ class FittedNetwork:
         Number of features of each layer.
     in_training : bool
         Whether its weights change, so that its fingerprint does.
+    to_the_end : bool
+        Whether the network runs on behind the last of the layers, for what follows how it computes.
     """
+
+    to_the_end = False
 
     def __init__(
         self,
@@ -188,10 +192,15 @@ class FittedNetwork:
         import torch
 
         with torch.inference_mode(), same_arithmetic(images):
-            with outputs_on_the_way(self.network, layers) as outputs:
-                features = self.outputs(self._as_input(images))
-            maps = [self._map_of(name, output) for name, output in zip(layers, outputs)]
+            features, maps = self.outputs_and_maps(self._as_input(images), layers)
         check_one_each(layers, maps, len(images))
+        return features, maps
+
+    def outputs_and_maps(self, images, layers):
+        """The same of images that are in the network's `dtype`, in whatever mode torch is."""
+        with outputs_on_the_way(self.network, layers) as outputs:
+            features = self.outputs(images)
+        maps = [self._map_of(name, output) for name, output in zip(layers, outputs)]
         return features, [without_summary(one, self.network) for one in maps]
 
     @property
@@ -220,8 +229,9 @@ class FittedNetwork:
         """Outputs of the layers, one float32 tensor of shape (n, width) for each."""
         names = list(dict.fromkeys(self.layers + self.flattened_layers))
         if not names:
-            return [to_vector(pooled_output(self.network, images), self.network).float()]
-        found = dict(zip(names, layer_outputs(self.network, images, names)))
+            pooled = pooled_output(self.network, images, self.to_the_end)
+            return [to_vector(pooled, self.network).float()]
+        found = dict(zip(names, layer_outputs(self.network, images, names, self.to_the_end)))
         vectors = [to_vector(found[name], self.network) for name in self.layers]
         vectors += [found[name].flatten(1) for name in self.flattened_layers]
         return [vector.float() for vector in vectors]

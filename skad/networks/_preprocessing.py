@@ -10,14 +10,14 @@ from ._input_size import metadata, own_size
 CROP_RATIO = 8 / 7
 
 # Beyond this ratio of sides an image is a strip, of which a central crop shows next to nothing.
-_STRIP = 4
+STRIP = 4
 
 
 # Large images are averaged over boxes until so many pixels or a few more are left for one that the
 # network sees. Against resizing the whole image, which takes several times as long, that changes
 # values by less than 0.02 in any picture, by less than 0.005 in the mean square of the worst (black
 # and white noise), and by 0.001 in that of photographs; tests/images hold it to that.
-_PIXELS_TO_ONE = 5
+PIXELS_TO_ONE = 5
 
 # Most MiB that images take as floats while they are resized.
 _MOST_RESIZED = 16
@@ -44,7 +44,7 @@ class Preprocessing:
             sides = resized_for_crop(*cropped_size(height, width), self.image_size)
             if cropped_size(height, width) != (height, width):  # a strip, whose centre is cut out
                 return (height, width)
-        return tuple(_PIXELS_TO_ONE * side for side in sides)
+        return tuple(PIXELS_TO_ONE * side for side in sides)
 
 
 def resolve_preprocessing(network, *, image_size=None, resize=None, mean=None, std=None):
@@ -229,7 +229,7 @@ def _weights(length, box, target, like):
 
 def cropped_size(height, width):
     """Height and width of what "crop" takes of an image: all, but of a strip its centre."""
-    return min(height, _STRIP * width), min(width, _STRIP * height)
+    return min(height, STRIP * width), min(width, STRIP * height)
 
 
 def resized_for_crop(height, width, image_size):

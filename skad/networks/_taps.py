@@ -11,20 +11,21 @@ class _Reached(Exception):
     """The last tap was reached; what lies behind it need not be computed."""
 
 
-def pooled_output(network, images):
+def pooled_output(network, images, to_the_end=False):
     """Feature before the classifier, pooled over places.
 
     Networks of timm give theirs; of those of torchvision it is what enters the last linear layer;
-    any other network's own output is taken.
+    any other network's own output is taken. The network is stopped where it is known, unless it
+    shall run `to_the_end`.
     """
     if hasattr(network, "forward_features") and hasattr(network, "forward_head"):
         return network.forward_head(network.forward_features(images), pre_logits=True)
     if type(network).__module__.startswith("torchvision."):
-        return _classifier_input(network, images)
+        return _classifier_input(network, images, to_the_end)
     return network(images)
 
 
-def _classifier_input(network, images):
+def _classifier_input(network, images, to_the_end):
     import torch
 
     linear = [module for module in network.modules() if isinstance(module, torch.nn.Linear)]
@@ -33,18 +34,19 @@ def _classifier_input(network, images):
             f"{type(network).__name__} has no linear classifier before which to take the feature; "
             "name a layer with layers=['...']."
         )
-    with captured({"classifier": linear[-1]}, of_input=True) as found:
+    with captured({"classifier": linear[-1]}, of_input=True, to_the_end=to_the_end) as found:
         network(images)
     return found["classifier"]
 
 
-def layer_outputs(network, images, layers):
+def layer_outputs(network, images, layers, to_the_end=False):
     """Outputs of the named layers, as they are, computing no further than the last of them.
 
-    Of a layer named with a part, such as "blocks.3:class_token", that part.
+    Of a layer named with a part, such as "blocks.3:class_token", that part. What follows how a
+    network computes needs it to run `to_the_end`.
     """
     modules, parts = _named_modules(network, layers)
-    with captured(modules) as found:
+    with captured(modules, to_the_end=to_the_end) as found:
         network(images)
     return _in_order(found, network, modules, parts)
 

@@ -1,0 +1,276 @@
+"""to_onnx and to_torch: a graph in a file, after a look that it is the detector."""
+
+import json
+import logging
+import os
+import tempfile
+import warnings
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..conformal import ConformalDetector
+from ..networks._cache import weights_digest
+from ._gate import check_same, gate_pictures
+from ._graph import DetectorGraph, inner_detector
+from ._parts import ExportError
+
+# Of the pictures that a graph is made with: none of them is square, reduced, or alone.
+_EXAMPLE = (2, 300, 420)
+
+
+def to_onnx(detector, path, *, pictures=None):
+    """Write a fitted detector as one ONNX graph, from pixels to the decision.
+
+    The graph takes `pixels`, uint8 of shape (n, height, width, 3): n pictures of one size, whatever
+    it is, upright and in RGB (gray ones, with one channel, where the network takes those). It gives
+
+    - `score` (n,), float64: what `decision_function` gives, below 0 for anomalies;
+    - `anomaly` (n,), bool: whether it is;
+    - `p_value` (n,), float64, of a :class:`~skad.ConformalDetector`;
+    - `map` (n, height, width), float32, of map detectors: what `score_maps` gives.
+
+    Resizing, network, gallery and threshold are inside. Before the file is written, both the graph
+    and the detector score 64 pictures, and must agree.
+
+    Parameters
+    ----------
+    detector : estimator
+        A fitted detector of skad, a Pipeline of an extractor (or adapter) and a scorer, or a
+        ConformalDetector with ``method="split"`` around one of these.
+    path : path
+        By habit it ends in ".onnx".
+    pictures : images, optional
+        Paths or arrays that both score; by default 64 that come with scikit-learn: pieces of two
+        photographs in many sizes, noise, single colours. Yours tell more of decisions.
+
+    Returns
+    -------
+    largest : float
+        Largest difference between scores, relative to the score or the threshold, whichever is
+        larger.
+
+    Raises
+    ------
+    ExportError
+        A ValueError: if a part has no graph, which is told; if scores differ by more than 1e-4, or
+        decisions at all. Then there is no file, or the earlier one.
+    ImportError
+        Without ``pip install "skad[export]"``.
+    OSError
+        If the file can't be written.
+
+    See Also
+    --------
+    to_torch : The same for torch.
+    skad.save : All of an estimator, to go on with in Python.
+
+    Notes
+    -----
+    What has no graph: galleries of whole maps (SPADE without `n_centroids`), ODIN, the many views
+    of rotation prediction, scikit-learn's estimators, bfloat16. Indexes that may miss a neighbour
+    ("ivf", "hnsw") become exact ones.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from sklearn.datasets import load_sample_images
+    >>> from skad import DN2
+    >>> from skad.export import to_onnx
+    >>> flower = load_sample_images().images[1]
+    >>> tiles = flower[:400, :640].reshape(5, 80, 8, 80, 3).swapaxes(1, 2).reshape(40, 80, 80, 3)
+    >>> path = os.path.join(tempfile.mkdtemp(), "flower.onnx")
+    >>> to_onnx(DN2(image_size=64).fit(tiles), path) < 1e-4
+    True
+    """
+    _needs("onnx", "onnxscript", "onnxruntime")
+    graph, program = _exported(detector)
+    with _replaced(path) as temporary:
+        with _quiet():
+            onnx = torch.onnx.export(
+                program, (), input_names=["pixels"], output_names=graph.outputs, verbose=False
+            )
+            _name_axes(onnx.model.graph.inputs[0])
+            for name, value in _told(detector, graph).items():
+                onnx.model.metadata_props[f"skad.{name}"] = value
+            onnx.save(temporary, external_data=False)
+        largest = check_same(
+            _onnx_runner(temporary, graph.outputs),
+            detector,
+            graph,
+            _pictures(pictures, graph),
+            "the ONNX graph",
+        )
+    return largest
+
+
+def to_torch(detector, path, *, pictures=None):
+    """Write a fitted detector as one graph of ``torch.export``, from pixels to the decision.
+
+    ``torch.export.load(path).module()`` maps `pixels` to a tuple: see :func:`to_onnx` for what goes
+    in and what comes out, and in which order.
+
+    Parameters
+    ----------
+    detector : estimator
+        See :func:`to_onnx`.
+    path : path
+        By habit it ends in ".pt2".
+    pictures : images, optional
+        See :func:`to_onnx`.
+
+    Returns
+    -------
+    largest : float
+        Largest difference between scores, relative to the score or the threshold, whichever is
+        larger.
+
+    Raises
+    ------
+    ExportError, OSError
+        See :func:`to_onnx`.
+
+    Examples
+    --------
+    >>> import os, tempfile, torch
+    >>> from sklearn.datasets import load_sample_images
+    >>> from skad import DN2
+    >>> from skad.export import to_torch
+    >>> flower = load_sample_images().images[1]
+    >>> tiles = flower[:400, :640].reshape(5, 80, 8, 80, 3).swapaxes(1, 2).reshape(40, 80, 80, 3)
+    >>> path = os.path.join(tempfile.mkdtemp(), "flower.pt2")
+    >>> largest = to_torch(DN2(image_size=64).fit(tiles), path)
+    >>> score, anomaly = torch.export.load(path).module()(torch.from_numpy(tiles[:2]))
+    >>> score.shape
+    torch.Size([2])
+    """
+    graph, program = _exported(detector)
+    with _replaced(path, ".pt2") as temporary:
+        told = {"skad.json": json.dumps(_told(detector, graph))}
+        with _quiet():
+            torch.export.save(program, temporary, extra_files=told)
+            module = torch.export.load(temporary).module()
+
+        def run(pixels):
+            with torch.inference_mode():
+                found = module(torch.from_numpy(np.array(pixels)))
+            return {name: one.numpy() for name, one in zip(graph.outputs, found)}
+
+        return check_same(run, detector, graph, _pictures(pictures, graph), "the torch graph")
+
+
+def _exported(detector):
+    """The graph of a detector as a module, and as torch.export has it."""
+    graph = DetectorGraph(detector).eval()
+    example = torch.zeros((*_EXAMPLE, graph.preprocessing.n_channels), dtype=torch.uint8)
+    dynamic = torch.export.Dim.DYNAMIC
+    shapes = {"pixels": {0: dynamic, 1: dynamic, 2: dynamic}}
+    try:
+        with _quiet(), torch.no_grad():
+            return graph, torch.export.export(
+                graph, (example,), dynamic_shapes=shapes, strict=False
+            )
+    except Exception as error:  # whatever in a network torch does not know how to follow
+        first = str(error).strip().partition("\n")[0]
+        raise ExportError(
+            f"{graph.owner}: the network, {graph.backbone}, is none that "
+            f"torch.export can follow ({type(error).__name__}: {first})."
+        ) from error
+
+
+def _name_axes(pixels):
+    """Have a viewer of graphs, and errors of ONNX Runtime, say what the sides of the input are."""
+    for axis, name in enumerate(("n", "height", "width")):
+        pixels.shape[axis] = name
+
+
+def _told(detector, graph):
+    """What a file says of itself, as strings by name."""
+    told = {
+        "version": __version__,
+        "detector": graph.owner,
+        "digest": weights_digest(graph),
+        "offset": repr(graph.offset),
+        "image_size": str(graph.preprocessing.image_size),
+        "outputs": ", ".join(graph.outputs),
+    }
+    if isinstance(detector, ConformalDetector):
+        told["false_alarm_rate"] = repr(float(detector.false_alarm_rate))
+    if "map" in graph.outputs:
+        told["pixel_offset"] = repr(inner_detector(detector).pixel_offset_)
+    return told
+
+
+def _pictures(given, graph):
+    n_channels = graph.preprocessing.n_channels
+    return gate_pictures(n_channels) if given is None else _as_pixels(given, n_channels)
+
+
+def _as_pixels(given, n_channels):
+    """Pictures as the graph takes them, of whatever skad takes."""
+    from sklearn.base import BaseEstimator
+
+    from ..images._door import check_images
+
+    source, pixels = check_images(BaseEstimator(), given), []
+    for index in range(len(source)):
+        (one,) = source.read(index, index + 1).pixels
+        one = np.asarray(one)
+        if one.dtype != np.uint8:
+            raise ExportError(
+                f"export: picture {index} is of {one.dtype}; a graph takes bytes, so "
+                "give pictures of 8 bits."
+            )
+        planes = np.broadcast_to(one, (n_channels, *one.shape[1:])) if len(one) == 1 else one
+        pixels.append(np.ascontiguousarray(planes.transpose(1, 2, 0)))
+    return pixels
+
+
+def _onnx_runner(path, names):
+    """What runs a file by ONNX Runtime, on the CPU."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda pixels: dict(zip(names, session.run(names, {"pixels": pixels})))
+
+
+def _needs(*modules):
+    import importlib.util
+
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(f'export needs {", ".join(missing)}: pip install "skad[export]"')
+
+
+@contextmanager
+def _quiet():
+    """Context in which torch's exporter says nothing of its own progress."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _replaced(path, ending=""):
+    """A file beside `path` that takes its place once all has gone well."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"export: {path.parent} is no folder to write {path.name} into.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=ending)
+    os.close(handle)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

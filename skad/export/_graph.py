@@ -1,0 +1,136 @@
+"""A fitted detector as one module: pixels in; score, decision, p-value and map out."""
+
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from ..conformal import ConformalDetector
+from ._features import features_graph, fitted_on_cpu
+from ._maps import maps_graph
+from ._parts import ExportError, constant
+from ._pixels import Pixels
+from ._scorers import scorer_graph
+
+
+class DetectorGraph(nn.Module):
+    """A fitted detector, from pixels to its decision.
+
+    Parameters
+    ----------
+    detector : estimator
+        A detector of skad, a Pipeline of an extractor (or adapter) and a scorer, or a
+        ConformalDetector around one of these.
+
+    Attributes
+    ----------
+    offset : float
+        Threshold on the score of the detector.
+    outputs : list of str
+        Names of what comes out.
+
+    Raises
+    ------
+    ExportError
+        If a part has no graph; the message says which one, and why.
+    """
+
+    def __init__(self, detector):
+        super().__init__()
+        check_is_fitted(detector)
+        self.owner, self.outputs = type(detector).__name__, ["score", "anomaly"]
+        self.offset = float(getattr(detector, "steps", [(None, detector)])[-1][1].offset_)
+        inner = inner_detector(detector)
+        if isinstance(detector, ConformalDetector):
+            (known,) = detector.calibration_scores_
+            self.register_buffer("calibration_scores", constant(known))
+            self.outputs.append("p_value")
+        first, *others = [step for _, step in _steps(inner)]
+        _refuse_rows(first, self.owner)
+        fitted = fitted_on_cpu(getattr(first, "extractor_", first), self.owner)
+        self.preprocessing, self.backbone = fitted.preprocessing, type(fitted.network).__name__
+        self.pixels = Pixels(fitted.preprocessing)
+        self.maps = self.scorers = None
+        self.by_map = False
+        if hasattr(inner, "gallery_"):
+            self.fitted, self.network, self.layers = fitted, fitted.network, inner.layers_
+            self.maps = maps_graph(inner, fitted, self.owner)
+            self.by_map = inner._fitted.image_score == "map"
+            self.outputs.append("map")
+        else:
+            self.features = features_graph(first, self.owner)
+        if not self.by_map:
+            self.scorers = nn.ModuleList(scorer_graph(one, self.owner) for one in others)
+
+    def forward(self, pixels):
+        """Score images of one size.
+
+        Parameters
+        ----------
+        pixels : tensor of uint8, shape (n, height, width, channels)
+
+        Returns
+        -------
+        outputs : tuple of tensors
+            By the names in `outputs`: `score` (float64, below 0 for anomalies) and `anomaly`
+            (bool), of shape (n,); `p_value` (float64); `map` (float32, (n, height, width)).
+        """
+        images, maps = self.pixels(pixels), None
+        if self.maps is None:
+            rows = self.features(images)
+        else:
+            rows, found = self.fitted.outputs_and_maps(images, self.layers)
+            maps = self.maps(found, pixels.shape[1:3])
+        if self.by_map:
+            scores = maps.flatten(1).amin(1).double()
+        else:
+            for scorer in self.scorers:
+                rows = scorer(rows)
+            scores = rows
+        outputs = [scores - self.offset, scores < self.offset]
+        if "p_value" in self.outputs:
+            known = self.calibration_scores
+            count = (known <= scores[:, None]).sum(1)
+            outputs.append((1 + count).double() / (1 + len(known)))
+        return tuple(outputs) if maps is None else (*outputs, maps)
+
+
+def inner_detector(detector):
+    """The one detector that gives the scores."""
+    if not isinstance(detector, ConformalDetector):
+        return detector
+    if len(detector.detectors_) > 1:
+        raise ExportError(
+            f'ConformalDetector: method="cross" holds {len(detector.detectors_)} detectors, and '
+            'so as many networks. Use method="split".'
+        )
+    inner = detector.detectors_[0]
+    while isinstance(inner, FrozenEstimator):
+        inner = inner.estimator
+    return inner
+
+
+def _steps(detector):
+    pipeline = getattr(detector, "pipeline_", detector)
+    if not isinstance(pipeline, Pipeline):
+        raise ExportError(
+            f"{type(detector).__name__}: takes no images; a detector of images can be exported, or "
+            "a Pipeline of an extractor and a scorer."
+        )
+    steps = []
+    for name, step in pipeline.steps:
+        while isinstance(step, FrozenEstimator):
+            step = step.estimator
+        steps.append((name, step))
+    return steps
+
+
+def _refuse_rows(first, owner):
+    """Flat rows, and images of other values, are no bytes of pixels."""
+    rows, given = getattr(first, "pixel_range_", None), first._reading.value_range
+    if rows is not None or given not in (None, (0.0, 255.0)):
+        what = f"flat rows of values {rows}" if rows is not None else f"value_range={given}"
+        raise ExportError(
+            f"{owner}: was fitted to {what}, and a graph takes pixels as bytes, 0 to 255. Fit to "
+            "images of uint8."
+        )

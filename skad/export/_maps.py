@@ -1,0 +1,141 @@
+"""Score maps as operations of a graph: maps of layers to distances over the pixels of an image."""
+
+import torch
+from torch import nn
+
+from ..augment._blur import _blurring
+from ..maps import CentroidPixels
+from ..maps._maps import join, pixels_of
+from ._parts import ExportError, constant
+from ._pixels import as_size, half, inner_and_target, size_of
+
+
+def maps_graph(detector, fitted, owner):
+    """The gallery of a map detector as a module.
+
+    Parameters
+    ----------
+    detector : map detector
+        Fitted.
+    fitted : FittedNetwork
+        On the CPU.
+    owner : str
+        Named in errors.
+
+    Raises
+    ------
+    ExportError
+        If the gallery is not one of centroids.
+    """
+    gallery = detector.gallery_
+    if type(gallery) is not CentroidPixels:
+        size = f", {gallery.store_.n_bytes / 1e6:.0f} MB" if hasattr(gallery, "store_") else ""
+        raise ExportError(
+            f"{owner}: the gallery, {type(gallery).__name__}, holds the maps of each training "
+            f"image{size}, which is no matter for a graph. Fit with n_centroids (of SPADE), or "
+            "gallery=CentroidPixels()."
+        )
+    return Maps(detector, fitted)
+
+
+class Maps(nn.Module):
+    """Distances of the pixels of layers to centroids, smoothed and laid over the image.
+
+    Parameters
+    ----------
+    detector : map detector
+    fitted : FittedNetwork
+    """
+
+    def __init__(self, detector, fitted):
+        super().__init__()
+        gallery, self.preprocessing = detector.gallery_, fitted.preprocessing
+        self.is_joined = gallery.fusion == "joined"
+        self.n_neighbors = gallery.n_neighbor_pixels
+        self.n_layers = len(gallery.centroids_)
+        for index, rows in enumerate(gallery.centroids_):
+            self.register_buffer(f"centroids{index}", constant(rows, torch.float32))
+        size = self.preprocessing.image_size
+        sigma = detector._fitted.smoothing * size / 224
+        blur = _blurring(torch.tensor([float(sigma)]), size, "cpu")[0] if sigma else torch.eye(size)
+        self.register_buffer("blur", blur)
+
+    def forward(self, maps, shape):
+        """Score map of each image.
+
+        Parameters
+        ----------
+        maps : list of tensors of shape (n, channels, height, width)
+        shape : tuple of int
+            Height and width of the images.
+
+        Returns
+        -------
+        scores : tensor of float32, shape (n, height, width)
+        """
+        fused = [join(maps)] if self.is_joined else maps
+        found = [self._smooth(self._distances(i, one)) for i, one in enumerate(fused)]
+        squares = sum(found) / -self.n_layers
+        height, width = size_of(shape)
+        rows, columns = (
+            self._laid_over(n, *sides)
+            for n, sides in zip(shape, ((height, width), (width, height)))
+        )
+        return rows @ squares @ columns.T
+
+    def _distances(self, index, maps):
+        """Mean distance of each pixel to the nearest centroids, (n, height, width)."""
+        gallery, pixels = getattr(self, f"centroids{index}"), pixels_of(maps)
+        ranks = gallery.square().sum(1) - 2.0 * (pixels @ gallery.T)
+        count = min(self.n_neighbors, len(gallery))
+        nearest = ranks.topk(count, largest=False).indices
+        # Measured again without that detour, on which near rows lose their digits.
+        apart = [gallery[nearest[..., k]] - pixels for k in range(count)]
+        distances = torch.stack([one.square().sum(2).sqrt() for one in apart]).mean(0)
+        return distances.unflatten(1, maps.shape[-2:])
+
+    def _smooth(self, maps):
+        size, sides = self.preprocessing.image_size, maps.shape[-2:]
+        rows, columns = (self.blur @ _stretching(side, size) for side in sides)
+        return rows @ maps @ columns.T
+
+    def _laid_over(self, n_pixels, length, other):
+        """What takes what the network saw of a side back to the image, see ``lay_over``.
+
+        Returns
+        -------
+        weights : tensor of float32, shape (n_pixels, image_size)
+        """
+        size = self.preprocessing.image_size
+        inner, target = inner_and_target(self.preprocessing, length, other)
+        places = torch.arange(n_pixels) - half(length - inner)
+        places = torch.minimum(places.clamp(min=0), inner - 1)
+        wide = _bilinear(places, target, inner, as_size(target))
+        if self.preprocessing.resize != "crop":
+            return wide
+        source = (torch.arange(as_size(target)) - half(target - size)).clamp(0, size - 1)
+        return wide @ (source[:, None] == torch.arange(size)).float()
+
+
+def _stretching(side, size):
+    """Bilinear interpolation of a side as a matrix (size, side)."""
+    given = (torch.tensor(side), torch.tensor(size))
+    return _bilinear(torch.arange(size), *given, side)
+
+
+def _bilinear(places, length, target, n_columns):
+    """Weights of the pixels of a side for places of what it is resized to; antialiased.
+
+    Parameters
+    ----------
+    places : tensor of int64
+    length, target : tensors of int64, shape ()
+        Pixels of the side before and after.
+    n_columns : int
+        `length` as a number.
+    """
+    scale = length.double() / target.double()
+    seen = (places + 0.5).double()[:, None] * scale
+    far = (torch.arange(n_columns) + 0.5 - seen).abs() / scale.clamp(min=1)
+    weights = (1.0 - far).clamp(min=0)
+    return (weights / weights.sum(1, keepdim=True)).float()

@@ -1,0 +1,289 @@
+"""Scorers as operations of a graph: rows of features to scores, in float64 as the scorers do."""
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+from .. import scorers
+from .._rows import same_within
+from ._parts import ExportError, angle_of, constant, unit
+
+# Rows beyond the nearest that float32 proposes, which is enough for its rounding.
+_SPARE = 3
+
+
+def scorer_graph(scorer, owner):
+    """A fitted scorer as a module.
+
+    Parameters
+    ----------
+    scorer : estimator
+    owner : str
+        Named in errors.
+
+    Returns
+    -------
+    module : torch.nn.Module
+        Maps rows (n, n_features) of float32 to scores (n,) of float64.
+
+    Raises
+    ------
+    ExportError
+        If there is no graph of this kind of scorer.
+    """
+    kind = _KINDS.get(type(scorer))
+    if kind is None:
+        names = ", ".join(sorted(one.__name__ for one in _KINDS))
+        raise ExportError(
+            f"{owner}: the scorer, {type(scorer).__name__}, has no graph; those of {names} can be "
+            "exported."
+        )
+    return kind(scorer)
+
+
+class Whitened(nn.Module):
+    """Coordinates in which a covariance is the identity, see ``Covariance.whiten``."""
+
+    def __init__(self, covariance, center):
+        super().__init__()
+        self.register_buffer("center", constant(center))
+        self.register_buffer("directions", constant(covariance.directions))
+        self.register_buffer("scales", constant(1 / np.sqrt(covariance.variances)))
+        has_rest = covariance.n_coordinates > len(covariance.variances)
+        self.rest = math.sqrt(covariance.rest) if has_rest else None
+
+    def forward(self, rows):
+        rows = rows.double() - self.center
+        coordinates = rows @ self.directions
+        if self.rest is None:
+            return coordinates * self.scales
+        rest = rows - coordinates @ self.directions.T
+        rest = rest.square().sum(1, keepdim=True).sqrt() / self.rest
+        return torch.cat([coordinates * self.scales, rest], dim=1)
+
+
+class Nearest(nn.Module):
+    """Distances to the nearest rows of a gallery, by what float32 proposes and float64 measures.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_coordinates)
+        Between which distances are euclidean.
+    n_neighbors : int
+    """
+
+    def __init__(self, rows, n_neighbors):
+        super().__init__()
+        center = rows.mean(axis=0, dtype=np.float64)
+        self.register_buffer("center", constant(center))
+        self.register_buffer("rows", constant(rows - center, torch.float32))
+        self.n_neighbors = n_neighbors
+
+    def forward(self, queries):
+        """Squared distances, the nearest first, and indices, both of shape (n, n_neighbors)."""
+        queries = queries.double() - self.center
+        offsets = self.rows.square().sum(1)
+        ranks = offsets - 2.0 * (queries.float() @ self.rows.T)
+        count = min(self.n_neighbors + _SPARE, len(self.rows))
+        proposed = ranks.topk(count, largest=False).indices
+        apart = self.rows[proposed].double() - queries[:, None]
+        squared, order = apart.square().sum(2).topk(self.n_neighbors, largest=False)
+        return squared, proposed.gather(1, order)
+
+
+class KNN(nn.Module):
+    """See :class:`skad.KNNScorer`."""
+
+    def __init__(self, scorer):
+        super().__init__()
+        given, self.prepared = scorer._fitted, nn.Identity()
+        self.metric, self.aggregation = given.metric, given.aggregation
+        self.is_unit = given.metric not in ("euclidean", "mahalanobis")
+        rows, whitened = scorer.gallery_, given.metric.startswith("mahalanobis")
+        if whitened:
+            center = scorer.whitening_.mean_ if given.metric == "mahalanobis" else 0.0
+            center = np.broadcast_to(center, scorer.whitening_.mean_.shape)
+            self.prepared = Whitened(scorer.whitening_.covariance_, center)
+        self.leaves_itself_out = given.n_centroids is None
+        self.n_neighbors = scorer._n_neighbors
+        if self.leaves_itself_out:
+            rows = scorer._prepare(scorer._whitened(rows))
+            self.tolerance = same_within(np.float32, scorer.gallery_.dtype)
+            if whitened:  # which magnifies rounding, so that rows are compared as they came
+                self.register_buffer("gallery", constant(scorer.gallery_, torch.float32))
+        self.nearest = Nearest(rows, self.n_neighbors + self.leaves_itself_out)
+
+    def forward(self, rows):
+        queries = self.prepared(rows.double())
+        squared, indices = self.nearest(unit(queries) if self.is_unit else queries)
+        if self.leaves_itself_out:
+            itself = self._is_itself(rows.double(), squared, indices)
+            last = torch.full_like(indices[:, 0], self.n_neighbors)
+            skipped = torch.where(itself.any(1), itself.to(torch.int64).argmax(1), last)
+            kept = torch.arange(self.n_neighbors)
+            kept = kept + (kept >= skipped[:, None]).to(torch.int64)
+            squared = squared.gather(1, kept)
+        distances = squared.sqrt()
+        if self.metric in ("angle", "mahalanobis_cosine"):
+            distances = angle_of(distances)
+        if self.aggregation == "sum_of_squares":
+            return -distances.square().sum(1)
+        return -(distances.mean(1) if self.aggregation == "mean" else distances[:, -1])
+
+    def _is_itself(self, rows, squared, indices):
+        """Which of the rows found are the query but for rounding."""
+        if self.metric in ("cosine", "angle"):
+            return squared.sqrt() <= self.tolerance
+        tolerance = self.tolerance * rows.square().sum(1, keepdim=True).sqrt()
+        if self.metric == "euclidean":
+            return squared.sqrt() <= tolerance
+        apart = self.gallery[indices].double() - rows[:, None]
+        return apart.square().sum(2).sqrt() <= tolerance
+
+
+class Centroid(nn.Module):
+    """See :class:`skad.CentroidScorer`."""
+
+    def __init__(self, scorer):
+        super().__init__()
+        self.metric, self.is_angle = scorer._fitted.metric, scorer._is_angle
+        self.prepared = nn.Identity()
+        center = constant(scorer.center_)
+        if self.metric == "mahalanobis_cosine":
+            self.prepared = Whitened(scorer.covariance_, np.zeros_like(scorer.center_))
+        if self.is_angle:
+            center = unit(self.prepared(center[None]))[0]
+        self.register_buffer("center", center)
+
+    def forward(self, rows):
+        rows = self.prepared(rows.double())
+        apart = (unit(rows) if self.is_angle else rows) - self.center
+        squared = apart.square().sum(1)
+        if self.is_angle:
+            return -angle_of(squared.sqrt())
+        return -squared if self.metric == "squared_euclidean" else -squared.sqrt()
+
+
+class Gaussian(nn.Module):
+    """See :class:`skad.GaussianScorer`."""
+
+    def __init__(self, scorer):
+        super().__init__()
+        self.normalize = scorer._fitted.normalize
+        covariances, means = scorer.covariances_, scorer.means_
+        covariances = covariances * (len(means) if len(covariances) == 1 else 1)
+        self.groups = nn.ModuleList(map(Whitened, covariances, means))
+        self.constants = None
+        if scorer._fitted.log_likelihood:
+            circle = math.log(2 * math.pi)
+            self.constants = [c.log_determinant + c.n_dimensions * circle for c in covariances]
+
+    def forward(self, rows):
+        rows = unit(rows.double()) if self.normalize else rows.double()
+        scores = torch.stack([-group(rows).square().sum(1) for group in self.groups], 1)
+        if self.constants is not None:
+            scores = 0.5 * (scores - constant(self.constants))
+        return scores.amax(1)
+
+
+class KDE(nn.Module):
+    """See :class:`skad.KDEScorer`."""
+
+    def __init__(self, scorer):
+        super().__init__()
+        self.gamma = scorer.gamma_
+        self.tolerance = same_within(np.float32, scorer._dtype)
+        self.register_buffer("gallery", constant(scorer.gallery_))
+
+    def forward(self, rows):
+        rows = unit(rows.double())
+        cosines = rows @ self.gallery.T
+        # Not by cosines, which can't tell rows apart that are nearer than 1e-8.
+        nearest = cosines.argmax(1)
+        chord = (self.gallery[nearest] - rows).square().sum(1).sqrt()
+        itself = (chord <= self.tolerance)[:, None] & (
+            torch.arange(len(self.gallery)) == nearest[:, None]
+        )
+        exponents = torch.where(itself, torch.full_like(cosines, -math.inf), cosines)
+        return torch.logsumexp(2.0 * self.gamma * exponents, 1) / self.gamma
+
+
+class Logit(nn.Module):
+    """See :class:`skad.LogitScorer`."""
+
+    def __init__(self, scorer):
+        super().__init__()
+
+    def forward(self, rows):
+        return -rows.double().amax(1)
+
+
+class Confidence(nn.Module):
+    """See :class:`skad.ConfidenceScorer`."""
+
+    def __init__(self, scorer):
+        super().__init__()
+        self.temperature, self.n_classes = scorer._fitted.temperature, scorer.n_features_in_
+
+    def forward(self, rows):
+        logits = (rows.double() / self.temperature).topk(self.n_classes).values
+        return logits[:, 0] - torch.logsumexp(logits[:, 1:], 1)
+
+
+class Ensemble(nn.Module):
+    """See :class:`skad.EnsembleScorer`."""
+
+    def __init__(self, scorer):
+        super().__init__()
+        self.columns = [columns for columns, _ in scorer.members_]
+        owner = type(scorer).__name__
+        self.members = nn.ModuleList(scorer_graph(one, owner) for _, one in scorer.members_)
+        self.ranges = scorer.ranges_.tolist()
+
+    def forward(self, rows):
+        parts = zip(self.columns, self.members, self.ranges)
+        return sum(
+            (member(rows[:, columns]) - low) / width for columns, member, (low, width) in parts
+        )
+
+
+class SampleWise(nn.Module):
+    """See :class:`skad.scorers.SampleWiseScorer`."""
+
+    def __init__(self, scorer):
+        super().__init__()
+        owner, self.width = type(scorer).__name__, scorer._width
+        self.members = nn.ModuleList(scorer_graph(one, owner) for one in scorer._members)
+        self.scales = scorer.scales_.tolist()
+
+    def forward(self, rows):
+        parts = zip(rows.split(self.width, 1), self.members, self.scales)
+        distances = [-member(part) / scale for part, member, scale in parts]
+        return -torch.stack(distances, 1).amax(1)
+
+
+class Whitening(nn.Module):
+    """See :class:`skad.Whitening`, a step of a Pipeline."""
+
+    def __init__(self, scorer):
+        super().__init__()
+        mean = scorer.mean_ if scorer._fitted.center else np.zeros_like(scorer.mean_)
+        self.whitened = Whitened(scorer.covariance_, mean)
+
+    def forward(self, rows):
+        return self.whitened(rows)
+
+
+_KINDS = {
+    scorers.KNNScorer: KNN,
+    scorers.CentroidScorer: Centroid,
+    scorers.GaussianScorer: Gaussian,
+    scorers.KDEScorer: KDE,
+    scorers.LogitScorer: Logit,
+    scorers.ConfidenceScorer: Confidence,
+    scorers.EnsembleScorer: Ensemble,
+    scorers.SampleWiseScorer: SampleWise,
+    scorers.Whitening: Whitening,
+}
