@@ -180,6 +180,9 @@ class BaseImageDetector(UnreadableParameters, DecisionMixin, BaseEstimator, ABC)
         What looks like it has a neighbour now; where `n_neighbors` are counted together (2 for
         DN2), it takes as many images of a kind to make that kind normal.
 
+        Where thresholds are taken from maps, those of earlier images count as they were, compared
+        with fewer images than now, which leaves these thresholds a little low.
+
         Parameters
         ----------
         X : images
@@ -197,6 +200,16 @@ class BaseImageDetector(UnreadableParameters, DecisionMixin, BaseEstimator, ABC)
             If the scorer, or the gallery of maps, can't be extended, as with centroids.
         ValueError, TypeError, OSError
             If images are missing or broken. Then nothing has joined.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from skad import DN2
+        >>> digits, labels = load_digits(return_X_y=True)
+        >>> zeros = digits[labels == 0]
+        >>> detector = DN2().fit(zeros[:60]).partial_fit(zeros[60:100])
+        >>> len(detector.pipeline_["scorer"].gallery_)
+        100
         """
         if not hasattr(self, "pipeline_"):
             return self.fit(X, y)

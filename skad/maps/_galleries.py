@@ -26,7 +26,8 @@ class BaseGallery(GalleryParameters, BaseEstimator, ABC):
     """Pixels of normal images; subclasses say which, and what of them an image is held against.
 
     A :class:`~skad.MapDetector` takes a copy of a gallery through `begin`, `add` for each batch of
-    training images, `complete`, and then asks it for `distances`.
+    training images, `complete`, and then asks it for `distances`. Where it has `extended`, further
+    images may join by `partial_fit`.
     """
 
     # Whether an image is compared with those training images that are retrieved for it.
