@@ -1,5 +1,6 @@
 """Fit wholly or not at all, and by the parameters of the time."""
 
+import copy
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -18,6 +19,19 @@ def unchanged_on_error(estimator):
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
+
+
+def twin(estimator):
+    """Another estimator of the same state, which may learn more while the first stays as it is.
+
+    Ours replace attributes when they learn, and so may share them until then; those of others may
+    write into their arrays.
+    """
+    if not type(estimator).__module__.startswith("skad."):
+        return copy.deepcopy(estimator)
+    other = object.__new__(type(estimator))
+    vars(other).update(vars(estimator))
+    return other
 
 
 def parameters_of(estimator):

@@ -14,6 +14,7 @@ _VERBS = {
     "score": ("_score", "score pictures by a model"),
     "check": ("_check", "learn from one folder and score another, keeping nothing"),
     "calibrate": ("_calibrate", "set the threshold of a model by further normal pictures"),
+    "update": ("_update", "let further normal pictures join a model"),
     "info": ("_info", "tell what a model file holds"),
     "export": ("_export", "write a model as one graph, for ONNX Runtime or torch"),
     "doctor": ("_doctor", "tell versions, devices and what is cached"),

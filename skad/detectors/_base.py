@@ -5,11 +5,13 @@ from abc import ABC, abstractmethod
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import StrOptions, fit_context
 from .._decision import DecisionMixin
-from .._fitting import unchanged_on_error
+from .._fitting import twin, unchanged_on_error
+from .._labels import has_anomaly_labels, outlier_mask
 from .._parameters import ParameterGroup, parameter
 from ..adapters._base import fitted_copy
 from ..features import FeatureExtractor
@@ -37,6 +39,18 @@ class UnreadableParameters(ParameterGroup):
         "they get NaN, -1 from `predict`, and one warning that counts and names them. Fitting "
         "always raises.",
     )
+
+
+def can_extend(detector):
+    try:
+        obstacle = detector._obstacle_to_extending()
+    except Exception:
+        if hasattr(detector, "pipeline_"):
+            raise
+        return True  # parameters do not fit, as `fit` says, which a first `partial_fit` is
+    if obstacle:
+        raise AttributeError(f"{type(detector).__name__}: {obstacle}")
+    return True
 
 
 class BaseImageDetector(UnreadableParameters, DecisionMixin, BaseEstimator, ABC):
@@ -75,6 +89,36 @@ class BaseImageDetector(UnreadableParameters, DecisionMixin, BaseEstimator, ABC)
 
     def _finish(self, source):
         """Learn what needs the fitted pipeline, such as thresholds."""
+
+    def _scorer(self):
+        """The fitted scorer, or before the fit an unfitted one."""
+        if hasattr(self, "pipeline_"):
+            return self.pipeline_["scorer"]
+        _, (_, scorer) = self._make_steps()
+        return scorer
+
+    def _obstacle_to_extending(self):
+        """Why images can't join those of the fit, or None."""
+        scorer = self._scorer()
+        try:
+            scorer.partial_fit  # noqa: B018
+        except AttributeError as error:
+            if error.__cause__ is not None:
+                return str(error.__cause__)
+            return (
+                f"no partial_fit, since its {type(scorer).__name__} takes all training images at "
+                "once. Fit to all images anew."
+            )
+
+    def _further_features(self, source, first):
+        """What the scorer is extended by, of the first step as it was fitted."""
+        return first.compute(source)
+
+    def _ready(self, scorer, n_images):
+        """Have a scorer expect so many more training images."""
+
+    def _finish_further(self, source):
+        """Learn anew, with further images, what needs the fitted pipeline."""
 
     def _make(self, part, **others):
         """An unfitted part of the detector, with those of its parameters that the part has."""
@@ -122,6 +166,72 @@ class BaseImageDetector(UnreadableParameters, DecisionMixin, BaseEstimator, ABC)
                     setattr(self, forwarded, getattr(first, forwarded))
         source.brightest.warn_if_dark(type(self).__name__)
         return self
+
+    @available_if(can_extend)
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Let more normal images join, as if they had been there in `fit`; nothing is trained.
+
+        The network stays as it is, trained or not, as do the scale of flat rows and all parameters
+        of the first call, which is a `fit`. Features are added to the scorer, and thresholds are
+        taken anew, over earlier and new images.
+
+        An image that joined is still no neighbour of itself, so that its own score hardly changes.
+        What looks like it has a neighbour now; where `n_neighbors` are counted together (2 for
+        DN2), it takes as many images of a kind to make that kind normal.
+
+        Where thresholds are taken from maps, those of earlier images count as they were, compared
+        with fewer images than now, which leaves these thresholds a little low.
+
+        Parameters
+        ----------
+        X : images
+            Normal images in any container, see :ref:`containers`.
+        y : array-like of shape (n_images,), optional
+            Images labelled -1 (or True) are left out; later calls may hold no others.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        AttributeError
+            If the scorer, or the gallery of maps, can't be extended, as with centroids.
+        ValueError, TypeError, OSError
+            If images are missing or broken. Then nothing has joined.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from skad import DN2
+        >>> digits, labels = load_digits(return_X_y=True)
+        >>> zeros = digits[labels == 0]
+        >>> detector = DN2().fit(zeros[:60]).partial_fit(zeros[60:100])
+        >>> len(detector.pipeline_["scorer"].gallery_)
+        100
+        """
+        if not hasattr(self, "pipeline_"):
+            return self.fit(X, y)
+        with unchanged_on_error(self):
+            source = check_images(self, X)
+            if has_anomaly_labels(y) and len(y) == len(source) and outlier_mask(y).all():
+                return self
+            source = check_images(self, source, y)
+            self._extend(source)
+        source.brightest.warn_if_dark(type(self).__name__)
+        return self
+
+    def _extend(self, source):
+        """Take further images into copies of what they change."""
+        (name, first), (_, scorer) = self.pipeline_.steps
+        features = self._further_features(source, first)
+        scorer = twin(scorer)
+        self._ready(scorer, len(source))
+        scorer.partial_fit(features)
+        self.pipeline_ = Pipeline([(name, first), ("scorer", scorer)])
+        self.offset_ = scorer.offset_
+        self._finish_further(source)
 
     def score_samples(self, X):
         """Score of each image, high = normal.

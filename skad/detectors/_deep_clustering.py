@@ -105,6 +105,14 @@ class DeepClustering(
             labels = adapter.labels_
             return {"y": np.where(labels == NOISE, -1, 1), "class_labels": labels}
 
+    def _obstacle_to_extending(self):
+        if isinstance(self._scorer(), GaussianScorer):
+            return (
+                'no partial_fit with scorer="mahalanobis", since it is not known of which cluster '
+                'further images are. Use scorer="knn", or fit to all images.'
+            )
+        return super()._obstacle_to_extending()
+
     def _make_steps(self):
         scorers = {"mahalanobis": GaussianScorer(), "confidence": ConfidenceScorer()}
         scorer = scorers.get(self.scorer, KNNScorer(self.n_neighbors, metric=self.metric))

@@ -1,8 +1,8 @@
 """MapDetector: where images are abnormal, by parts of the user's choice."""
 
 from abc import abstractmethod
-from math import ceil, floor
 from numbers import Real
+from types import SimpleNamespace
 
 import numpy as np
 from sklearn import get_config
@@ -29,12 +29,10 @@ from ..scorers import KNNScorer
 from ..scorers._parameters import ContaminationParameters
 from ._base import BaseImageDetector
 from ._image import BaseComposedDetector
+from ._map_values import lowest_values, n_to_draw, pixel_threshold
 
 # The picture of the paper, in whose pixels `smoothing` is told.
 _PICTURE = 224
-
-# Values that the threshold is taken from, at the most: of one normal map, and of all.
-_VALUES_OF_MAP, _VALUES = 2**16, 2**22
 
 
 class MapParameters(ContaminationParameters, RandomStateParameters, LayerParameters):
@@ -111,16 +109,20 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         gallery = self._make_gallery()
         if isinstance(gallery, BaseGallery) and not get_config()["skip_parameter_validation"]:
             gallery._validate_params()
+        self._n_neighbors = getattr(scorer, "n_neighbors", None)  # as asked for
         _check_neighbors(owner, scorer, gallery, len(source))
         extractor = getattr(first, "extractor_", first)
-        fitted = extractor.fitted_network_
-        self.layers_ = self._chosen_layers(fitted)
+        self.layers_ = self._chosen_layers(extractor.fitted_network_)
         self.gallery_ = gallery.begin(len(source), owner)
-        features = []
+        return self._fill_gallery(source, extractor)
+
+    def _fill_gallery(self, source, extractor, n_before=0):
+        """Pooled features of images, whose maps go into the gallery behind those before."""
+        fitted, features = extractor.fitted_network_, []
         for start, batch in extractor.batches(source):
             pooled, maps = fitted.features_and_maps(fitted.prepare(batch), self.layers_)
             features.append(pooled.cpu().numpy())
-            self.gallery_.add(start, maps)
+            self.gallery_.add(n_before + start, maps)
         self.gallery_.complete()
         return np.concatenate(features)
 
@@ -147,20 +149,67 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
             self.adapter_ = first
             self.pipeline_ = Pipeline([("extractor", first.extractor_), ("scorer", scorer)])
         self._fitted = parameters_of(self)
-        rate, n_images = self.mask_false_alarm_rate, self.n_threshold_images
-        n_images = min(len(source), n_images if rate is None else max(n_images, ceil(1 / rate)))
         rng = check_random_state(self.random_state)
-        drawn = np.sort(rng.permutation(len(source))[:n_images])
-        known = scorer.gallery_[drawn] if self.gallery_.retrieves else None
-        maps = self._maps(source.take(drawn), features=known)
-        values = np.stack([_order_statistics(one, _VALUES // n_images) for one in maps])
-        lowest = np.sort(values[:, 0])
-        if self.image_score == "map":
-            self.offset_ = self._offset(lowest)
-        if rate is None:
-            self.pixel_offset_ = float(np.quantile(values, self.pixel_contamination))
-        else:  # as many images below it as the rate allows, and no more
-            self.pixel_offset_ = float(lowest[floor(rate * n_images + 1e-9)])
+        drawn = np.sort(rng.permutation(len(source))[: n_to_draw(self._fitted)])
+        self._take_thresholds(self._lowest_values(source, drawn))
+
+    def _lowest_values(self, source, drawn, n_before=0):
+        """Values of the maps of training images, drawn of those that `n_before` came before."""
+        features = None
+        if self.gallery_.retrieves:
+            features = self.pipeline_["scorer"].gallery_[n_before + drawn]
+        maps = self._maps(source.take(drawn), features=features)
+        return [lowest_values(one, self._fitted) for one in maps]
+
+    def _take_thresholds(self, values):
+        """Thresholds by the values of the maps of training images, lowest first."""
+        values = np.stack(values)
+        if self._fitted.image_score == "map":
+            self.offset_ = self._offset(values[:, 0], self._fitted.contamination)
+        self.pixel_offset_ = pixel_threshold(values, self._fitted)
+        vars(self).pop("_threshold_values", None)
+        if hasattr(self.gallery_, "extended"):
+            self._threshold_values = values  # to be joined by those of further images
+
+    def _obstacle_to_extending(self):
+        fitted = hasattr(self, "gallery_")
+        gallery = self.gallery_ if fitted else self._make_gallery()
+        if not hasattr(gallery, "extended"):
+            return (
+                f"no partial_fit with {type(gallery).__name__}, since the pixels behind what it "
+                "keeps are gone. Compare with RetrievedPixels() or RetrievedCentroids() (for SPADE "
+                'n_centroids=None or centroids_of="each"), or fit to all images.'
+            )
+        if fitted and not hasattr(self, "_threshold_values"):
+            return (
+                "no partial_fit, since an earlier skad fitted it, which did not keep what the "
+                "threshold of pixels is taken from. Fit anew, to all images."
+            )
+        return super()._obstacle_to_extending()
+
+    def _further_features(self, source, first):
+        n_before = self.gallery_.n_images_
+        self.gallery_ = self.gallery_.extended(len(source))
+        return self._fill_gallery(source, first, n_before)
+
+    def _ready(self, scorer, n_images):
+        """Have a scorer retrieve as many images as it was asked to, now that there are more."""
+        if not isinstance(scorer, KNNScorer):
+            return
+        n_neighbors = min(self._n_neighbors, self.gallery_.n_images_ - 1)
+        scorer.set_params(n_neighbors=n_neighbors)
+        scorer._fitted = SimpleNamespace(**vars(scorer._fitted) | {"n_neighbors": n_neighbors})
+
+    def _finish_further(self, source):
+        """Thresholds from maps drawn of all images; those of earlier ones stay as they were."""
+        n_before = self.gallery_.n_images_ - len(source)
+        rng = check_random_state(self._fitted.random_state)
+        drawn = rng.permutation(self.gallery_.n_images_)[: n_to_draw(self._fitted)]
+        new = np.sort(drawn[drawn >= n_before]) - n_before
+        # Any earlier images will do, as those that are kept were drawn, too.
+        kept = np.sort(rng.permutation(len(self._threshold_values))[: len(drawn) - len(new)])
+        values = self._lowest_values(source, new, n_before) if len(new) else []
+        self._take_thresholds([*self._threshold_values[kept], *values])
 
     def _scores(self, source):
         if self._fitted.image_score == "features":
@@ -333,10 +382,3 @@ def _check_neighbors(owner, scorer, gallery, n_images):
             f"2; got n_samples = {n_images}."
         )
     scorer.set_params(n_neighbors=min(scorer.n_neighbors, n_images - 1))
-
-
-def _order_statistics(one, most):
-    """So many values of a map, in ascending order and evenly spaced."""
-    values = np.sort(one, axis=None)
-    indices = np.linspace(0, len(values) - 1, max(2, min(most, _VALUES_OF_MAP)))
-    return values[indices.round().astype(int)]

@@ -1,5 +1,6 @@
 """Galleries of normal pixels, and the distance of other pixels to the nearest of them."""
 
+import copy
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -25,7 +26,8 @@ class BaseGallery(GalleryParameters, BaseEstimator, ABC):
     """Pixels of normal images; subclasses say which, and what of them an image is held against.
 
     A :class:`~skad.MapDetector` takes a copy of a gallery through `begin`, `add` for each batch of
-    training images, `complete`, and then asks it for `distances`.
+    training images, `complete`, and then asks it for `distances`. Where it has `extended`, further
+    images may join by `partial_fit`.
     """
 
     # Whether an image is compared with those training images that are retrieved for it.
@@ -134,6 +136,23 @@ class RetrievedPixels(StoreParameters, BaseGallery):
             shapes = [tuple(one.shape[1:]) for one in maps]
             self.store_ = MapStore(shapes, self.n_images_, self.memory_limit * 2**20, self.owner_)
         self.store_.write(start, maps)
+
+    def extended(self, n_images):
+        """A gallery of these images with room for more, which `add` takes; this one stays.
+
+        Parameters
+        ----------
+        n_images : int
+            How many more; the first of them has the index `n_images_` of this gallery.
+
+        Returns
+        -------
+        gallery : object
+        """
+        other = copy.copy(self)
+        other.n_images_ = self.n_images_ + n_images
+        other.store_ = self.store_.extended(n_images)
+        return other
 
     def distances(self, maps, retrieved):
         """Distances to the pixels of the images retrieved."""

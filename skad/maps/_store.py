@@ -91,6 +91,14 @@ class MapStore:
         offset, length = int(index) * self._row_bytes, int(self._ends[-1])
         return np.memmap(self._file, np.float16, "c", offset, (length,))
 
+    def extended(self, n_images):
+        """A store of these maps with room for those of so many more images; this one stays."""
+        other = MapStore(self.shapes, self.n_images + n_images, self.limit, self.owner)
+        other._scales[: self.n_images] = self._scales
+        for index in range(self.n_images):
+            other._put(index, self._get(index)[None])
+        return other
+
     def read(self, index):
         """Maps of one image.
 

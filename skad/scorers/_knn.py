@@ -216,12 +216,7 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
             If there are fewer training rows, or centroids in their place.
         """
         X = self._validated(X)
-        if self._fitted.n_centroids is not None:
-            raise ValueError(
-                f"{type(self).__name__}: kneighbors needs the training rows, but with "
-                f"n_centroids={self._fitted.n_centroids} only centroids are kept. Fit without "
-                "n_centroids."
-            )
+        self._check_rows_are_kept("kneighbors")
         n_neighbors = self._fitted.n_neighbors if n_neighbors is None else n_neighbors
         if not isinstance(n_neighbors, Integral) or not 1 <= n_neighbors < len(self.gallery_):
             raise ValueError(
@@ -230,6 +225,36 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
                 f"{n_neighbors}."
             )
         return self._nearest(X, n_neighbors)
+
+    def _check_rows_are_kept(self, method):
+        if self._fitted.n_centroids is not None:
+            raise ValueError(
+                f"{type(self).__name__}: {method} needs the training rows, but with "
+                f"n_centroids={self._fitted.n_centroids} only centroids are kept. Fit without "
+                "n_centroids."
+            )
+
+    def holds(self, X):
+        """Tell which rows are training rows, but for rounding.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        held : ndarray of bool, shape (n_samples,)
+            True where a row is not its own neighbour.
+
+        Raises
+        ------
+        ValueError
+            If only centroids are kept.
+        """
+        X = self._validated(X)
+        self._check_rows_are_kept("holds")
+        squared, indices = self._index.search(self._whitened(X), 1)
+        return self._is_itself(X, squared, indices)[:, 0]
 
     def _obstacle_to_extending(self, parameters):
         if parameters.n_centroids is not None:
