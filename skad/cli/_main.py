@@ -95,6 +95,8 @@ def _tell(message):
 
 
 def _resume_hint(arguments):
+    if getattr(arguments, "watch", False):
+        return "; the same command goes on with the pictures that have no row yet"
     folder = getattr(arguments, "checkpoint", None)
     if folder is None:
         return ""

@@ -1,9 +1,13 @@
 """Rows on stdout, remarks on stderr."""
 
 import csv
+import errno
 import json
 import math
+import os
 import sys
+
+from ._resume import open_to_append
 
 COLUMNS = ("path", "score", "p_value", "decision", "reason")
 
@@ -36,20 +40,26 @@ class Rows:
     ----------
     arguments : Namespace
         Of :func:`add_output`.
+    goes_on : bool
+        Whether rows that a file has already stay.
+
+    Attributes
+    ----------
+    done : set of str
+        Paths of the pictures that have a row.
     """
 
-    def __init__(self, arguments):
-        self._json = arguments.jsonl is not None
+    def __init__(self, arguments, goes_on=False):
+        self._json, self.done = arguments.jsonl is not None, set()
         name = (arguments.jsonl if self._json else arguments.csv) or "-"
         self._own = name != "-"
-        self._file = (
-            open(name, "w", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115
-            if self._own
-            else sys.stdout
-        )
+        header = None if self._json else ",".join(COLUMNS) + "\n"
+        if self._own and goes_on:
+            self._file, self.done = open_to_append(name, header)
+        else:
+            self._file = _opened(name) if self._own else sys.stdout
+            self._file.write(header or "")
         self._csv = csv.writer(self._file, lineterminator="\n")
-        if not self._json:
-            self._csv.writerow(COLUMNS)
 
     def __enter__(self):
         return self
@@ -69,8 +79,18 @@ class Rows:
             self._csv.writerow(["" if row.get(key) is None else row[key] for key in COLUMNS])
 
     def flush(self):
-        """Have what was written arrive."""
+        """Have what was written arrive, on the disk where it is a file."""
         self._file.flush()
+        if self._own:
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of pipes and devices
+                    raise
+
+
+def _opened(name):
+    return open(name, "w", encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def _plain(value):

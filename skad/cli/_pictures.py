@@ -10,7 +10,7 @@ def add_pictures(parser, name, *, several, text):
     parser.add_argument(name, nargs="+" if several else None, metavar=name.upper(), help=text)
 
 
-def list_pictures(names, pattern=None):
+def list_pictures(names, pattern=None, may_be_empty=False):
     """Paths of all pictures.
 
     Parameters
@@ -19,6 +19,8 @@ def list_pictures(names, pattern=None):
         Folders, searched to any depth, and files.
     pattern : str, optional
         Those of folders that match it.
+    may_be_empty : bool
+        Whether folders without pictures are no error.
 
     Returns
     -------
@@ -34,6 +36,8 @@ def list_pictures(names, pattern=None):
             try:
                 found = image_folder(name, pattern=pattern)[0].tolist()
             except ValueError as error:
+                if may_be_empty:
+                    continue
                 raise UsageError(str(error).removeprefix("image_folder: ")) from error
             paths += found
             below += [os.path.relpath(path, name) for path in found]

@@ -5,6 +5,7 @@ import os
 from ._errors import FOUND, UNREADABLE, UsageError
 from ._output import Rows, add_output, remark, wants_progress
 from ._pictures import add_pictures, list_pictures
+from ._watch import arrivals, check_apart
 
 # Pictures whose rows are written together.
 _TOGETHER = 256
@@ -17,6 +18,19 @@ def add_arguments(parser):
     parser.add_argument("--pattern", metavar="GLOB", help="those of folders that match")
     parser.add_argument("--device", metavar="NAME", help="where to compute; by default as fitted")
     add_scoring(parser)
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="go on with pictures that arrive in the folders; rows that the file of --csv or "
+        "--jsonl has already stay, and their pictures are not scored again. Ctrl-C ends it, and "
+        "with --fail-on-anomaly the first anomaly does",
+    )
+    parser.add_argument(
+        "--stop-after",
+        type=float,
+        metavar="SECONDS",
+        help="end --watch when for so long no picture has arrived",
+    )
 
 
 def add_scoring(parser):
@@ -30,6 +44,8 @@ def run(arguments):
     """Load and score."""
     from ..persistence import load
 
+    if arguments.watch:
+        return _watch(load(arguments.model, device=arguments.device), arguments)
     paths, below = list_pictures(arguments.pictures, arguments.pattern)
     return score(load(arguments.model, device=arguments.device), paths, below, arguments)
 
@@ -49,23 +65,52 @@ def score(detector, paths, below, arguments):
     -------
     status : int
     """
+    mapper = _mapper(detector, arguments)
+    with Rows(arguments) as rows:
+        counts = _write(detector, mapper, [(paths, below)], rows, arguments, len(paths))
+    return _status(counts, arguments)
+
+
+def _watch(detector, arguments):
+    """Score what is there, and what arrives, each picture once."""
+    check_apart(arguments.pictures, (arguments.maps, arguments.masks))
+    mapper = _mapper(detector, arguments)
+    with Rows(arguments, goes_on=True) as rows:
+        if rows.done:
+            remark(arguments, f"going on: {len(rows.done)} pictures have their rows already")
+        batches = arrivals(arguments.pictures, arguments.pattern, rows.done, arguments.stop_after)
+        counts = _write(detector, mapper, batches, rows, arguments)
+    return _status(counts, arguments)
+
+
+def _write(detector, mapper, batches, rows, arguments, total=None):
+    """Write maps, then rows: a picture that has its row has all that was asked for.
+
+    Returns
+    -------
+    counts : dict of str to int
+        Of each decision.
+    """
     from tqdm import tqdm
 
-    mapper = _mapper(detector, arguments)
     counts = {"normal": 0, "anomaly": 0, "unreadable": 0}
-    with (
-        Rows(arguments) as rows,
-        tqdm(total=len(paths), unit="picture", disable=not wants_progress(arguments)) as progress,
-    ):
-        for first in range(0, len(paths), _TOGETHER):
-            some = paths[first : first + _TOGETHER]
-            for row in _rows(detector, some):
-                counts[row["decision"]] += 1
-                rows.write(row)
-            rows.flush()
-            if mapper is not None:
-                _write_maps(mapper, some, below[first : first + _TOGETHER], arguments)
-            progress.update(len(some))
+    with tqdm(total=total, unit="picture", disable=not wants_progress(arguments)) as progress:
+        for paths, below in batches:
+            for first in range(0, len(paths), _TOGETHER):
+                some = slice(first, first + _TOGETHER)
+                if mapper is not None:
+                    _write_maps(mapper, paths[some], below[some], arguments)
+                for row in _rows(detector, paths[some]):
+                    counts[row["decision"]] += 1
+                    rows.write(row)
+                rows.flush()
+                progress.update(len(paths[some]))
+            if total is None and counts["anomaly"] and arguments.fail_on_anomaly:
+                break  # who watches is told at once
+    return counts
+
+
+def _status(counts, arguments):
     remark(arguments, ", ".join(f"{number} {name}" for name, number in counts.items() if number))
     if counts["anomaly"] and arguments.fail_on_anomaly:
         return FOUND

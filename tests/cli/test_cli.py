@@ -1,7 +1,5 @@
 """The real program, in processes of its own: every verb, every kind of error."""
 
-import csv
-import io
 import json
 import os
 import shutil
@@ -17,49 +15,7 @@ from PIL import Image
 import skad
 from skad import DN2, MSC, SPADE, ConformalDetector
 from skad.cli import main
-
-
-@pytest.fixture(scope="module")
-def place(tiles, tmp_path_factory):
-    """Folders of normal and of new pictures, one of them broken, one of a foreign name; a model."""
-    place = tmp_path_factory.mktemp("place")
-    for folder in ("normal", "new/deep"):
-        (place / folder).mkdir(parents=True)
-    for i in range(24, 40):
-        Image.fromarray(tiles[i]).save(place / "normal" / f"{i}.png")
-    for i in range(3):
-        Image.fromarray(tiles[45 + i]).save(place / "new" / "deep" / f"ünî-{i}.png")
-        Image.fromarray(tiles[i]).save(place / "new" / f"{i}.png")
-    (place / "new" / "broken.png").write_bytes(b"x")
-    skad.save(fitted(DN2(image_size=32), place), place / "model.skad")
-    return place
-
-
-def fitted(detector, place):
-    return detector.fit(sorted(map(str, (place / "normal").iterdir())))
-
-
-def run(*arguments, cwd, status=0, **how):
-    done = subprocess.run(
-        [sys.executable, "-m", "skad", *map(str, arguments)],
-        capture_output=True,
-        cwd=cwd,
-        timeout=120,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "LC_ALL": "C"},
-        **how,
-    )
-    assert done.returncode == status, done.stderr
-    return done.stdout.decode(), done.stderr.decode()
-
-
-def here(capsys, *arguments, status=0):
-    """The same in this process, which is quicker."""
-    assert main(list(map(str, arguments))) == status
-    return capsys.readouterr()
-
-
-def rows_of(text):
-    return list(csv.DictReader(io.StringIO(text)))
+from tests.cli.conftest import fitted, here, rows_of, run, started
 
 
 def test_help_is_quick_and_loads_nothing():
@@ -246,12 +202,7 @@ def test_errors_with_where_they_arose(place, capsys):
 def test_a_reader_that_goes_away(place, tmp_path):
     for i in range(600):
         shutil.copy(place / "new" / "0.png", tmp_path / f"{i:03}.png")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "skad", "score", place / "model.skad", tmp_path],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    process = started("score", place / "model.skad", tmp_path, stdout=subprocess.PIPE)
     process.stdout.readline()
     process.stdout.close()
     told = process.stderr.read().decode()
@@ -263,11 +214,7 @@ def test_a_reader_that_goes_away(place, tmp_path):
 def test_an_interrupted_training_goes_on(place, tmp_path):
     options = ["fit", place / "normal", "-o", tmp_path / "m.skad", "--detector", "msc"]
     options += ["--checkpoint", tmp_path / "state", "--set", "n_epochs=40"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "skad", *options],
-        stderr=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    process = started(*options)
     ends = time.monotonic() + 100
     while not (tmp_path / "state").is_dir() or not any((tmp_path / "state").iterdir()):
         assert time.monotonic() < ends
