@@ -67,6 +67,7 @@ _HOMES = {
     "metrics": None,
     "model_selection": None,
     "persistence": None,
+    "report": None,
     "save": "persistence",
     "scorers": None,
 }

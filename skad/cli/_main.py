@@ -15,6 +15,7 @@ _VERBS = {
     "check": ("_check", "learn from one folder and score another, keeping nothing"),
     "calibrate": ("_calibrate", "set the threshold of a model by further normal pictures"),
     "info": ("_info", "tell what a model file holds"),
+    "report": ("_report", "write a page on pictures: verdicts, where, why, how it was decided"),
     "doctor": ("_doctor", "tell versions, devices and what is cached"),
 }
 
