@@ -26,7 +26,7 @@ def card(row, views, neighbors):
         f'<article class="card {row["decision"]}" id="picture-{row["rank"]}">',
         f"<h3>{row['rank']}. {name(row['path'])}</h3>",
         f'<p><strong class="verdict">{row["decision"]}</strong> {told}</p>',
-        '<div class="views">',
+        f'<div class="views{" single" if len(views) == 1 else ""}">',
         *map(_figure, views),
         "</div>",
     ]

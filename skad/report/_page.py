@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -94,7 +95,7 @@ def page(told):
         "scores": _scores(told),
         "anomalies": _anomalies(told),
         "others": _others(told),
-        "threshold": (f"<p>{shown(text)}</p>" for text in told.promises),
+        "threshold": (f"<p>{html.escape(text)}</p>" for text in told.promises),
         "model": _model(told),
         "pictures": _pictures(told),
     }

@@ -33,12 +33,13 @@ def promises(detector):
 
 def _calibrated(detector):
     alpha, n = detector.false_alarm_rate, sum(map(len, detector.calibration_scores_))
-    how, bound = (_split if len(detector.detectors_) == 1 else _cross)(detector, alpha, n)
+    how, bound, average = (_split if len(detector.detectors_) == 1 else _cross)(detector, alpha, n)
     told = [
         how,
         "What it promises: if the normal pictures to come and those of the calibration are "
         "exchangeable, as when both are drawn from one source, a normal picture is called an "
-        f"anomaly with a probability of {bound} on average over calibration sets.",
+        f"anomaly with a probability of {bound}.",
+        f"That is an average over calibration sets{average}.",
     ]
     if detector.pollution > 0:
         told.append(
@@ -57,7 +58,7 @@ def _calibrated(detector):
 
 
 def _split(detector, alpha, n):
-    """How a detector was calibrated once, and the bound on its false alarms."""
+    """How a detector was calibrated once, the bound on its false alarms, and what varies."""
     how = (
         f"The threshold was calibrated with {counted(n, 'normal picture')} that the detector was "
         f"not fitted on, for a false-alarm rate of {share(alpha)}. A picture is called an anomaly "
@@ -65,11 +66,8 @@ def _split(detector, alpha, n):
         f"is below {number(detector.offset_)}."
     )
     around = (alpha * (1 - alpha) / n) ** 0.5
-    bound = (
-        f"at most {share(alpha)}, whatever the detector. With one set of {n} the rate varies "
-        f"around that by about {100 * around:.2g} %; it holds"
-    )
-    return how, bound
+    average = f": with one set of {n} the rate varies around it by about {share(round(around, 3))}"
+    return how, f"at most {share(alpha)}, whatever the detector", average
 
 
 def _cross(detector, alpha, n):
@@ -84,9 +82,9 @@ def _cross(detector, alpha, n):
     most = min(1, 2 * alpha + 2 * (k - 1) / (n + k))
     bound = (
         f"at most {share(most)}, twice {share(alpha)} and 2 ({k} - 1) / ({n} + {k}), and about "
-        f"{share(alpha)} in practice. That holds"
+        f"{share(alpha)} in practice"
     )
-    return how, bound
+    return how, bound, ""
 
 
 def _quantile(detector):

@@ -39,7 +39,7 @@ def number(value):
 
 def share(value):
     """A share in percent."""
-    return f"{100 * value:.4g} %"
+    return f"{100 * value:.4g}\N{NO-BREAK SPACE}%"
 
 
 def counted(count, one, several=None):
