@@ -21,8 +21,9 @@ def promises(detector):
     paragraphs : list of str
         Plain text.
     """
-    if isinstance(detector, ConformalDetector):
-        told = _calibrated(detector)
+    calibrated = detector if isinstance(detector, ConformalDetector) else split_steps(detector)[1]
+    if isinstance(calibrated, ConformalDetector):
+        told = _calibrated(calibrated)
     else:
         told = _quantile(detector)
     mapper = mapper_within(detector)
@@ -91,7 +92,8 @@ def _quantile(detector):
     _, scorer = split_steps(detector)
     by_maps = getattr(detector, "image_score", None) == "map"
     contamination = getattr(detector if by_maps else scorer, "contamination", None)
-    told = [f"The threshold on the detector's own score is {number(detector.offset_)}."]
+    offset = getattr(detector, "offset_", getattr(scorer, "offset_", None))
+    told = [f"The threshold on the detector's own score is {number(offset) or 'not known'}."]
     if contamination is None:
         told.append(f"It was set by {type(scorer).__name__} when it was fitted.")
     else:

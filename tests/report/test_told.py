@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.pipeline import make_pipeline
 
 import skad
 from skad import DN2, ImageDetector, KNNScorer
@@ -29,7 +30,7 @@ def test_bars_hold_every_score_once():
         np.array([0.0]),
         np.array([-3.0, -3.0]),
         np.array([-1e-18, 0.0, 1e-18, 1e6]),
-        np.array([5e-324, 1.0, -1e-300]),
+        np.array([-5e-324, 100.0]),
         rng.normal(7, 1e-9, 40),
     ):
         edges, counts = bars_of(scores)
@@ -85,6 +86,27 @@ def test_promises_without_calibration(dn2, spade, place):
     assert "20 % of them are below" in told
 
 
+def test_pipelines_are_told_as_well(place, tmp_path):
+    readable, path = place.new[:-1], tmp_path / "r.html"
+    calibrated = skad.ConformalDetector(KNNScorer(), false_alarm_rate=0.25)
+    for scorer, said in ((KNNScorer(), "10 % of them are below"), (calibrated, "at most 25 %")):
+        pipeline = make_pipeline(skad.FeatureExtractor(), scorer).fit(place.normal)
+        counts = write_report(pipeline, readable, path, normal=place.normal)
+        assert sum(counts.values()) == len(readable)
+        assert said in Page(path).said
+
+
+def test_maps_within_a_calibrated_detector(place, tmp_path):
+    detector = skad.SPADE(n_neighbors=2, n_threshold_images=4)
+    calibrated = skad.ConformalDetector(detector, method="cross", n_folds=2, false_alarm_rate=0.2)
+    path = tmp_path / "r.html"
+    write_report(calibrated.fit(place.normal), place.new, path, normal=place.normal)
+    page = Page(path)
+    assert "by the first of the detectors" in page.said
+    heat = [image for image in page.attributes("img") if image["alt"].startswith("Heat map")]
+    assert len(heat) == len(place.new) - 1
+
+
 def test_what_pollution_costs(place):
     polluted = skad.ConformalDetector(DN2(), false_alarm_rate=0.3, pollution=0.25).fit(place.normal)
     assert "25 % of the calibration, were dropped" in told_of(polluted)
@@ -131,6 +153,9 @@ def test_a_picture_is_not_near_itself(dn2, place, tmp_path):
     (found,) = NearestNormal(dn2, place.normal).find(place.normal[:1])
     assert place.normal[0] not in [path for path, _ in found]
     assert len(found) == 3
+    twice = [*place.normal, place.normal[0]]  # as of two folders that overlap
+    (found,) = NearestNormal(dn2, twice).find(place.normal[:1])
+    assert place.normal[0] not in [path for path, _ in found]
     few = place.normal[:2]
     assert [[path for path, _ in one] for one in NearestNormal(dn2, few).find(few)] == [
         [few[1]],
