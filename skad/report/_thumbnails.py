@@ -117,7 +117,7 @@ def as_data(pixels, most=MOST):
     image = Image.fromarray(pixels)
     for quality in _QUALITIES:
         file = io.BytesIO()
-        image.save(file, "JPEG", quality=quality, subsampling=0, optimize=True)
+        image.save(file, "JPEG", quality=quality, subsampling=0)  # optimised, noise breaks it
         if file.tell() <= most:
             break
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -133,7 +133,7 @@ def test_names_are_text_and_nothing_else(dn2, place, tmp_path):
 def test_thumbnails_are_small(spade, place, tmp_path, tiles):
     rng = np.random.default_rng(0)
     noise = str(tmp_path / "noise.png")  # which hardly compresses
-    Image.fromarray(rng.integers(0, 256, (700, 900, 3), dtype=np.uint8)).save(noise)
+    Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(noise)
     page, _ = report(spade, [noise, *place.new], tmp_path, normal=[*place.normal, noise])
     images = page.attributes("img")
     assert len(images) >= 2 * 12
