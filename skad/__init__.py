@@ -68,6 +68,7 @@ _HOMES = {
     "metrics": None,
     "model_selection": None,
     "persistence": None,
+    "report": None,
     "save": "persistence",
     "scorers": None,
 }

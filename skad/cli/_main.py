@@ -16,6 +16,7 @@ _VERBS = {
     "calibrate": ("_calibrate", "set the threshold of a model by further normal pictures"),
     "update": ("_update", "let further normal pictures join a model"),
     "info": ("_info", "tell what a model file holds"),
+    "report": ("_report", "write a page on pictures: verdicts, where, why, how it was decided"),
     "export": ("_export", "write a model as one graph, for ONNX Runtime or torch"),
     "doctor": ("_doctor", "tell versions, devices and what is cached"),
 }

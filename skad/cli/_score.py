@@ -2,13 +2,11 @@
 
 import os
 
+from .._verdicts import TOGETHER, mapper_within, unreadable_skipped, verdicts
 from ._errors import FOUND, UNREADABLE, UsageError
 from ._output import Rows, add_output, remark, wants_progress
 from ._pictures import add_pictures, list_pictures
 from ._watch import arrivals, check_apart
-
-# Pictures whose rows are written together.
-_TOGETHER = 256
 
 
 def add_arguments(parser):
@@ -96,11 +94,11 @@ def _write(detector, mapper, batches, rows, arguments, total=None):
     counts = {"normal": 0, "anomaly": 0, "unreadable": 0}
     with tqdm(total=total, unit="picture", disable=not wants_progress(arguments)) as progress:
         for paths, below in batches:
-            for first in range(0, len(paths), _TOGETHER):
-                some = slice(first, first + _TOGETHER)
+            for first in range(0, len(paths), TOGETHER):
+                some = slice(first, first + TOGETHER)
                 if mapper is not None:
                     _write_maps(mapper, paths[some], below[some], arguments)
-                for row in _rows(detector, paths[some]):
+                for row in verdicts(detector, paths[some]):
                     counts[row["decision"]] += 1
                     rows.write(row)
                 rows.flush()
@@ -117,72 +115,23 @@ def _status(counts, arguments):
     return UNREADABLE if counts["unreadable"] else 0
 
 
-def _rows(detector, paths):
-    """Rows of pictures, of which some may not be readable."""
-    import warnings
-
-    import numpy as np
-
-    skip_unreadable(detector)
-    with warnings.catch_warnings(record=True):  # each picture has its row
-        warnings.simplefilter("always")
-        if hasattr(detector, "decide"):
-            scores, p_values = detector.decide(paths)
-        else:
-            scores, p_values = detector.decision_function(paths), np.full(len(paths), np.nan)
-    for path, value, p_value in zip(paths, scores, p_values):
-        if np.isnan(value):
-            yield {"path": path, "decision": "unreadable", "reason": reason(path)}
-        else:
-            decision = "anomaly" if value < 0 else "normal"
-            yield {"path": path, "score": value, "p_value": p_value, "decision": decision}
-
-
-def skip_unreadable(detector):
-    """Have a fitted detector, or those within it, go on beyond pictures that can't be read."""
-    from sklearn.frozen import FrozenEstimator
-
-    for one in [detector, *getattr(detector, "detectors_", [])]:
-        while isinstance(one, FrozenEstimator):
-            one = one.estimator
-        if hasattr(one, "on_error"):
-            one.on_error = "skip"
-
-
-def reason(path):
-    """Why a picture can't be read."""
-    from sklearn.base import BaseEstimator
-
-    from ..images._door import check_images
-
-    try:
-        check_images(BaseEstimator(), [path]).read(0, 1)
-    except (OSError, ValueError) as error:
-        return str(error).removeprefix("BaseEstimator: image 0 ").partition(") ")[2]
-    return "it could not be read before"
-
-
 def _mapper(detector, arguments):
     """What gives maps, where they are asked for."""
     if arguments.maps is None and arguments.masks is None:
         return None
-    for one in [detector, *getattr(detector, "detectors_", [])]:
-        if hasattr(one, "score_maps"):
-            return one
+    mapper = mapper_within(detector)
+    if mapper is not None:
+        return mapper
     raise UsageError(
         f"{type(detector).__name__} gives no maps; fit one that does, by --detector spade"
     )
 
 
 def _write_maps(mapper, paths, below, arguments):
-    import warnings
-
     import numpy as np
     from PIL import Image
 
-    skip_unreadable(mapper)
-    with warnings.catch_warnings(record=True):
-        warnings.simplefilter("always")
+    with unreadable_skipped(mapper):
         maps = mapper.score_maps(paths)
     for name, one in zip(below, maps):
         if np.isnan(one).all():

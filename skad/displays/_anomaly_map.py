@@ -263,7 +263,7 @@ class AnomalyMapDisplay(AxesMixin):
 
     def _draw_heat(self, images):
         """Negative score maps over images, all in one range of colours."""
-        low, high = _color_range(self.score_maps, self.threshold)
+        low, high = color_range(self.score_maps, self.threshold)
         style = {"cmap": _HEAT, "vmin": low, "vmax": high, "alpha": _OPACITY}
         self.heats_ = [
             self.ax_.imshow(-score_map, extent=image.get_extent(), **style)
@@ -352,7 +352,7 @@ def _shrunk(plane):
     return means > 0 if plane.dtype == bool else means  # of a mask: True where any pixel is
 
 
-def _color_range(score_maps, threshold):
+def color_range(score_maps, threshold):
     """Ends of the range of the negative score maps that all images are drawn in."""
     ranks = np.linspace(0, 1, _VOICES)
     values = [np.quantile(-score_map, ranks) for score_map in score_maps]

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import os
-import tempfile
 import warnings
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
@@ -15,6 +13,7 @@ import torch
 from .. import __version__
 from ..conformal import ConformalDetector
 from ..networks._cache import weights_digest
+from ..persistence._whole import replacing
 from ._gate import check_same, gate_pictures
 from ._graph import DetectorGraph, inner_detector
 from ._parts import ExportError
@@ -89,7 +88,7 @@ def to_onnx(detector, path, *, pictures=None):
     """
     _needs("onnx", "onnxscript", "onnxruntime")
     graph, program = _exported(detector)
-    with _replaced(path) as temporary:
+    with replacing(_checked(path)) as temporary:
         with _quiet():
             onnx = torch.onnx.export(
                 program, (), input_names=["pixels"], output_names=graph.outputs, verbose=False
@@ -149,7 +148,7 @@ def to_torch(detector, path, *, pictures=None):
     torch.Size([2])
     """
     graph, program = _exported(detector)
-    with _replaced(path, ".pt2") as temporary:
+    with replacing(_checked(path), ".pt2") as temporary:
         told = {"skad.json": json.dumps(_told(detector, graph))}
         with _quiet():
             torch.export.save(program, temporary, extra_files=told)
@@ -238,6 +237,14 @@ def _onnx_runner(path, names):
     return lambda pixels: dict(zip(names, session.run(names, {"pixels": pixels})))
 
 
+def _checked(path):
+    """A path that can be written to, as far as that can be told before."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"export: {path.parent} is no folder to write {path.name} into.")
+    return path
+
+
 def _needs(*modules):
     import importlib.util
 
@@ -258,19 +265,3 @@ def _quiet():
             yield
     finally:
         logger.setLevel(level)
-
-
-@contextmanager
-def _replaced(path, ending=""):
-    """A file beside `path` that takes its place once all has gone well."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"export: {path.parent} is no folder to write {path.name} into.")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=ending)
-    os.close(handle)
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

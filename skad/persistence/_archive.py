@@ -3,10 +3,10 @@
 import hashlib
 import io
 import json
-import os
-import tempfile
 import zipfile
 from pathlib import Path
+
+from ._whole import write_whole
 
 # The comment at the end of a zip: what is before it has this digest.
 _SIGN = b"skad model, sha256 "
@@ -37,23 +37,8 @@ def write_archive(path, parts):
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
         archive.comment = _SIGN + b"0" * 64
     content = buffer.getvalue()[:-_COMMENT]
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.write(_SIGN + hashlib.sha256(content).hexdigest().encode())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    sign = _SIGN + hashlib.sha256(content).hexdigest().encode()
+    write_whole(path, [content, sign])
 
 
 def read_archive(path):

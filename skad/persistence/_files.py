@@ -74,7 +74,7 @@ def save(estimator, path, *, weights="stored"):
         "format": FORMAT,
         "skad": __version__,
         "class": owner,
-        "libraries": _versions(),
+        "libraries": library_versions(),
         "networks": encoder.networks.told,
         "halves": {},
         "estimator": tree,
@@ -173,7 +173,8 @@ def _part(parts, name, path):
     return parts[name]
 
 
-def _versions():
+def library_versions():
+    """Versions of the libraries that scores depend on, by name."""
     found = {}
     for name in _LIBRARIES:
         try:
