@@ -52,15 +52,7 @@ def make_detector(arguments):
     """The detector that the command line asks for, unfitted."""
     import skad
 
-    detector = getattr(skad, NAMES[arguments.detector])()
-    known = detector.get_params(deep=False)
-    given = _settings(arguments, known)
-    for name in given:
-        if name not in known:
-            raise UsageError(_unknown(arguments.detector, name, known))
-    detector.set_params(**given)
-    if "verbose" in known and "verbose" not in given:
-        detector.set_params(verbose=arguments.progress)
+    detector = detector_of(arguments.detector, _settings(arguments), arguments.progress)
     if arguments.false_alarm_rate is None:
         return detector
     seed = 0 if arguments.seed is None else arguments.seed
@@ -68,24 +60,50 @@ def make_detector(arguments):
     return skad.ConformalDetector(detector, false_alarm_rate=rate, random_state=seed)
 
 
-def _settings(arguments, known):
+def detector_of(name, given, verbose):
+    """A detector by its name here and its parameters; a seed is left out where nothing is drawn."""
+    import skad
+
+    detector = getattr(skad, NAMES[name])()
+    known = detector.get_params(deep=False)
+    given = {key: one for key, one in given.items() if key != "random_state" or key in known}
+    for key in given:
+        if key not in known:
+            raise UsageError(_unknown(name, key, known))
+    if "verbose" in known:
+        given = {"verbose": verbose} | given
+    return detector.set_params(**given)
+
+
+def parse_settings(texts, option):
+    """Parameters by name, of texts as n_neighbors=1.
+
+    Parameters
+    ----------
+    texts : list of str
+    option : str
+        Named in errors.
+    """
+    given = {}
+    for one in texts:
+        name, equals, text = one.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{option} {one}: give NAME=VALUE, as n_neighbors=1")
+        try:
+            given[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            given[name] = text
+    return given
+
+
+def _settings(arguments):
     """Parameters by name, of options and of --set."""
     named = {"backbone": arguments.backbone, "device": arguments.device}
     named |= {"random_state": arguments.seed, "checkpoint": arguments.checkpoint}
     given = {name: value for name, value in named.items() if value is not None}
     if arguments.weights is not None:
         given["weights"] = None if arguments.weights == "none" else arguments.weights
-    if "random_state" not in known:  # nothing is drawn
-        given.pop("random_state", None)
-    for one in arguments.set:
-        name, equals, text = one.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--set {one}: give NAME=VALUE, as n_neighbors=1")
-        try:
-            given[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            given[name] = text
-    return given
+    return given | parse_settings(arguments.set, "--set")
 
 
 def _unknown(detector, name, known):

@@ -17,6 +17,7 @@ _VERBS = {
     "update": ("_update", "let further normal pictures join a model"),
     "info": ("_info", "tell what a model file holds"),
     "report": ("_report", "write a page on pictures: verdicts, where, why, how it was decided"),
+    "bench": ("_bench", "compare detectors on labelled folders, by AUROC"),
     "export": ("_export", "write a model as one graph, for ONNX Runtime or torch"),
     "doctor": ("_doctor", "tell versions, devices and what is cached"),
 }
