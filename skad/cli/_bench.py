@@ -142,9 +142,10 @@ def _normal_classes(classes, arguments):
     asked = arguments.normal or [name for name in _NORMAL if name in classes]
     unknown = [name for name in asked if name not in classes]
     if unknown or not asked:
+        there = ", ".join(repr(str(name)) for name in sorted(classes))
+        wrong = f"; {', '.join(map(repr, unknown))} is none of them" if unknown else ""
         raise UsageError(
-            f"{arguments.folder} has the classes {', '.join(map(repr, sorted(map(str, classes))))}; say by "
-            f"--normal which are of normal pictures"
-            + (f", as {', '.join(map(repr, unknown))} is none of them" if unknown else "")
+            f"{arguments.folder} has the classes {there}; say by --normal which are of normal "
+            f"pictures{wrong}"
         )
     return asked

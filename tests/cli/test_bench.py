@@ -67,7 +67,7 @@ ERRORS = {
     "no such detector": (["classes", "--detectors", "yolo"], "there are dn2, panda"),
     "no such setting": (["classes", "--detectors", "dn2:k=1"], "dn2 has no parameter 'k'"),
     "no value": (["classes", "--detectors", "dn2:k"], "give NAME=VALUE"),
-    "no such class": (["classes", "--normal", "fine"], "as 'fine' is none of them"),
+    "no such class": (["classes", "--normal", "fine"], "; 'fine' is none of them"),
     "nothing that is called normal": (["mvtec/test/temple"], "has the classes ''; say by"),
     "one kind": (["mvtec/test", "--normal", "good", "temple"], "both kinds are needed"),
     "no share": (["classes", "--train-share", "1"], "must lie between 0 and 1; got 1"),
