@@ -15,6 +15,7 @@ def run(arguments):
     print(f"skad {__version__}, Python {platform.python_version()}, {platform.platform()}")
     needed = ("torch", "torchvision", "timm", "scikit-learn", "faiss-cpu", "numpy", "pillow")
     extras = {"matplotlib": "plot", "fsspec": "remote", "skops": "files"}
+    extras |= {"onnx": "export", "onnxscript": "export", "onnxruntime": "export"}
     for name in (*needed, *extras):
         try:
             print(f"  {name} {version(name)}")

@@ -23,6 +23,13 @@ def remark(arguments, text):
         print(text, file=sys.stderr)
 
 
+def in_words(counts):
+    """Numbers of each decision: 57 normal, 3 anomalies."""
+    words = {"anomaly": "anomalies"}
+    found = [(n, words.get(name, name) if n > 1 else name) for name, n in counts.items() if n]
+    return ", ".join(f"{number} {name}" for number, name in found)
+
+
 def add_output(parser):
     """Let a verb write rows."""
     form = parser.add_mutually_exclusive_group()

@@ -3,7 +3,7 @@
 import os
 
 from ._errors import FOUND, UNREADABLE
-from ._output import remark, wants_progress
+from ._output import in_words, remark, wants_progress
 from ._pictures import add_pictures, list_pictures
 
 
@@ -46,9 +46,8 @@ def run(arguments):
         title=arguments.title,
         progress=wants_progress(arguments),
     )
-    told = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
     size = os.path.getsize(arguments.output) / 1e6
-    remark(arguments, f"{arguments.output}: {told}; {size:.1f} MB")
+    remark(arguments, f"{arguments.output}: {in_words(counts)}; {size:.1f} MB")
     if counts["anomaly"] and arguments.fail_on_anomaly:
         return FOUND
     return UNREADABLE if counts["unreadable"] else 0

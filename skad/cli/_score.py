@@ -4,7 +4,7 @@ import os
 
 from .._verdicts import TOGETHER, mapper_within, unreadable_skipped, verdicts
 from ._errors import FOUND, UNREADABLE, UsageError
-from ._output import Rows, add_output, remark, wants_progress
+from ._output import Rows, add_output, in_words, remark, wants_progress
 from ._pictures import add_pictures, list_pictures
 from ._watch import arrivals, check_apart
 
@@ -109,7 +109,7 @@ def _write(detector, mapper, batches, rows, arguments, total=None):
 
 
 def _status(counts, arguments):
-    remark(arguments, ", ".join(f"{number} {name}" for name, number in counts.items() if number))
+    remark(arguments, in_words(counts))
     if counts["anomaly"] and arguments.fail_on_anomaly:
         return FOUND
     return UNREADABLE if counts["unreadable"] else 0

@@ -4,7 +4,7 @@ import json
 import logging
 import warnings
 from contextlib import contextmanager, redirect_stdout
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from .. import __version__
 from ..conformal import ConformalDetector
 from ..networks._cache import weights_digest
-from ..persistence._whole import replacing
+from ..persistence._whole import write_whole
 from ._gate import check_same, gate_pictures
 from ._graph import DetectorGraph, inner_detector
 from ._parts import ExportError
@@ -87,23 +87,19 @@ def to_onnx(detector, path, *, pictures=None):
     True
     """
     _needs("onnx", "onnxscript", "onnxruntime")
+    path = _checked(path)
     graph, program = _exported(detector)
-    with replacing(_checked(path)) as temporary:
-        with _quiet():
-            onnx = torch.onnx.export(
-                program, (), input_names=["pixels"], output_names=graph.outputs, verbose=False
-            )
-            _name_axes(onnx.model.graph.inputs[0])
-            for name, value in _told(detector, graph).items():
-                onnx.model.metadata_props[f"skad.{name}"] = value
-            onnx.save(temporary, external_data=False)
-        largest = check_same(
-            _onnx_runner(temporary, graph.outputs),
-            detector,
-            graph,
-            _pictures(pictures, graph),
-            "the ONNX graph",
+    with _quiet():
+        onnx = torch.onnx.export(
+            program, (), input_names=["pixels"], output_names=graph.outputs, verbose=False
         )
+    _name_axes(onnx.model.graph.inputs[0])
+    for name, value in _told(detector, graph).items():
+        onnx.model.metadata_props[f"skad.{name}"] = value
+    content = onnx.model_proto.SerializeToString()
+    run, pictures = _onnx_runner(content, graph.outputs), _pictures(pictures, graph)
+    largest = check_same(run, detector, graph, pictures, "the ONNX graph")
+    write_whole(path, [content])
     return largest
 
 
@@ -147,19 +143,23 @@ def to_torch(detector, path, *, pictures=None):
     >>> score.shape
     torch.Size([2])
     """
+    path = _checked(path)
     graph, program = _exported(detector)
-    with replacing(_checked(path), ".pt2") as temporary:
-        told = {"skad.json": json.dumps(_told(detector, graph))}
-        with _quiet():
-            torch.export.save(program, temporary, extra_files=told)
-            module = torch.export.load(temporary).module()
+    # Not into a file: on a disk that is full, torch ends the process.
+    file, told = BytesIO(), {"skad.json": json.dumps(_told(detector, graph))}
+    with _quiet():
+        torch.export.save(program, file, extra_files=told)
+        file.seek(0)
+        module = torch.export.load(file).module()
 
-        def run(pixels):
-            with torch.inference_mode():
-                found = module(torch.from_numpy(np.array(pixels)))
-            return {name: one.numpy() for name, one in zip(graph.outputs, found)}
+    def run(pixels):
+        with torch.inference_mode():
+            found = module(torch.from_numpy(np.array(pixels)))
+        return {name: one.numpy() for name, one in zip(graph.outputs, found)}
 
-        return check_same(run, detector, graph, _pictures(pictures, graph), "the torch graph")
+    largest = check_same(run, detector, graph, _pictures(pictures, graph), "the torch graph")
+    write_whole(path, [file.getbuffer()])
+    return largest
 
 
 def _exported(detector):
@@ -229,11 +229,11 @@ def _as_pixels(given, n_channels):
     return pixels
 
 
-def _onnx_runner(path, names):
-    """What runs a file by ONNX Runtime, on the CPU."""
+def _onnx_runner(content, names):
+    """What runs a graph by ONNX Runtime, on the CPU."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return lambda pixels: dict(zip(names, session.run(names, {"pixels": pixels})))
 
 

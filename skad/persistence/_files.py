@@ -146,12 +146,21 @@ def describe(path):
     names = ("class", "skad", "libraries", "networks")
     state = dict(told["estimator"].get("state", []))
     parameters = {
-        key: value
+        key: _named(value)
         for key, value in state.items()
-        if not key.endswith("_") and not key.startswith("_") and not isinstance(value, dict)
+        if not key.endswith("_") and not key.startswith("_")
     }
     sizes = {name: len(part) for name, part in parts.items()}
     return {name: told[name] for name in names} | {"parameters": parameters, "size": sizes}
+
+
+def _named(value):
+    """A parameter as people read it: of an estimator, its class."""
+    if not isinstance(value, dict):
+        return value
+    name = value.get("class", value.get("factory", "..."))
+    inner = dict(value.get("state", [])).get("estimator") if name == "FrozenEstimator" else None
+    return _named(inner) if inner is not None else name
 
 
 def _open(path):

@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -20,30 +19,11 @@ def write_whole(path, pieces):
     OSError
         If it can't be written; then there is none, or the earlier one.
     """
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.writelines(pieces)
-
-
-@contextmanager
-def replacing(path, ending=""):
-    """Context in which a file is written that takes the place of another if all goes well.
-
-    Parameters
-    ----------
-    path : path
-    ending : str
-        What the name of the file that is written ends with.
-
-    Yields
-    ------
-    temporary : str
-        Path of the file that is to be written.
-    """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(ending, f".{path.name}.", path.parent)
-    os.close(handle)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        yield temporary
+        with os.fdopen(handle, "wb") as file:
+            file.writelines(pieces)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
