@@ -72,7 +72,7 @@ def graphs():
         ("DN2, tiny, pictures of 12 MP", DN2(), None),
         ("DN2, ResNet-18 at 224", DN2(backbone="resnet18", weights=None), 224),
         ("SPADE, 50 centroids, pictures of 224", SPADE(n_neighbors=5, n_centroids=50), 224),
-        ("calibrated DN2, pictures of 224", ConformalDetector(DN2()), 224),
+        ("calibrated DN2, pictures of 224", ConformalDetector(DN2(), false_alarm_rate=0.1), 224),
     ):
         detector.fit(tiles(60, 224))
         pictures = tiles(8, 224)

@@ -1,45 +1,125 @@
-"""The architecture of the embedded backbone."""
+"""The architecture of the embedded backbone.
+
+It is timm's ``ResNet`` with basic blocks and a deep stem, module by module, and written out here
+since timm takes longer to import than all else that a model file needs.
+"""
+
+from torch import nn
+
+# Channels and blocks of each stage.
+_STAGES = ((32, 1), (64, 2), (160, 2), (288, 2))
+
+_STEM = 16
 
 
 def tiny():
-    """Build the bundled image network: a ResNet of 3.8 million parameters for 64-pixel images.
-
-    It is timm's ``ResNet`` with basic blocks, without the pooling after the stem, so that an image
-    of 32 x 32 pixels enlarged to 64 reaches the first stage with all its detail.  A 1x1 convolution
-    closes the last stage; it is linear, so the globally pooled features have either sign.
+    """Build the bundled image network, with random parameters, in evaluation mode.
 
     Returns
     -------
-    timm.models.resnet.ResNet
-        With random parameters, in evaluation mode, with timm's ``pretrained_cfg`` and
-        ``feature_info``. It takes images of any size from 32 pixels up.
+    network : Tiny
     """
-    import torch
-    from timm.models import PretrainedCfg
-    from timm.models.resnet import BasicBlock, ResNet
+    return Tiny().eval()
 
-    net = ResNet(
-        BasicBlock,
-        layers=(1, 2, 2, 2),
-        channels=(32, 64, 160, 288),
-        stem_type="deep",
-        stem_width=16,
-        num_classes=0,
-    )
-    net.maxpool = torch.nn.Identity()
-    for stage in net.feature_info[1:]:
-        stage["reduction"] //= 2  # timm counts the pooling removed above
-    net.layer4.append(torch.nn.Conv2d(net.num_features, net.num_features, kernel_size=1))
-    net.pretrained_cfg = PretrainedCfg(
-        architecture="tiny",
-        input_size=(3, 64, 64),
-        interpolation="bicubic",
-        crop_pct=1.0,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        num_classes=0,
-        first_conv="conv1.0",
-        classifier="fc",
-    )
-    net.summary_pixel = True  # see skad.networks._taps.without_summary
-    return net.eval()
+
+class Tiny(nn.Module):
+    """A ResNet of 3.8 million parameters for images of 64 pixels.
+
+    There is no pooling after the stem, so that an image of 32 x 32 pixels enlarged to 64 reaches
+    the first stage with all its detail. A 1x1 convolution closes the last stage; it is linear, so
+    the globally pooled features have either sign. It takes images of any size from 32 pixels up,
+    and has the methods and metadata of timm's networks.
+    """
+
+    summary_pixel = True  # see skad.networks._taps.without_summary
+
+    def __init__(self):
+        super().__init__()
+        width = self.num_features = _STAGES[-1][0]
+        self.conv1 = nn.Sequential(
+            *(*_convolution(3, _STEM, 2), nn.ReLU(inplace=True)),
+            *(*_convolution(_STEM, _STEM), nn.ReLU(inplace=True)),
+            nn.Conv2d(_STEM, 2 * _STEM, 3, padding=1, bias=False),
+        )
+        self.bn1 = nn.BatchNorm2d(2 * _STEM)
+        self.act1 = nn.ReLU(inplace=True)
+        self.feature_info = [{"num_chs": 2 * _STEM, "reduction": 2, "module": "act1"}]
+        n_in, reduction = 2 * _STEM, 2
+        for number, (n_out, n_blocks) in enumerate(_STAGES, 1):
+            stride = 1 if number == 1 else 2
+            blocks = [Block(n_in, n_out, stride)]
+            blocks += [Block(n_out, n_out) for _ in range(n_blocks - 1)]
+            name, reduction, n_in = f"layer{number}", reduction * stride, n_out
+            self.add_module(name, nn.Sequential(*blocks))
+            stage = {"num_chs": n_out, "reduction": reduction, "module": name}
+            self.feature_info.append(stage)
+        self.global_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.fc = nn.Identity()
+        self._draw()
+        self.layer4.append(nn.Conv2d(width, width, kernel_size=1))
+        self.pretrained_cfg = {
+            "architecture": "tiny",
+            "input_size": (3, 64, 64),
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "num_classes": 0,
+            "first_conv": "conv1.0",
+            "classifier": "fc",
+        }
+
+    def _draw(self):
+        """Random parameters: blocks begin as identities (He et al.; timm)."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for module in self.modules():
+            if isinstance(module, Block):
+                nn.init.zeros_(module.bn2.weight)
+
+    def get_classifier(self):
+        """What only classifies, which is nothing."""
+        return self.fc
+
+    def forward_features(self, images):
+        """Map of the last stage."""
+        found = self.act1(self.bn1(self.conv1(images)))
+        return self.layer4(self.layer3(self.layer2(self.layer1(found))))
+
+    def forward_head(self, maps, pre_logits=False):
+        """Feature of a map; there are no logits."""
+        return self.global_pool(maps) if pre_logits else self.fc(self.global_pool(maps))
+
+    def forward(self, images):
+        """Feature of images."""
+        return self.forward_head(self.forward_features(images))
+
+
+class Block(nn.Module):
+    """Two convolutions and a way around them."""
+
+    def __init__(self, n_in, n_out, stride=1):
+        super().__init__()
+        # Drawn first, as timm does, so that a seed gives the same network.
+        around = None
+        if stride > 1 or n_in != n_out:
+            around = nn.Sequential(
+                nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out)
+            )
+        self.conv1, self.bn1 = _convolution(n_in, n_out, stride)
+        self.act1 = nn.ReLU(inplace=True)
+        self.conv2, self.bn2 = _convolution(n_out, n_out)
+        self.act2 = nn.ReLU(inplace=True)
+        self.downsample = around
+
+    def forward(self, maps):
+        """Maps of the block."""
+        found = self.act1(self.bn1(self.conv1(maps)))
+        found = self.bn2(self.conv2(found))
+        found += maps if self.downsample is None else self.downsample(maps)
+        return self.act2(found)
+
+
+def _convolution(n_in, n_out, stride=1):
+    return nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(n_out)
