@@ -108,7 +108,7 @@ def _beside(name, detector, pictures):
         detector_time, graph_time = paired_times(ours, graph, repeats=7)
     return {
         f"{name}: pictures a second, ONNX / torch": detector_time / graph_time,
-        f"{name}: largest difference of scores": largest,
+        f"{name}: largest difference of scores, millionths": 1e6 * largest,
     }
 
 

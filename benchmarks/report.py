@@ -269,7 +269,8 @@ def speed(lines):
     figures = {label: value for line in lines for label, value in line["figures"].items()}
     text = ["Speed and memory", "----------------", ""]
     text += [
-        "From ``benchmarks/speed.py``, ``pictures.py`` and ``adaptation_speed.py``, ratios within "
+        "From ``benchmarks/speed.py``, ``pictures.py``, ``hand_over.py`` and "
+        "``adaptation_speed.py``, ratios within "
         f"one run ({lines[-1]['machine']}).",
         "",
     ]
