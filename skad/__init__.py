@@ -38,6 +38,7 @@ _HOMES = {
     "OutlierExposureAdapter": "adapters",
     "PANDA": "detectors",
     "PANDAOE": "detectors",
+    "PatchCore": "detectors",
     "PseudoLabelAdapter": "adapters",
     "SCAN": "clusterers",
     "SCANFeatures": "detectors",

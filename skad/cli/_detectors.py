@@ -11,6 +11,7 @@ NAMES = {
     "panda": "PANDA",
     "msc": "MSC",
     "spade": "SPADE",
+    "patchcore": "PatchCore",
     "nsa": "NSA",
     "deep-svdd": "DeepSVDD",
     "rotation": "RotationPrediction",

@@ -11,6 +11,7 @@ from ._msc import MSC
 from ._nsa import NSA
 from ._panda import PANDA
 from ._panda_oe import PANDAOE
+from ._patch_core import PatchCore
 from ._rotation_prediction import RotationPrediction
 from ._scan_features import SCANFeatures
 from ._spade import SPADE
@@ -28,6 +29,7 @@ __all__ = [
     "ImageDetector",
     "JointOptimization",
     "MapDetector",
+    "PatchCore",
     "RotationPrediction",
     "SCANFeatures",
 ]

@@ -29,6 +29,7 @@ from ..scorers import KNNScorer
 from ..scorers._parameters import ContaminationParameters
 from ._base import BaseImageDetector
 from ._image import BaseComposedDetector
+from ._map_checks import check_image_score, check_neighbors
 from ._map_values import lowest_values, n_to_draw, pixel_threshold
 
 # The picture of the paper, in whose pixels `smoothing` is told.
@@ -58,11 +59,13 @@ class MapParameters(ContaminationParameters, RandomStateParameters, LayerParamet
     )
     image_score: str = parameter(
         default="features",
-        limits=[StrOptions({"features", "map"})],
+        limits=[StrOptions({"features", "map", "peak"})],
         text='What scores an image as a whole: "features", the distance of its pooled feature '
         '(paper), or "map", the lowest value of its score map, slower by far where galleries '
         "are whole. On magnetic tiles 90.0 AUROC by maps, and 71.9 by features with the "
-        'paper\'s 50 images, but 92.2 with ``n_neighbors=2, metric="cosine"``.',
+        'paper\'s 50 images, but 92.2 with ``n_neighbors=2, metric="cosine"``. "peak": of a '
+        "coreset, the distance of the farthest pixel, before maps are blurred, weighted by how far "
+        "apart those around its nearest are (PatchCore).",
     )
     smoothing: float = parameter(
         default=4.0,
@@ -99,6 +102,9 @@ class MapParameters(ContaminationParameters, RandomStateParameters, LayerParamet
 class BaseMapDetector(MapParameters, BaseImageDetector):
     """Images to score maps; subclasses give `_make_steps()` and `_make_gallery()`."""
 
+    # Layers before the last whose maps are compared, where nothing is said.
+    _n_layers = 3
+
     @abstractmethod
     def _make_gallery(self):
         """What pixels are compared with, unfitted."""
@@ -107,10 +113,11 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         """Pooled features of the training images; their maps go into the gallery."""
         owner = type(self).__name__
         gallery = self._make_gallery()
+        check_image_score(owner, self.image_score, gallery)
         if isinstance(gallery, BaseGallery) and not get_config()["skip_parameter_validation"]:
             gallery._validate_params()
         self._n_neighbors = getattr(scorer, "n_neighbors", None)  # as asked for
-        _check_neighbors(owner, scorer, gallery, len(source))
+        check_neighbors(owner, scorer, gallery, len(source))
         extractor = getattr(first, "extractor_", first)
         self.layers_ = self._chosen_layers(extractor.fitted_network_)
         self.gallery_ = gallery.begin(len(source), owner)
@@ -139,7 +146,7 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
             network = type(fitted.network).__name__
             raise ValueError(f"{owner}: no stage of {network} gives a map; name layers=['...'].")
         names = list(ends.values()) if len(ends) > 1 else stages
-        return names[-4:-1] or names
+        return names[-1 - self._n_layers : -1] or names
 
     def _finish(self, source):
         """Thresholds from maps of training images."""
@@ -152,6 +159,8 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         rng = check_random_state(self.random_state)
         drawn = np.sort(rng.permutation(len(source))[: n_to_draw(self._fitted)])
         self._take_thresholds(self._lowest_values(source, drawn))
+        if self.image_score == "peak":
+            self.offset_ = self._offset(self._peaks(source.take(drawn)))
 
     def _lowest_values(self, source, drawn, n_before=0):
         """Values of the maps of training images, drawn of those that `n_before` came before."""
@@ -214,7 +223,18 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
     def _scores(self, source):
         if self._fitted.image_score == "features":
             return super()._scores(source)
+        if self._fitted.image_score == "peak":
+            return self._peaks(source)
         return np.array([one.min() for one in self._maps(source)], dtype=np.float64)
+
+    def _peaks(self, source):
+        """Negative weighted distance of the farthest pixel of each image."""
+        extractor, found = self.pipeline_[0], []
+        fitted = extractor.fitted_network_
+        for _, batch in extractor.batches(source):
+            _, maps = fitted.features_and_maps(fitted.prepare(batch), self.layers_)
+            found.append(-self.gallery_.peaks(maps).cpu().numpy().astype(np.float64))
+        return np.concatenate(found)
 
     def score_maps(self, X):
         """Score of each pixel, high = normal.
@@ -364,21 +384,3 @@ def stages_with_maps(fitted):
         stages.append(name)
         ends[tuple(one.shape[-2:])] = name
     return stages, ends
-
-
-def _check_neighbors(owner, scorer, gallery, n_images):
-    """Make sure that a scorer finds training images other than the image itself."""
-    if not isinstance(scorer, KNNScorer):
-        if not gallery.retrieves:
-            return
-        raise TypeError(
-            f"{owner}: the gallery compares images with the training images that the scorer "
-            f"retrieves, so scorer must be a KNNScorer; got a {type(scorer).__name__}. Give one, "
-            "or a gallery that retrieves nothing, such as skad.maps.CentroidPixels()."
-        )
-    if n_images < 2:
-        raise ValueError(
-            f"{owner}: an image is compared with other training images, so there must be at least "
-            f"2; got n_samples = {n_images}."
-        )
-    scorer.set_params(n_neighbors=min(scorer.n_neighbors, n_images - 1))

@@ -51,15 +51,15 @@ class DetectorGraph(nn.Module):
         self.preprocessing, self.backbone = fitted.preprocessing, type(fitted.network).__name__
         self.pixels = Pixels(fitted.preprocessing)
         self.maps = self.scorers = None
-        self.by_map = False
+        self.image_score = "features"
         if hasattr(inner, "gallery_"):
             self.fitted, self.network, self.layers = fitted, fitted.network, inner.layers_
             self.maps = maps_graph(inner, fitted, self.owner)
-            self.by_map = inner._fitted.image_score == "map"
+            self.image_score = inner._fitted.image_score
             self.outputs.append("map")
         else:
             self.features = features_graph(first, self.owner)
-        if not self.by_map:
+        if self.image_score == "features":
             self.scorers = nn.ModuleList(scorer_graph(one, self.owner) for one in others)
 
     def forward(self, pixels):
@@ -81,8 +81,10 @@ class DetectorGraph(nn.Module):
         else:
             rows, found = self.fitted.outputs_and_maps(images, self.layers)
             maps = self.maps(found, pixels.shape[1:3])
-        if self.by_map:
+        if self.image_score == "map":
             scores = maps.flatten(1).amin(1).double()
+        elif self.image_score == "peak":
+            scores = -self.maps.peaks(found).double()
         else:
             for scorer in self.scorers:
                 rows = scorer(rows)

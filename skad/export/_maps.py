@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from ..augment._blur import _blurring
-from ..maps import CentroidPixels
-from ..maps._maps import join, pixels_of
+from ..maps._galleries import FixedPixels
+from ..maps._maps import averaged_patches, join, pixels_of
 from ._parts import ExportError, constant
 from ._pixels import as_size, half, inner_and_target, size_of
 
@@ -25,21 +25,21 @@ def maps_graph(detector, fitted, owner):
     Raises
     ------
     ExportError
-        If the gallery is not one of centroids.
+        If pixels are not compared with the same few for every image.
     """
     gallery = detector.gallery_
-    if type(gallery) is not CentroidPixels:
+    if not isinstance(gallery, FixedPixels):
         size = f", {gallery.store_.n_bytes / 1e6:.0f} MB" if hasattr(gallery, "store_") else ""
         raise ExportError(
             f"{owner}: the gallery, {type(gallery).__name__}, holds the maps of each training "
             f"image{size}, which is no matter for a graph. Fit with n_centroids (of SPADE), or "
-            "gallery=CentroidPixels()."
+            "gallery=CentroidPixels(), or PatchCore."
         )
     return Maps(detector, fitted)
 
 
 class Maps(nn.Module):
-    """Distances of the pixels of layers to centroids, smoothed and laid over the image.
+    """Distances of the pixels of layers to those of a gallery, smoothed and laid over the image.
 
     Parameters
     ----------
@@ -52,9 +52,12 @@ class Maps(nn.Module):
         gallery, self.preprocessing = detector.gallery_, fitted.preprocessing
         self.is_joined = gallery.fusion == "joined"
         self.n_neighbors = gallery.n_neighbor_pixels
-        self.n_layers = len(gallery.centroids_)
-        for index, rows in enumerate(gallery.centroids_):
-            self.register_buffer(f"centroids{index}", constant(rows, torch.float32))
+        self.patch_size = getattr(gallery, "patch_size", 1)
+        self.n_layers = len(gallery.pixels_)
+        for index, rows in enumerate(gallery.pixels_):
+            self.register_buffer(f"pixels{index}", constant(rows, torch.float32))
+        for index, rows in enumerate(getattr(gallery, "neighbors_", [])):
+            self.register_buffer(f"neighbors{index}", constant(rows, torch.int64))
         size = self.preprocessing.image_size
         sigma = detector._fitted.smoothing * size / 224
         blur = _blurring(torch.tensor([float(sigma)]), size, "cpu")[0] if sigma else torch.eye(size)
@@ -73,8 +76,7 @@ class Maps(nn.Module):
         -------
         scores : tensor of float32, shape (n, height, width)
         """
-        fused = [join(maps)] if self.is_joined else maps
-        found = [self._smooth(self._distances(i, one)) for i, one in enumerate(fused)]
+        found = [self._smooth(self._distances(*one)) for one in enumerate(self._fused(maps))]
         squares = sum(found) / -self.n_layers
         height, width = size_of(shape)
         rows, columns = (
@@ -83,9 +85,29 @@ class Maps(nn.Module):
         )
         return rows @ squares @ columns.T
 
+    def peaks(self, maps):
+        """Weighted distance of the farthest pixel of each image, see ``CoresetPixels.peaks``."""
+        found = [self._peak(*one) for one in enumerate(self._fused(maps))]
+        return sum(found) / self.n_layers
+
+    def _fused(self, maps):
+        maps = [averaged_patches(one, self.patch_size) for one in maps]
+        return [join(maps)] if self.is_joined else maps
+
+    def _peak(self, index, maps):
+        gallery, pixels = getattr(self, f"pixels{index}"), pixels_of(maps)
+        nearest = (gallery.square().sum(1) - 2.0 * (pixels @ gallery.T)).argmin(2)
+        distances = (gallery[nearest] - pixels).square().sum(2).sqrt()
+        farthest = distances.argmax(1, keepdim=True)
+        around = getattr(self, f"neighbors{index}")[nearest.gather(1, farthest)[:, 0]]
+        query = pixels.gather(1, farthest[..., None].expand(-1, -1, pixels.shape[2]))
+        apart = (gallery[around] - query).square().sum(2).sqrt()
+        largest = distances.gather(1, farthest)[:, 0]
+        return largest * (1 - torch.softmax(apart, 1)[:, 0]) if apart.shape[1] > 1 else largest
+
     def _distances(self, index, maps):
-        """Mean distance of each pixel to the nearest centroids, (n, height, width)."""
-        gallery, pixels = getattr(self, f"centroids{index}"), pixels_of(maps)
+        """Mean distance of each pixel to the nearest of the gallery, (n, height, width)."""
+        gallery, pixels = getattr(self, f"pixels{index}"), pixels_of(maps)
         ranks = gallery.square().sum(1) - 2.0 * (pixels @ gallery.T)
         count = min(self.n_neighbors, len(gallery))
         nearest = ranks.topk(count, largest=False).indices

@@ -1,5 +1,19 @@
 """Score maps, and galleries of the normal pixels that other pixels are compared with."""
 
-from ._galleries import BaseGallery, CentroidPixels, RetrievedCentroids, RetrievedPixels
+from ._coreset import greedy_centers
+from ._galleries import (
+    BaseGallery,
+    CentroidPixels,
+    CoresetPixels,
+    RetrievedCentroids,
+    RetrievedPixels,
+)
 
-__all__ = ["BaseGallery", "CentroidPixels", "RetrievedCentroids", "RetrievedPixels"]
+__all__ = [
+    "BaseGallery",
+    "CentroidPixels",
+    "CoresetPixels",
+    "RetrievedCentroids",
+    "RetrievedPixels",
+    "greedy_centers",
+]

@@ -10,9 +10,15 @@ from sklearn.utils.random import sample_without_replacement
 
 from .._parameters import POSITIVE, RandomStateParameters, changed
 from ..scorers._kmeans import kmeans
-from ._maps import join, pixels_of
-from ._nearest import AT_ONCE, Nearest
-from ._parameters import GalleryParameters, PixelCentroidParameters, StoreParameters
+from ._coreset import Coreset
+from ._maps import averaged_patches, join, pixels_of
+from ._nearest import AT_ONCE, Nearest, neighbors_among, peak_of
+from ._parameters import (
+    CoresetParameters,
+    GalleryParameters,
+    PixelCentroidParameters,
+    StoreParameters,
+)
 from ._store import MapStore
 
 # Images whose layers are joined together.
@@ -229,7 +235,34 @@ class RetrievedCentroids(RandomStateParameters, PixelCentroidParameters, Retriev
         return maps
 
 
-class CentroidPixels(RandomStateParameters, PixelCentroidParameters, BaseGallery):
+class FixedPixels(BaseGallery):
+    """The same pixels for every image; subclasses set `pixels_` when they are complete.
+
+    Attributes
+    ----------
+    pixels_ : list of ndarray of shape (n_pixels, n_channels)
+        What pixels are compared with: of all layers joined, or of each.
+    """
+
+    retrieves = False
+
+    def distances(self, maps, retrieved):
+        """Distances to the pixels."""
+        import torch
+
+        device, found = maps[0].device, []
+        pixels = [torch.from_numpy(rows).float().to(device) for rows in self.pixels_]
+        for few in _few_at_once(maps):
+            parts = []
+            for one, gallery in zip(self._fused(few), pixels):
+                search = Nearest(pixels_of(one).flatten(0, 1), self.n_neighbor_pixels)
+                search.among(gallery)
+                parts.append(search.mean().view(one[:, 0].shape))
+            found.append(parts)
+        return [torch.cat(parts) for parts in zip(*found)]
+
+
+class CentroidPixels(RandomStateParameters, PixelCentroidParameters, FixedPixels):
     """Centroids of the pixels of all training images, the same for every image (PANDA).
 
     k-means sees 256 pixels for each of them, drawn from all.
@@ -242,6 +275,7 @@ class CentroidPixels(RandomStateParameters, PixelCentroidParameters, BaseGallery
     See Also
     --------
     skad.maps.RetrievedCentroids : Centroids of each image.
+    skad.maps.CoresetPixels : Pixels far from each other.
 
     Examples
     --------
@@ -257,7 +291,10 @@ class CentroidPixels(RandomStateParameters, PixelCentroidParameters, BaseGallery
 
     n_centroids: int = changed(default=50, limits=[POSITIVE])
 
-    retrieves = False
+    @property
+    def pixels_(self):
+        """The centroids."""
+        return self.centroids_
 
     def begin(self, n_images, owner):
         """Make ready for the maps of so many training images."""
@@ -299,17 +336,100 @@ class CentroidPixels(RandomStateParameters, PixelCentroidParameters, BaseGallery
             self.centroids_.append(found)
         del self._drawn, self._taken, self._random_state
 
-    def distances(self, maps, retrieved):
-        """Distances to the centroids."""
+
+class CoresetPixels(CoresetParameters, FixedPixels):
+    """Pixels of all training images that lie far from each other, and near all others (PatchCore).
+
+    Each map is averaged over patches first. The pixels are chosen by greedy k-centres, see
+    :func:`skad.maps.greedy_centers`.
+
+    Attributes
+    ----------
+    pixels_ : list of ndarray of shape (n_pixels, n_channels)
+        Those that were chosen.
+    neighbors_ : list of ndarray of int, shape (n_pixels, n_neighbors)
+        For each of these the nearest of them, itself first.
+
+    See Also
+    --------
+    skad.PatchCore : The detector of the paper.
+    skad.maps.CentroidPixels : Means of pixels.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_sample_images
+    >>> from skad import MapDetector
+    >>> from skad.maps import CoresetPixels
+    >>> flower = load_sample_images().images[1]
+    >>> tiles = flower[:400, :640].reshape(5, 80, 8, 80, 3).swapaxes(1, 2).reshape(40, 80, 80, 3)
+    >>> detector = MapDetector(gallery=CoresetPixels()).fit(tiles[:30])
+    >>> detector.gallery_.pixels_[0].shape
+    (307, 256)
+    """
+
+    def begin(self, n_images, owner):
+        """Make ready for the maps of so many training images."""
+        if self.patch_size % 2 == 0:
+            raise ValueError(
+                f"{owner}: patch_size must be odd, as a patch has a pixel in its middle; got "
+                f"{self.patch_size}."
+            )
+        self._coresets = None
+        return super().begin(n_images, owner)
+
+    def add(self, start, maps):
+        """Take the pixels; some are chosen as soon as there are too many."""
+        for few in _few_at_once(maps):
+            fused = [pixels_of(one).flatten(0, 1) for one in self._fused(few)]
+            if self._coresets is None:
+                self._coresets = [self._coreset(rows, len(few[0])) for rows in fused]
+            for coreset, rows in zip(self._coresets, fused):
+                coreset.add(rows.float().contiguous())
+
+    def _coreset(self, rows, n_images):
+        n_all = len(rows) // n_images * self.n_images_
+        return Coreset(
+            max(1, round(self.coreset_share * n_all)),
+            self.memory_limit * 2**20 / (4 * rows.shape[1]),
+            self.n_projected,
+            self.random_state,
+        )
+
+    def complete(self):
+        """Choose the pixels."""
+        chosen = [coreset.centers() for coreset in self._coresets]
+        self.pixels_ = [rows.cpu().numpy() for rows in chosen]
+        self.neighbors_ = [neighbors_among(rows) for rows in chosen]
+        del self._coresets
+
+    def _fused(self, maps):
+        return super()._fused([self._averaged(one) for one in maps])
+
+    def _averaged(self, maps):
+        return averaged_patches(maps, self.patch_size)
+
+    def peaks(self, maps):
+        r"""Distance of the pixel that is the farthest, weighted by what lies around its nearest.
+
+        .. math:: s = \Bigl(1 - \frac{\exp d(x, m)}{\sum_{m' \in N_b(m)} \exp d(x, m')}\Bigr)
+            d(x, m)
+
+        with :math:`m` the kept pixel nearest to the farthest pixel x, and :math:`N_b(m)` the b = 9
+        of them nearest to m.
+
+        Parameters
+        ----------
+        maps : list of tensors of shape (n, channels, height, width)
+
+        Returns
+        -------
+        peaks : tensor of float32, shape (n,)
+            The mean over layers, where they are not joined.
+        """
         import torch
 
-        device, found = maps[0].device, []
-        centroids = [torch.from_numpy(rows).float().to(device) for rows in self.centroids_]
+        found = []
         for few in _few_at_once(maps):
-            parts = []
-            for one, gallery in zip(self._fused(few), centroids):
-                search = Nearest(pixels_of(one).flatten(0, 1), self.n_neighbor_pixels)
-                search.among(gallery)
-                parts.append(search.mean().view(one[:, 0].shape))
-            found.append(parts)
-        return [torch.cat(parts) for parts in zip(*found)]
+            parts = zip(self._fused(few), self.pixels_, self.neighbors_)
+            found.append(sum(peak_of(one, *known) for one, *known in parts))
+        return torch.cat(found) / len(self.pixels_)

@@ -22,6 +22,22 @@ def join(maps):
     return torch.cat([_stretch(one, size) for one in maps], dim=1)
 
 
+def averaged_patches(maps, patch_size):
+    """Means of the patches around each pixel, (n, channels, height, width); at an edge of what is.
+
+    Parameters
+    ----------
+    maps : tensor of shape (n, channels, height, width)
+    patch_size : int
+        Odd.
+    """
+    import torch.nn.functional as F
+
+    if patch_size == 1:
+        return maps
+    return F.avg_pool2d(maps, patch_size, 1, patch_size // 2, count_include_pad=False)
+
+
 def pixels_of(maps):
     """Pixels of maps as rows (n, height * width, channels)."""
     return maps.flatten(2).transpose(1, 2)

@@ -3,7 +3,13 @@
 from numbers import Real
 
 from .._compat import Interval, StrOptions
-from .._parameters import POSITIVE, ParameterGroup, changed, parameter
+from .._parameters import (
+    POSITIVE,
+    ParameterGroup,
+    RandomStateParameters,
+    changed,
+    parameter,
+)
 from ..scorers._parameters import CentroidCountParameters
 from ..training._parameters import MemoryLimitParameters
 
@@ -32,6 +38,35 @@ class PixelCentroidParameters(CentroidCountParameters):
         default=None,
         note="Here of pixels. (PANDA: with 50 it is 15 times as fast and loses half a point. On "
         "magnetic tiles, lit in many ways, 50 of all lost 12 points, and 200 of each 1.1.)",
+    )
+
+
+class CoresetParameters(MemoryLimitParameters, RandomStateParameters):
+    """Which pixels are kept."""
+
+    coreset_share: float = parameter(
+        default=0.01,
+        limits=[Interval(Real, 0, 1, closed="right")],
+        text="Share of the pixels of all training images that are kept, each the farthest from "
+        "those before it (PatchCore: 0.01, 0.1 and 0.25, of which the first loses 0.1 points).",
+    )
+    patch_size: int = parameter(
+        default=3,
+        limits=[POSITIVE],
+        text="Side of the patch, in pixels of a map, that is averaged around each pixel (paper: "
+        "3); an odd number. At the edge what there is of it.",
+    )
+    n_projected: int | None = parameter(
+        default=128,
+        limits=[POSITIVE, None],
+        text="Random directions by which pixels are told apart when they are chosen (published "
+        "code: 128); None for all.",
+    )
+    memory_limit: float = changed(
+        default=2048,
+        limits=[Interval(Real, 0, None, closed="both")],
+        note="Here the pixels from which those that are kept are chosen, four bytes a value: where "
+        "there are more, some are chosen of each part, and of these again.",
     )
 
 

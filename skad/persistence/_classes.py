@@ -9,6 +9,7 @@ import skad
 _INNER = {
     "CentroidPixels": "maps",
     "ContrastiveAugmentation": "augment",
+    "CoresetPixels": "maps",
     "Covariance": "scorers._covariance",
     "FittedNetwork": "networks._fitted",
     "MapStore": "maps._store",

@@ -31,6 +31,7 @@ from skad import (
     KDEScorer,
     KNNScorer,
     MapDetector,
+    PatchCore,
     RotationPrediction,
     SklearnScorer,
     Whitening,
@@ -102,6 +103,8 @@ DETECTORS = {
         gallery=CentroidPixels(n_centroids=9, fusion="per_layer", n_neighbor_pixels=2),
         smoothing=0.0,
     ),
+    "PatchCore": PatchCore(**SMALL),
+    "PatchCore per layer": PatchCore(**SMALL, fusion="per_layer", patch_size=5, resize="crop"),
     "Pipeline": make_pipeline(FeatureExtractor(**SMALL), Whitening(), KNNScorer(1, metric="angle")),
     "conformal": ConformalDetector(DN2(**SMALL), false_alarm_rate=0.2),
     "conformal maps": ConformalDetector(

@@ -95,7 +95,7 @@ def test_the_epochs_are_counted_in_normal_images(normal, others):
         (
             {"source_head": "pretrained", "extractor": extractor("tiny")},
             CLASSES,
-            "source_head='pretrained', but ResNet has no classifier on these features",
+            "source_head='pretrained', but Tiny has no classifier on these features",
         ),
     ],
 )

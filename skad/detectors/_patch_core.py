@@ -1,0 +1,90 @@
+"""PatchCore: the nearest of a few patches that stand for all of the normal ones."""
+
+from .._compat import StrOptions
+from .._parameters import changed
+from ..features import FeatureExtractor
+from ..maps import CoresetPixels
+from ..maps._parameters import CoresetParameters, GalleryParameters
+from ..networks._parameters import ImagesTogether, NetworkParameters, RandomParameters
+from ..scorers import KNNScorer
+from ..training._parameters import AdapterParameters
+from ._base import composed
+from ._map import BaseMapDetector
+
+
+class PatchCore(
+    RandomParameters,
+    CoresetParameters,
+    GalleryParameters,
+    AdapterParameters,
+    ImagesTogether,
+    NetworkParameters,
+    BaseMapDetector,
+):
+    r"""Anomalous images, and where in them: distance to the nearest of a coreset of normal patches.
+
+    The maps of two layers are averaged over patches of 3 x 3 pixels and joined. Of the patches of
+    all training images a share is kept, by greedy k-centres: each the farthest from those kept
+    before. A pixel is scored by the distance to the nearest of them, blurred by a Gaussian,
+
+    .. math:: d(x, p) = \min_{m \in M} \lVert F(x, p) - m \rVert_2,
+
+    and an image by that of its farthest pixel, weighted by how far apart the patches around the
+    nearest are, see :meth:`skad.maps.CoresetPixels.peaks`. Nothing is trained, unless an `adapter`
+    is given.
+
+    Attributes
+    ----------
+    pipeline_ : sklearn.pipeline.Pipeline
+        The fitted :class:`~skad.FeatureExtractor` ("extractor") and a scorer of pooled features
+        ("scorer"), for ``image_score="features"``.
+
+    See Also
+    --------
+    skad.SPADE : All patches of similar images.
+    skad.ConformalDetector : A threshold that holds: patches of training images are in the coreset,
+        so that `offset_` is on the tight side.
+
+    Notes
+    -----
+    The paper resizes to 256 pixels and cuts out 224; here the whole image is looked at. Patches at
+    an edge are averages of what there is, not of zeros beyond it. The coarser layer is interpolated
+    bilinearly, as in the published code; its channels are not pooled to 1 024.
+
+    References
+    ----------
+    Roth, Pemula, Zepeda, Schölkopf, Brox, Gehler, "Towards Total Recall in Industrial Anomaly
+    Detection", CVPR 2022.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_sample_images
+    >>> from skad import PatchCore
+    >>> flower = load_sample_images().images[1]
+    >>> tiles = flower[:400, :640].reshape(5, 80, 8, 80, 3).swapaxes(1, 2).reshape(40, 80, 80, 3)
+    >>> detector = PatchCore().fit(tiles[:30])
+    >>> detector.score_maps(tiles[30:]).shape
+    (10, 80, 80)
+    """
+
+    resize: str = changed(
+        default="whole",
+        limits=[StrOptions({"crop", "whole"})],
+        note='Here "whole", so that every pixel is looked at.',
+    )
+    layers: list | None = changed(
+        default=None,
+        note="Here by default the ends of the two resolutions before the last (paper: layers 2 and "
+        "3 of a ResNet).",
+    )
+    image_score: str = changed(default="peak", note="(Paper.)")
+    adapter: object = changed(default=None, kw_only=True)
+
+    _n_layers = 2
+
+    def _make_steps(self):
+        extractor = self._make(FeatureExtractor, layers=None)
+        return composed("PatchCore", extractor, self.adapter, self._make(KNNScorer))
+
+    def _make_gallery(self):
+        return self._make(CoresetPixels)
