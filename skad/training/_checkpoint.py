@@ -38,6 +38,18 @@ def recipe_of(task, plan, start, parameters):
     return repr([*recipe, *(images.keys for images in start.opened)]).encode()
 
 
+def _save(state, file):
+    """Write a state; what breaks it off comes out as it was, an interruption or a full disk."""
+    import torch
+
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:  # of the end of the archive, which torch writes even then
+        if isinstance(error.__context__, (KeyboardInterrupt, OSError)):
+            raise error.__context__ from None
+        raise
+
+
 class Checkpoint:
     """A file in a folder, named by all that decides the training.
 
@@ -57,12 +69,10 @@ class Checkpoint:
 
     def save(self, state):
         """Replace what the file holds, wholly or not at all."""
-        import torch
-
         handle, new = tempfile.mkstemp(dir=self.path.parent, suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
-                torch.save(state, file)
+                _save(state, file)
             os.replace(new, self.path)
         except BaseException:
             Path(new).unlink(missing_ok=True)

@@ -34,7 +34,7 @@ def test_a_report_of_folders(place, capsys, tmp_path, monkeypatch):
     found = run(capsys, "model.skad", "new", *options)
     assert found.out == ""
     assert found.err.startswith(f"{page}: ")
-    assert " anomaly, " in found.err
+    assert " anomalies, " in found.err
     text = page.read_text(encoding="utf-8")
     assert "<h1>Batch 7</h1><p>Model <bdi>model.skad</bdi>, 4 pictures, " in text
     assert text.count('<tr class="') == 4
