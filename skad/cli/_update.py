@@ -4,6 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from .._verdicts import detectors_within
 from ._errors import UsageError
 from ._fit import check_writable
 from ._output import remark
@@ -56,21 +57,15 @@ def _pictures(number):
 
 def _detector_of(model, path):
     """What pictures join, or an error that says why they can't."""
-    from sklearn.frozen import FrozenEstimator
-
-    from ..conformal import ConformalDetector
     from ..detectors._base import BaseImageDetector
 
-    detector, calibrated = model, isinstance(model, ConformalDetector)
-    if calibrated:
-        if len(model.detectors_) > 1:
-            raise UsageError(
-                f"{path} was cross-calibrated: each of its {len(model.detectors_)} detectors has "
-                "pictures of its own. Fit anew, to all pictures"
-            )
-        detector = model.detectors_[0]
-    while isinstance(detector, FrozenEstimator):
-        detector = detector.estimator
+    calibrated, found = hasattr(model, "calibration_scores_"), detectors_within(model)
+    if len(found) > 1:
+        raise UsageError(
+            f"{path} was cross-calibrated: each of its {len(found)} detectors has pictures of its "
+            "own. Fit anew, to all pictures"
+        )
+    (detector,) = found
     if not isinstance(detector, BaseImageDetector):
         raise UsageError(f"{path} holds a {type(detector).__name__}, which pictures can't join")
     try:

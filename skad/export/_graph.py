@@ -5,6 +5,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from .._verdicts import detectors_within
 from ..conformal import ConformalDetector
 from ._features import features_graph, fitted_on_cpu
 from ._maps import maps_graph
@@ -99,17 +100,13 @@ class DetectorGraph(nn.Module):
 
 def inner_detector(detector):
     """The one detector that gives the scores."""
-    if not isinstance(detector, ConformalDetector):
-        return detector
-    if len(detector.detectors_) > 1:
+    found = detectors_within(detector)
+    if len(found) > 1:
         raise ExportError(
-            f'ConformalDetector: method="cross" holds {len(detector.detectors_)} detectors, and '
-            'so as many networks. Use method="split".'
+            f'ConformalDetector: method="cross" holds {len(found)} detectors, and so as many '
+            'networks. Use method="split".'
         )
-    inner = detector.detectors_[0]
-    while isinstance(inner, FrozenEstimator):
-        inner = inner.estimator
-    return inner
+    return found[0]
 
 
 def _steps(detector):

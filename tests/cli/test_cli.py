@@ -213,7 +213,14 @@ def test_a_reader_that_goes_away(place, tmp_path):
 
 def test_an_interrupted_training_goes_on(place, tmp_path):
     options = ["fit", place / "normal", "-o", tmp_path / "m.skad", "--detector", "msc"]
-    options += ["--checkpoint", tmp_path / "state", "--set", "n_epochs=40"]
+    options += [
+        "--checkpoint",
+        tmp_path / "state",
+        "--set",
+        "n_epochs=40",
+        "--set",
+        "image_size=32",
+    ]
     process = started(*options)
     ends = time.monotonic() + 100
     while not (tmp_path / "state").is_dir() or not any((tmp_path / "state").iterdir()):

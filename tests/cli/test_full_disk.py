@@ -50,8 +50,6 @@ def may_mount(tmp_path):
 
 VERBS = {
     "fit": ("fit", "NORMAL", "-o", "earlier.skad"),
-    "calibrate": ("calibrate", "MODEL", "NORMAL", "--false-alarm-rate", 0.2, "-o", "earlier.skad"),
-    "update": ("update", "MODEL", "NEW", "-o", "earlier.skad"),
     "export": ("export", "MODEL", "-o", "earlier.skad.pt2", "--pictures", "NEW"),
 }
 

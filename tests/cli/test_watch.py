@@ -14,7 +14,7 @@ import skad
 from skad.cli._watch import arrivals
 from tests.cli.conftest import here, rows_of, run, started
 
-WATCH = ("--watch", "--stop-after", 3)
+WATCH = ("--watch", "--stop-after", 1)
 
 
 def test_a_thousand_files_arrive_and_the_program_is_killed(place, tiles, tmp_path):

@@ -72,11 +72,11 @@ def test_parts_are_nearly_as_good_as_the_whole(seed):
 
 
 def test_few_directions_do():
-    rows = clustered(3000, 300)
+    rows = clustered(1000, 300)
     whole = rows[greedy_centers(torch.from_numpy(rows), 100)]
-    coreset = Coreset(100, limit=1e9, n_projected=64)
+    coreset = Coreset(100, limit=1e9, n_projected=128)
     coreset.add(torch.from_numpy(rows))
-    drawn = rows[np.random.RandomState(0).permutation(3000)[:100]]
+    drawn = rows[np.random.RandomState(0).permutation(1000)[:100]]
     found = radius(rows, coreset.centers().numpy())
     assert found <= 1.1 * radius(rows, whole)
     assert radius(rows, drawn) > 1.3 * radius(rows, whole)

@@ -230,7 +230,7 @@ def test_what_is_trained_computes_in_float32(name, trainable):
 )
 def test_stages_that_there_are_not(trainable):
     message = (
-        r"MSC: trainable=.* names no stages of Tiny; allowed are 'last', .* a number from 1 to 5"
+        r"MSC: trainable=.* names no stages of ResNet; allowed are 'last', .* a number from 1 to 5"
         ", or a list of 'act1', 'layer1', 'layer2', 'layer3', 'layer4'"
     )
     with pytest.raises(ValueError, match=message):

@@ -51,7 +51,7 @@ def test_batches_of_one_image(normal):
 @pytest.mark.parametrize("trainable", ["layer5", [], 9])
 def test_stages_that_there_are_not(make, trainable, normal, auxiliary):
     adapter = make(trainable=trainable)
-    message = f"{type(adapter).__name__}: trainable=.* names no stages of Tiny.*'layer3'"
+    message = f"{type(adapter).__name__}: trainable=.* names no stages of ResNet.*'layer3'"
     with pytest.raises(ValueError, match=message):
         adapter.fit(normal, **auxiliary(adapter))
 
