@@ -76,7 +76,8 @@ def fitted_on_cpu(extractor, owner):
             'digits. Fit with precision="float32".'
         )
     fitted.network = copy.deepcopy(fitted.network).cpu().requires_grad_(False).eval()
-    fitted.device, fitted.to_the_end = torch.device("cpu"), True
+    fitted.device, fitted.device_name = torch.device("cpu"), "cpu"
+    fitted.to_the_end = True
     return fitted
 
 

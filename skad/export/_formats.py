@@ -83,7 +83,7 @@ def to_onnx(detector, path, *, pictures=None):
     >>> flower = load_sample_images().images[1]
     >>> tiles = flower[:400, :640].reshape(5, 80, 8, 80, 3).swapaxes(1, 2).reshape(40, 80, 80, 3)
     >>> path = os.path.join(tempfile.mkdtemp(), "flower.onnx")
-    >>> to_onnx(DN2(image_size=64).fit(tiles), path) < 1e-4
+    >>> to_onnx(DN2(image_size=64).fit(tiles), path, pictures=tiles[:8]) < 1e-4
     True
     """
     _needs("onnx", "onnxscript", "onnxruntime")
@@ -138,7 +138,7 @@ def to_torch(detector, path, *, pictures=None):
     >>> flower = load_sample_images().images[1]
     >>> tiles = flower[:400, :640].reshape(5, 80, 8, 80, 3).swapaxes(1, 2).reshape(40, 80, 80, 3)
     >>> path = os.path.join(tempfile.mkdtemp(), "flower.pt2")
-    >>> largest = to_torch(DN2(image_size=64).fit(tiles), path)
+    >>> largest = to_torch(DN2(image_size=64).fit(tiles), path, pictures=tiles[:8])
     >>> score, anomaly = torch.export.load(path).module()(torch.from_numpy(tiles[:2]))
     >>> score.shape
     torch.Size([2])
