@@ -11,13 +11,28 @@ by one, with as many threads.
 import pickle
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 import skad
-from skad import DN2, SPADE, ConformalDetector
+from skad import (
+    DN2,
+    MSC,
+    NSA,
+    PANDA,
+    SPADE,
+    CentroidScorer,
+    ConformalDetector,
+    FeatureExtractor,
+    GaussianScorer,
+    ImageDetector,
+    KNNScorer,
+    PatchCore,
+)
+from skad.backbones import small_cnn
 from skad.export import to_onnx
 
 from .timing import paired_times, run_tasks
@@ -112,7 +127,55 @@ def _beside(name, detector, pictures):
     }
 
 
+def equality():
+    """Largest difference of scores between real ONNX files and their detectors, in millionths."""
+    pictures, train = photographs(), tiles(60, 96)
+    small, scratch = {"image_size": 64}, {"backbone": partial(small_cnn, width=8, image_size=32)}
+    detectors = {
+        "DN2": DN2(**small),
+        **{f"KNNScorer, {m}": by(KNNScorer(metric=m)) for m in METRICS},
+        "KNNScorer, centroids": by(KNNScorer(n_centroids=9)),
+        "GaussianScorer": by(GaussianScorer()),
+        "CentroidScorer": by(CentroidScorer()),
+        "CentroidScorer, whitened": by(CentroidScorer("mahalanobis_cosine")),
+        "PANDA": PANDA(n_steps=5, **small),
+        "MSC": MSC(n_epochs=1, **small),
+        "NSA": NSA(n_steps=5, weights=None, **scratch),
+        "SPADE, 50 centroids": SPADE(n_neighbors=5, n_centroids=50, **small),
+        "PatchCore": PatchCore(**small),
+        "ConformalDetector": ConformalDetector(DN2(**small), false_alarm_rate=0.1),
+    }
+    figures = {}
+    with TemporaryDirectory() as folder:
+        for name, detector in detectors.items():
+            largest = to_onnx(detector.fit(train), Path(folder, "a.onnx"), pictures=pictures)
+            figures[f"ONNX file of {name}: difference of scores, millionths"] = 1e6 * largest
+    return figures
+
+
+METRICS = ("cosine", "euclidean", "angle", "mahalanobis", "mahalanobis_cosine")
+
+
+def by(scorer):
+    """A detector with a scorer of its own."""
+    return ImageDetector(FeatureExtractor(image_size=64), scorer=scorer)
+
+
+def photographs():
+    """Two photographs, whole, in eight sizes: smaller and larger than networks take, and strips."""
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    sizes = ((40, 60), (64, 64), (100, 75), (427, 640), (1000, 1500), (2000, 1333), (90, 700))
+    return [
+        np.asarray(Image.fromarray(photo).resize(size[::-1], Image.Resampling.BICUBIC))
+        for photo in load_sample_images().images
+        for size in (*sizes, (3024, 4032))
+    ]
+
+
 TASKS = {
+    "equality": equality,
     "model_31": lambda: model_file(31),
     "model_5000": lambda: model_file(5_000),
     "graphs": graphs,

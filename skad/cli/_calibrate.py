@@ -1,7 +1,7 @@
 """``skad calibrate``: a threshold that keeps its promise, for a model that there is."""
 
+from .._whole import check_writable
 from ._errors import UsageError
-from ._fit import check_writable
 from ._output import remark
 from ._pictures import add_pictures, list_pictures
 

@@ -2,8 +2,8 @@
 
 import os
 
+from .._whole import check_writable
 from ._errors import UsageError
-from ._fit import check_writable
 from ._output import remark
 from ._pictures import list_pictures
 

@@ -2,6 +2,7 @@
 
 import os
 
+from .._whole import check_writable
 from ._detectors import add_detector, make_detector
 from ._output import remark, wants_progress
 from ._pictures import add_pictures, list_pictures
@@ -36,12 +37,3 @@ def run(arguments):
         f"{detector.offset_:.6g}, {size:.1f} MB",
     )
     return 0
-
-
-def check_writable(path):
-    """Fail now, not after hours of training, where the model can't be written."""
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{folder} is no folder, so {path} can't be written there")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"{folder} may not be written to; give another place by -o")

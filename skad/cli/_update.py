@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from .._verdicts import detectors_within
+from .._whole import check_writable
 from ._errors import UsageError
-from ._fit import check_writable
 from ._output import remark
 from ._pictures import add_pictures, list_pictures
 

@@ -5,15 +5,14 @@ import logging
 import warnings
 from contextlib import contextmanager, redirect_stdout
 from io import BytesIO, StringIO
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from .. import __version__
+from .._whole import check_writable, write_whole
 from ..conformal import ConformalDetector
 from ..networks._cache import weights_digest
-from ..persistence._whole import write_whole
 from ._gate import check_same, gate_pictures
 from ._graph import DetectorGraph, inner_detector
 from ._parts import ExportError
@@ -79,15 +78,16 @@ def to_onnx(detector, path, *, pictures=None):
     >>> import os, tempfile
     >>> from sklearn.datasets import load_sample_images
     >>> from skad import DN2
+    >>> from skad.backbones import small_cnn
     >>> from skad.export import to_onnx
     >>> flower = load_sample_images().images[1]
     >>> tiles = flower[:400, :640].reshape(5, 80, 8, 80, 3).swapaxes(1, 2).reshape(40, 80, 80, 3)
     >>> path = os.path.join(tempfile.mkdtemp(), "flower.onnx")
-    >>> to_onnx(DN2(image_size=64).fit(tiles), path, pictures=tiles[:8]) < 1e-4
+    >>> to_onnx(DN2(small_cnn, weights=None).fit(tiles), path, pictures=tiles[:8]) < 1e-4
     True
     """
     _needs("onnx", "onnxscript", "onnxruntime")
-    path = _checked(path)
+    check_writable(path)
     graph, program = _exported(detector)
     with _quiet():
         onnx = torch.onnx.export(
@@ -134,16 +134,17 @@ def to_torch(detector, path, *, pictures=None):
     >>> import os, tempfile, torch
     >>> from sklearn.datasets import load_sample_images
     >>> from skad import DN2
+    >>> from skad.backbones import small_cnn
     >>> from skad.export import to_torch
     >>> flower = load_sample_images().images[1]
     >>> tiles = flower[:400, :640].reshape(5, 80, 8, 80, 3).swapaxes(1, 2).reshape(40, 80, 80, 3)
     >>> path = os.path.join(tempfile.mkdtemp(), "flower.pt2")
-    >>> largest = to_torch(DN2(image_size=64).fit(tiles), path, pictures=tiles[:8])
+    >>> largest = to_torch(DN2(small_cnn, weights=None).fit(tiles), path, pictures=tiles[:8])
     >>> score, anomaly = torch.export.load(path).module()(torch.from_numpy(tiles[:2]))
     >>> score.shape
     torch.Size([2])
     """
-    path = _checked(path)
+    check_writable(path)
     graph, program = _exported(detector)
     # Not into a file: on a disk that is full, torch ends the process.
     file, told = BytesIO(), {"skad.json": json.dumps(_told(detector, graph))}
@@ -235,14 +236,6 @@ def _onnx_runner(content, names):
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return lambda pixels: dict(zip(names, session.run(names, {"pixels": pixels})))
-
-
-def _checked(path):
-    """A path that can be written to, as far as that can be told before."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"export: {path.parent} is no folder to write {path.name} into.")
-    return path
 
 
 def _needs(*modules):

@@ -6,7 +6,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from ._whole import write_whole
+from .._whole import write_whole
 
 # The comment at the end of a zip: what is before it has this digest.
 _SIGN = b"skad model, sha256 "

@@ -4,6 +4,7 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 
 from .. import __version__
+from .._whole import check_writable
 from ._archive import ModelFileError, json_of, read_archive, write_archive
 from ._decode import Decoder
 from ._encode import Encoder
@@ -67,6 +68,7 @@ def save(estimator, path, *, weights="stored"):
     if weights not in ("stored", "reference"):
         raise ValueError(f'save: weights must be "stored" or "reference"; got {weights!r}.')
     check_is_fitted(estimator)
+    check_writable(path)
     owner = type(estimator).__name__
     encoder = Encoder(owner, references=weights == "reference")
     tree = encoder.encode(estimator, owner)

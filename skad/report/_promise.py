@@ -90,7 +90,7 @@ def _cross(detector, alpha, n):
 
 def _quantile(detector):
     _, scorer = split_steps(detector)
-    by_maps = getattr(detector, "image_score", None) == "map"
+    by_maps = getattr(detector, "image_score", "features") != "features"
     contamination = getattr(detector if by_maps else scorer, "contamination", None)
     offset = getattr(detector, "offset_", getattr(scorer, "offset_", None))
     told = [f"The threshold on the detector's own score is {number(offset) or 'not known'}."]

@@ -7,7 +7,7 @@ from numbers import Integral
 from sklearn.utils.validation import check_is_fitted
 
 from .._verdicts import TOGETHER, detectors_within, mapper_within, verdicts
-from ..persistence._whole import write_whole
+from .._whole import check_writable, write_whole
 from ._model import facts, parameters, versions
 from ._nearest import HOW_TO_GET_THEM, NearestNormal
 from ._page import Told, page
@@ -151,13 +151,7 @@ def _check(detector, pictures, path, normal, most):
             f"write_report: most must be a whole number in 0..{_MOST}, as browsers choke on more "
             f"pictures; got {most!r}."
         )
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{folder} is no folder, so {path} can't be written there")
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"{path} is a folder; name a file in it, as report.html")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"{folder} may not be written to; give another place for the report")
+    check_writable(path)
 
 
 def _scored(detector, paths, progress):

@@ -191,7 +191,7 @@ def test_words_that_are_none(capsys):
 def test_a_folder_that_may_not_be_written_to(place, capsys, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
     found = here(capsys, "fit", place / "normal", "-o", place / "m", status=2)
-    assert "may not be written to; give another place by -o" in found.err
+    assert "may not be written to; give another place for " in found.err
 
 
 def test_errors_with_where_they_arose(place, capsys):

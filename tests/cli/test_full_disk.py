@@ -65,6 +65,18 @@ def test_no_file_is_half_written(verb, place, tmp_path):
     assert listed == {"earlier.skad": "1"}
 
 
+def test_a_folder_that_may_only_be_read(place, tmp_path):
+    script = 'mount -t tmpfs -o ro none "$0" && exec "$@"'
+    (tmp_path / "disk").mkdir()
+    model = tmp_path / "disk" / "m.skad"
+    unshared = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, str(tmp_path / "disk")]
+    verb = [sys.executable, "-m", "skad", "fit", str(place / "normal"), "-o", str(model)]
+    done = subprocess.run([*unshared, *verb], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert f"may not be written to; give another place for {model}." in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_table_holds_whole_rows_and_is_gone_on_with(place, tmp_path):
     inbox = tmp_path / "inbox"
     inbox.mkdir()

@@ -238,7 +238,7 @@ def test_nothing_is_written_where_there_is_no_room(scorer, tmp_path, monkeypatch
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("skad.persistence._whole.os.replace", full)
+    monkeypatch.setattr("skad._whole.os.replace", full)
     with pytest.raises(OSError, match="No space left"):
         skad.save(KNNScorer().fit(ROWS[:9]), path)
     assert path.read_bytes() == before

@@ -231,7 +231,7 @@ def test_a_full_disk_leaves_the_earlier_report(dn2, place, tmp_path, monkeypatch
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("skad.persistence._whole.os.replace", full)
+    monkeypatch.setattr("skad._whole.os.replace", full)
     with pytest.raises(OSError, match="No space"):
         write_report(dn2, place.new[:2], path)
     assert [one.name for one in tmp_path.iterdir()] == ["report.html"]

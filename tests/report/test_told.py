@@ -84,6 +84,8 @@ def test_promises_without_calibration(dn2, spade, place):
     told = told_of(own.fit(place.normal))
     assert "At most 25 % of up to 20 normal pictures" in told
     assert "20 % of them are below" in told
+    peak = skad.PatchCore(image_size=32, contamination=0.3).fit(place.normal)
+    assert "normal pictures drawn from those of the fit: 30 % of them are below" in told_of(peak)
 
 
 def test_pipelines_are_told_as_well(place, tmp_path):

@@ -5,6 +5,27 @@ import tempfile
 from pathlib import Path
 
 
+def check_writable(path):
+    """Fail now, not after hours of work, where a file can't be written.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    OSError
+        If there is no such folder, or none that may be written to, or a folder in its place.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{folder} is no folder, so {path} can't be written there.")
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path} is a folder; name a file in it.")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} may not be written to; give another place for {path}.")
+
+
 def write_whole(path, pieces):
     """Write a file beside its place, and put it there when all is written.
 
