@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import sys
 import time
 
@@ -85,7 +86,9 @@ def _detector(text, arguments):
     name, _, settings = text.partition(":")
     if name not in NAMES:
         raise UsageError(f"--detectors {text}: there are {', '.join(NAMES)}; got {name!r}")
-    given = parse_settings(settings.split(",") if settings else [], f"--detectors {text}")
+    # Commas within values, as of lists, are followed by no name.
+    parts = re.split(r",(?=\w+=)", settings) if settings else []
+    given = parse_settings(parts, f"--detectors {text}")
     given = {"device": arguments.device, "random_state": arguments.seed} | given
     given = {key: value for key, value in given.items() if value is not None}
     return detector_of(name, given, arguments.progress)

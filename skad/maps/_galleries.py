@@ -403,10 +403,7 @@ class CoresetPixels(CoresetParameters, FixedPixels):
         del self._coresets
 
     def _fused(self, maps):
-        return super()._fused([self._averaged(one) for one in maps])
-
-    def _averaged(self, maps):
-        return averaged_patches(maps, self.patch_size)
+        return super()._fused([averaged_patches(one, self.patch_size) for one in maps])
 
     def peaks(self, maps):
         r"""Distance of the pixel that is the farthest, weighted by what lies around its nearest.

@@ -29,14 +29,15 @@ def table(text):
 
 
 def test_folders_of_mvtec(folders, tiles):
-    detectors = ("dn2:image_size=32", "dn2:n_neighbors=1,image_size=32")
+    layers = "layers=['layer2','layer4'],image_size=32"
+    detectors = ("dn2:image_size=32", f"dn2:n_neighbors=1,{layers}")
     text, told = run("bench", "mvtec", "--detectors", *detectors, cwd=folders)
     assert "fitted to 12 normal pictures; scored: 12 normal, 24 others" in told
     rows = table(text)
     assert [row["detector"] for row in rows] == list(detectors)
     y = np.repeat([1, -1], [12, 24])
-    for row, k in zip(rows, (2, 1)):
-        detector = DN2(image_size=32, n_neighbors=k).fit(tiles[25::2])
+    for row, own in zip(rows, ({}, {"n_neighbors": 1, "layers": ["layer2", "layer4"]})):
+        detector = DN2(image_size=32, **own).fit(tiles[25::2])
         scores = detector.decision_function(np.concatenate([tiles[24::2], tiles[:24]]))
         expected = [auroc_score(y, scores), *auroc_interval(y, scores)]
         found = [float(row[name]) for name in ("auroc", "low", "high")]
