@@ -22,6 +22,7 @@ from .networks._parameters import (
     MemoryParameters,
     NetworkParameters,
     RandomParameters,
+    ViewParameters,
 )
 from .networks._preprocessing import contrast_range, resolve_preprocessing
 from .networks._recipe import build_network
@@ -34,6 +35,7 @@ class FeatureExtractor(
     ImagesTogether,
     FlattenedLayerParameters,
     LayerParameters,
+    ViewParameters,
     NetworkParameters,
     TransformerMixin,
     BaseEstimator,
@@ -117,7 +119,8 @@ class FeatureExtractor(
         """
         take_source(self, source)
         seed = check_random_state(self.random_state).randint(2**31)
-        network = build_network(self.backbone, self.weights, seed, self.image_size)
+        seen = self.image_size if self.tiles is None else self.tiles[0]
+        network = build_network(self.backbone, self.weights, seed, seen)
         return self.take(network, self._preprocessing_of(network, source))
 
     def _preprocessing_of(self, network, source):
@@ -143,7 +146,7 @@ class FeatureExtractor(
         -------
         self : object
         """
-        names = ("backbone", "layers", "flattened_layers", "precision", "device")
+        names = ("backbone", "layers", "flattened_layers", "precision", "device", "tiles", "scales")
         own = {name: getattr(self, name) for name in names}
         self.fitted_network_ = FittedNetwork(network, preprocessing, **own)
         return self
@@ -255,12 +258,14 @@ class FeatureExtractor(
         -------
         maps : dict of str to ndarray of float32, shape (n_images, channels, height, width)
             One entry for each of `layers` and `flattened_layers`; without those one, named
-            "features", that holds the last map.
+            "features", that holds the last map. Of further `scales` with these at the end of their
+            names, as "features@0.5".
         """
         check_is_fitted(self)
         source, fitted, maps = check_images(self, X), self.fitted_network_, {}
+        names = fitted.views.names(fitted.map_names)
         for start, batch in self.batches(source):
-            for name, output in zip(fitted.map_names, fitted.maps(fitted.prepare(batch))):
+            for name, output in zip(names, fitted.maps(fitted.prepare(batch))):
                 if name not in maps:
                     maps[name] = np.empty((len(source), *output.shape[1:]), dtype=np.float32)
                 maps[name][start : start + len(batch)] = output.cpu().numpy()

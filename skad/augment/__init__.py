@@ -7,7 +7,7 @@ of each image with those of the others: it needs a crop and colours of its own f
 from ._blur import adjust_sharpness, gaussian_blur
 from ._colors import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, to_gray
 from ._contrastive import ContrastiveAugmentation, Draws
-from ._geometry import affine, cut_out, flip, resized_crop
+from ._geometry import affine, cut_out, flip, resized_crop, rotate
 from ._strong import OPERATIONS, StrongAugmentation, StrongDraws
 from ._tones import autocontrast, equalize, posterize, solarize
 
@@ -30,6 +30,7 @@ __all__ = [
     "gaussian_blur",
     "posterize",
     "resized_crop",
+    "rotate",
     "solarize",
     "to_gray",
 ]

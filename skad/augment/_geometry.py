@@ -1,5 +1,7 @@
 """Where the pixels of a batch go: crops, mirror images, affine maps, holes."""
 
+from math import ceil, cos, radians, sin, sqrt
+
 from ._batch import _as_floats
 
 
@@ -114,6 +116,36 @@ def affine(images, matrices, fill=0.0):
     indices = indices.flatten(1)[:, None].expand(-1, images.shape[1], -1)
     moved = images.flatten(2).gather(2, indices).view_as(images)
     return _cover(moved, outside[:, None], fill)
+
+
+def rotate(images, degrees):
+    """Turn images about their centre; beyond their edges they go on mirrored.
+
+    Parameters
+    ----------
+    images : tensor of float32, shape (n, channels, side, side)
+    degrees : float
+        To the left. Quarters of a turn move pixels as they are; between pixels it is bilinear.
+
+    Returns
+    -------
+    images : tensor of the same shape
+    """
+    import torch
+    import torch.nn.functional as F
+
+    quarters, rest = divmod(degrees, 90)
+    images = images.rot90(int(quarters), (2, 3))
+    if not rest:
+        return images
+    side = images.shape[-1]
+    margin = ceil(side * (sqrt(2) - 1) / 2)  # what corners reach beyond an edge, at the most
+    angle, wide = radians(rest), F.pad(images, (margin,) * 4, mode="reflect")
+    turn = [[cos(angle), -sin(angle), 0.0], [sin(angle), cos(angle), 0.0]]
+    turn = torch.tensor(turn, device=images.device).expand(len(images), -1, -1)
+    grid = F.affine_grid(turn, list(wide.shape), align_corners=False)
+    turned = F.grid_sample(wide, grid, align_corners=False)
+    return turned[..., margin : margin + side, margin : margin + side]
 
 
 def cut_out(images, sides, rows, columns, fill=0.0):

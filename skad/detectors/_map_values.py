@@ -1,4 +1,4 @@
-"""What the threshold of pixels is taken from: the lowest values of the maps of normal images."""
+"""What a map says of an image as a whole, and what the threshold of pixels is taken from."""
 
 from math import ceil, floor
 
@@ -6,6 +6,25 @@ import numpy as np
 
 # Values that the threshold is taken from, at the most: of one normal map, and of all.
 _VALUES_OF_MAP, _VALUES = 2**16, 2**22
+
+
+def score_of_map(one, given):
+    """Score of an image by its map: the lowest value, or the mean of some.
+
+    Parameters
+    ----------
+    one : ndarray of shape (height, width)
+    given : namespace
+        Parameters of a detector, here `image_score` and `top_share`.
+
+    Returns
+    -------
+    score : float
+    """
+    if given.image_score != "top":
+        return float(one.min())
+    count = ceil(given.top_share * one.size)
+    return float(np.partition(one, count - 1, axis=None)[:count].mean(dtype=np.float64))
 
 
 def n_to_draw(given):

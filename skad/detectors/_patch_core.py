@@ -1,23 +1,52 @@
 """PatchCore: the nearest of a few patches that stand for all of the normal ones."""
 
+import numpy as np
+from sklearn.utils import check_random_state
+
 from .._compat import StrOptions
-from .._parameters import changed
+from .._parameters import POSITIVE, ParameterGroup, changed, parameter
+from ..augment import rotate
 from ..features import FeatureExtractor
 from ..maps import CoresetPixels
-from ..maps._parameters import CoresetParameters, GalleryParameters
-from ..networks._parameters import ImagesTogether, NetworkParameters, RandomParameters
+from ..maps._parameters import CoresetParameters, GalleryParameters, TokenParameters
+from ..networks._parameters import (
+    ImagesTogether,
+    NetworkParameters,
+    RandomParameters,
+    ViewParameters,
+)
 from ..scorers import KNNScorer
 from ..training._parameters import AdapterParameters
 from ._base import composed
 from ._map import BaseMapDetector
 
 
+class FewShotParameters(ParameterGroup):
+    """What is made of few pictures."""
+
+    n_shots: int | None = parameter(
+        default=None,
+        limits=[POSITIVE, None],
+        text="Training pictures, drawn at random, whose patches are kept; all by default. The "
+        "others still set thresholds.",
+    )
+    n_rotations: int = parameter(
+        default=1,
+        limits=[POSITIVE],
+        text="Each of these pictures is looked at so many times, turned by equal parts of a full "
+        "turn, for objects that lie in any way (AnomalyDINO: 8, of few pictures).",
+    )
+
+
 class PatchCore(
     RandomParameters,
+    FewShotParameters,
+    TokenParameters,
     CoresetParameters,
     GalleryParameters,
     AdapterParameters,
     ImagesTogether,
+    ViewParameters,
     NetworkParameters,
     BaseMapDetector,
 ):
@@ -88,3 +117,17 @@ class PatchCore(
 
     def _make_gallery(self):
         return self._make(CoresetPixels)
+
+    def _training_features(self, source, first, scorer):
+        if self.n_shots is not None and self.n_shots < len(source):
+            drawn = check_random_state(self.random_state).permutation(len(source))
+            source = source.take(np.sort(drawn[: self.n_shots]))
+        return super()._training_features(source, first, scorer)
+
+    @property
+    def _n_looks(self):
+        return self.n_rotations
+
+    def _looks(self, images):
+        angles = [360 * turn / self.n_rotations for turn in range(self.n_rotations)]
+        return [rotate(images, angle) for angle in angles]

@@ -5,7 +5,12 @@ from .._parameters import changed, parameter
 from ..features import FeatureExtractor
 from ..maps import CentroidPixels, RetrievedCentroids, RetrievedPixels
 from ..maps._parameters import GalleryParameters, PixelCentroidParameters, StoreParameters
-from ..networks._parameters import ImagesTogether, NetworkParameters, RandomParameters
+from ..networks._parameters import (
+    ImagesTogether,
+    NetworkParameters,
+    RandomParameters,
+    ViewParameters,
+)
 from ..scorers import KNNScorer
 from ..scorers._parameters import MetricParameters
 from ..training._parameters import AdapterParameters
@@ -21,6 +26,7 @@ class SPADE(
     MetricParameters,
     AdapterParameters,
     ImagesTogether,
+    ViewParameters,
     NetworkParameters,
     BaseMapDetector,
 ):

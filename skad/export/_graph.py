@@ -8,7 +8,7 @@ from torch import nn
 from .._verdicts import detectors_within
 from ..conformal import ConformalDetector
 from ._features import features_graph, fitted_on_cpu
-from ._maps import maps_graph
+from ._maps import maps_graph, mean_of_lowest
 from ._parts import ExportError, constant
 from ._pixels import Pixels
 from ._scorers import scorer_graph
@@ -56,7 +56,7 @@ class DetectorGraph(nn.Module):
         if hasattr(inner, "gallery_"):
             self.fitted, self.network, self.layers = fitted, fitted.network, inner.layers_
             self.maps = maps_graph(inner, fitted, self.owner)
-            self.image_score = inner._fitted.image_score
+            self.image_score, self.top_share = inner._fitted.image_score, inner._fitted.top_share
             self.outputs.append("map")
         else:
             self.features = features_graph(first, self.owner)
@@ -84,6 +84,8 @@ class DetectorGraph(nn.Module):
             maps = self.maps(found, pixels.shape[1:3])
         if self.image_score == "map":
             scores = maps.flatten(1).amin(1).double()
+        elif self.image_score == "top":
+            scores = mean_of_lowest(maps.flatten(1), self.top_share)
         elif self.image_score == "peak":
             scores = -self.maps.peaks(found).double()
         else:

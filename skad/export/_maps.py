@@ -5,7 +5,7 @@ from torch import nn
 
 from ..augment._blur import _blurring
 from ..maps._galleries import FixedPixels
-from ..maps._maps import averaged_patches, join, pixels_of
+from ..maps._maps import averaged_patches, join, pixels_of, unit_pixels
 from ._parts import ExportError, constant
 from ._pixels import as_size, half, inner_and_target, size_of
 
@@ -35,6 +35,15 @@ def maps_graph(detector, fitted, owner):
             f"image{size}, which is no matter for a graph. Fit with n_centroids (of SPADE), or "
             "gallery=CentroidPixels(), or PatchCore."
         )
+    if getattr(gallery, "foregrounds_", None) is not None:
+        raise ExportError(
+            f"{owner}: foreground={gallery.foreground!r} leaves out pixels, which no graph does. "
+            "Fit without."
+        )
+    if len(fitted.views.scales) > 1:
+        raise ExportError(
+            f"{owner}: maps at several scales, {fitted.views.scales}, have no graph; fit with one."
+        )
     return Maps(detector, fitted)
 
 
@@ -53,6 +62,7 @@ class Maps(nn.Module):
         self.is_joined = gallery.fusion == "joined"
         self.n_neighbors = gallery.n_neighbor_pixels
         self.patch_size = getattr(gallery, "patch_size", 1)
+        self.has_unit_pixels = getattr(gallery, "metric", None) == "cosine"
         self.n_layers = len(gallery.pixels_)
         for index, rows in enumerate(gallery.pixels_):
             self.register_buffer(f"pixels{index}", constant(rows, torch.float32))
@@ -92,7 +102,8 @@ class Maps(nn.Module):
 
     def _fused(self, maps):
         maps = [averaged_patches(one, self.patch_size) for one in maps]
-        return [join(maps)] if self.is_joined else maps
+        maps = [join(maps)] if self.is_joined else maps
+        return [unit_pixels(one) for one in maps] if self.has_unit_pixels else maps
 
     def _peak(self, index, maps):
         gallery, pixels = getattr(self, f"pixels{index}"), pixels_of(maps)
@@ -137,6 +148,24 @@ class Maps(nn.Module):
             return wide
         source = (torch.arange(as_size(target)) - half(target - size)).clamp(0, size - 1)
         return wide @ (source[:, None] == torch.arange(size)).float()
+
+
+def mean_of_lowest(values, share):
+    """Mean of a share of the values of each row, the lowest, in float64.
+
+    Parameters
+    ----------
+    values : tensor of shape (n, n_values)
+    share : float
+
+    Returns
+    -------
+    means : tensor of shape (n,)
+    """
+    n_values = size_of(values.shape)[1]
+    count = torch.ceil(share * n_values.double())
+    lowest = torch.arange(values.shape[1]) < count
+    return (values.sort(1).values.double() * lowest).sum(1) / count
 
 
 def _stretching(side, size):

@@ -11,13 +11,15 @@ from sklearn.utils.random import sample_without_replacement
 from .._parameters import POSITIVE, RandomStateParameters, changed
 from ..scorers._kmeans import kmeans
 from ._coreset import Coreset
-from ._maps import averaged_patches, join, pixels_of
+from ._foreground import Foreground
+from ._maps import averaged_patches, join, pixels_of, unit_pixels
 from ._nearest import AT_ONCE, Nearest, neighbors_among, peak_of
 from ._parameters import (
     CoresetParameters,
     GalleryParameters,
     PixelCentroidParameters,
     StoreParameters,
+    TokenParameters,
 )
 from ._store import MapStore
 
@@ -258,8 +260,12 @@ class FixedPixels(BaseGallery):
                 search = Nearest(pixels_of(one).flatten(0, 1), self.n_neighbor_pixels)
                 search.among(gallery)
                 parts.append(search.mean().view(one[:, 0].shape))
+            self._pass_over(parts, few)
             found.append(parts)
         return [torch.cat(parts) for parts in zip(*found)]
+
+    def _pass_over(self, distances, maps):
+        """Let pixels that do not count be at no distance."""
 
 
 class CentroidPixels(RandomStateParameters, PixelCentroidParameters, FixedPixels):
@@ -337,7 +343,7 @@ class CentroidPixels(RandomStateParameters, PixelCentroidParameters, FixedPixels
         del self._drawn, self._taken, self._random_state
 
 
-class CoresetPixels(CoresetParameters, FixedPixels):
+class CoresetPixels(TokenParameters, CoresetParameters, FixedPixels):
     """Pixels of all training images that lie far from each other, and near all others (PatchCore).
 
     Each map is averaged over patches first. The pixels are chosen by greedy k-centres, see
@@ -349,6 +355,8 @@ class CoresetPixels(CoresetParameters, FixedPixels):
         Those that were chosen.
     neighbors_ : list of ndarray of int, shape (n_pixels, n_neighbors)
         For each of these the nearest of them, itself first.
+    foregrounds_ : list of Foreground or None
+        What tells the object from its background, with `foreground`.
 
     See Also
     --------
@@ -374,17 +382,33 @@ class CoresetPixels(CoresetParameters, FixedPixels):
                 f"{owner}: patch_size must be odd, as a patch has a pixel in its middle; got "
                 f"{self.patch_size}."
             )
-        self._coresets = None
+        self._coresets = self.foregrounds_ = None
         return super().begin(n_images, owner)
 
     def add(self, start, maps):
         """Take the pixels; some are chosen as soon as there are too many."""
         for few in _few_at_once(maps):
-            fused = [pixels_of(one).flatten(0, 1) for one in self._fused(few)]
+            fused = self._fused(few)
             if self._coresets is None:
-                self._coresets = [self._coreset(rows, len(few[0])) for rows in fused]
-            for coreset, rows in zip(self._coresets, fused):
-                coreset.add(rows.float().contiguous())
+                self._coresets = [
+                    self._coreset(pixels_of(one).flatten(0, 1), len(one)) for one in fused
+                ]
+                if self.foreground is not None:
+                    self.foregrounds_ = [Foreground(one) for one in fused]
+            rows = [pixels_of(one).flatten(0, 1) for one in fused]
+            if self.foregrounds_ is not None:
+                rows = [r[mask.flatten()] for r, mask in zip(rows, self._masks(fused))]
+            for coreset, some in zip(self._coresets, rows):
+                coreset.add(some.float().contiguous())
+
+    def _masks(self, fused):
+        """Which pixels of each of the fused maps are of the object in front."""
+        return [front.of(one) for front, one in zip(self.foregrounds_, fused)]
+
+    def _pass_over(self, distances, maps):
+        if self.foregrounds_ is not None:
+            for found, mask in zip(distances, self._masks(self._fused(maps))):
+                found[~mask.view(found.shape)] = 0.0
 
     def _coreset(self, rows, n_images):
         n_all = len(rows) // n_images * self.n_images_
@@ -403,7 +427,8 @@ class CoresetPixels(CoresetParameters, FixedPixels):
         del self._coresets
 
     def _fused(self, maps):
-        return super()._fused([averaged_patches(one, self.patch_size) for one in maps])
+        fused = super()._fused([averaged_patches(one, self.patch_size) for one in maps])
+        return [unit_pixels(one) for one in fused] if self.metric == "cosine" else fused
 
     def peaks(self, maps):
         r"""Distance of the pixel that is the farthest, weighted by what lies around its nearest.
@@ -427,6 +452,8 @@ class CoresetPixels(CoresetParameters, FixedPixels):
 
         found = []
         for few in _few_at_once(maps):
-            parts = zip(self._fused(few), self.pixels_, self.neighbors_)
-            found.append(sum(peak_of(one, *known) for one, *known in parts))
+            fused = self._fused(few)
+            masks = [None] * len(fused) if self.foregrounds_ is None else self._masks(fused)
+            parts = zip(fused, self.pixels_, self.neighbors_, masks)
+            found.append(sum(peak_of(*part) for part in parts))
         return torch.cat(found) / len(self.pixels_)

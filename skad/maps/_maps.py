@@ -38,6 +38,13 @@ def averaged_patches(maps, patch_size):
     return F.avg_pool2d(maps, patch_size, 1, patch_size // 2, count_include_pad=False)
 
 
+def unit_pixels(maps):
+    """Pixels of maps brought to unit length."""
+    import torch.nn.functional as F
+
+    return F.normalize(maps, dim=1)
+
+
 def pixels_of(maps):
     """Pixels of maps as rows (n, height * width, channels)."""
     return maps.flatten(2).transpose(1, 2)

@@ -69,7 +69,7 @@ def neighbors_among(rows):
     return torch.cat([itself, others[:, 1:]], dim=1).cpu().numpy()
 
 
-def peak_of(maps, gallery, neighbors):
+def peak_of(maps, gallery, neighbors, mask=None):
     """See :meth:`CoresetPixels.peaks`, for one layer.
 
     Parameters
@@ -78,6 +78,8 @@ def peak_of(maps, gallery, neighbors):
     gallery : ndarray of shape (n_rows, channels)
     neighbors : ndarray of int
         Of `neighbors_among`.
+    mask : tensor of bool, shape (n, height * width), optional
+        Pixels among which the farthest is looked for.
 
     Returns
     -------
@@ -94,7 +96,7 @@ def peak_of(maps, gallery, neighbors):
         nearest.append(best)
         ranks.append((gallery[best] - some).square().sum(1).sqrt())
     ranks, nearest = (torch.cat(parts).view(rows.shape[:2]) for parts in (ranks, nearest))
-    farthest = ranks.argmax(1)
+    farthest = (ranks if mask is None else ranks.where(mask, -1.0)).argmax(1)
     images = torch.arange(len(rows), device=rows.device)
     queries, own = rows[images, farthest], nearest[images, farthest]
     apart = (gallery[neighbors[own]] - queries[:, None]).square().sum(2).sqrt()

@@ -70,6 +70,24 @@ class CoresetParameters(MemoryLimitParameters, RandomStateParameters):
     )
 
 
+class TokenParameters(ParameterGroup):
+    """What is made of pixels that are tokens of a vision transformer."""
+
+    metric: str = parameter(
+        default="euclidean",
+        limits=[StrOptions({"cosine", "euclidean"})],
+        text='Between pixels. "cosine": they are brought to unit length first, and the distance is '
+        "that of the chord, which ranks as the cosine does (AnomalyDINO).",
+    )
+    foreground: str | None = parameter(
+        default=None,
+        limits=[StrOptions({"component"}), None],
+        text='"component": only pixels of the object in front count; those of the background, told '
+        "by the first principal component of the first pixels seen, are neither kept nor found "
+        "abnormal (AnomalyDINO). Not for textures, which have no background.",
+    )
+
+
 class StoreParameters(MemoryLimitParameters):
     """Where maps are kept."""
 

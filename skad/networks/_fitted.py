@@ -17,6 +17,7 @@ from ._taps import (
     without_summary,
 )
 from ._tokens import to_map
+from ._views import Views
 
 
 class FittedNetwork:
@@ -36,6 +37,10 @@ class FittedNetwork:
     precision : {"float32", "bfloat16"}
     device : str
         As the user names it.
+    tiles : tuple of int, optional
+        Size and overlap of the squares of an image that the network sees; by default all of it.
+    scales : tuple of float
+        Shares of the image's size at which maps are taken; features are those of the first.
 
     Attributes
     ----------
@@ -64,6 +69,8 @@ class FittedNetwork:
         flattened_layers=None,
         precision="float32",
         device="auto",
+        tiles=None,
+        scales=(1.0,),
     ):
         import torch
 
@@ -78,13 +85,15 @@ class FittedNetwork:
         network = network.to(self.device, memory_format=torch.channels_last)
         self.network = network.to(self.dtype)
         self.in_training, self._fingerprint = False, None
+        self.tiles, self.scales = tiles, scales
+        self.views = Views(self.network, preprocessing.image_size, tiles, scales)
         self.widths = self._try()
 
     def _try(self):
         """Number of features of each layer, by a trial that shows what comes out of them."""
         import torch
 
-        size, network = self.preprocessing.image_size, self.network
+        network, size = self.network, self.views.seen_size
         check_patches(network, size)
         trial = torch.zeros((1, self.preprocessing.n_channels, size, size), device=self.device)
         try:
@@ -143,6 +152,7 @@ class FittedNetwork:
         from tqdm import tqdm
 
         n_threads, detail = count_threads(n_jobs), self.preprocessing.detail
+        batch_size = max(1, batch_size // self.views.n_tiles)
         with tqdm(
             total=len(source), desc="Extracting features", unit="image", disable=not verbose
         ) as progress:
@@ -159,9 +169,7 @@ class FittedNetwork:
 
     def outputs(self, images):
         """Features of images that are in the network's `dtype`, in whatever mode torch is."""
-        import torch
-
-        return torch.cat(self._taps(images), dim=1)
+        return self.views.first(images, lambda seen: (self._features(seen), []))[0]
 
     def maps(self, images):
         """Maps of the layers of prepared images, without averaging; see `map_names`.
@@ -174,15 +182,18 @@ class FittedNetwork:
 
         with torch.inference_mode(), same_arithmetic(images):
             images = self._as_input(images)
-            names = self.map_names
-            if self.layers or self.flattened_layers:
-                found = layer_outputs(self.network, images, names)
-            else:
-                whole = hasattr(self.network, "forward_features")
-                found = [(last_map if whole else pooled_output)(self.network, images)]
-            maps = [self._map_of(name, output) for name, output in zip(names, found)]
-        check_one_each(names, maps, len(images))
+            _, maps = self.views.all(images, lambda seen: (None, self._own_maps(seen)))
+        check_one_each(self.map_names, maps, len(images))
         return maps
+
+    def _own_maps(self, images):
+        names = self.map_names
+        if self.layers or self.flattened_layers:
+            found = layer_outputs(self.network, images, names)
+        else:
+            whole = hasattr(self.network, "forward_features")
+            found = [(last_map if whole else pooled_output)(self.network, images)]
+        return [self._map_of(name, output) for name, output in zip(names, found)]
 
     def features_and_maps(self, images, layers):
         """Features of prepared images and maps of other layers, in one pass; float32 tensors.
@@ -192,14 +203,16 @@ class FittedNetwork:
         import torch
 
         with torch.inference_mode(), same_arithmetic(images):
-            features, maps = self.outputs_and_maps(self._as_input(images), layers)
-        check_one_each(layers, maps, len(images))
-        return features, maps
+            return self.outputs_and_maps(self._as_input(images), layers)
 
     def outputs_and_maps(self, images, layers):
         """The same of images that are in the network's `dtype`, in whatever mode torch is."""
+        return self.views.all(images, lambda seen: self._in_one_pass(seen, layers))
+
+    def _in_one_pass(self, images, layers):
         with outputs_on_the_way(self.network, layers) as outputs:
-            features = self.outputs(images)
+            features = self._features(images)
+        check_one_each(layers, outputs, len(images))
         maps = [self._map_of(name, output) for name, output in zip(layers, outputs)]
         return features, [without_summary(one, self.network) for one in maps]
 
@@ -210,6 +223,8 @@ class FittedNetwork:
             self._fingerprint = network_fingerprint(self.network, self.backbone)
         layers = (self.layers or None, self.flattened_layers or None)
         recipe = (self._fingerprint, self.preprocessing, *layers, self.precision)
+        if self.views.tiles:
+            recipe += (self.views.tiles,)
         # The trained part of a network computes in float32 even where the rest does not.
         dtypes = [str(parameter.dtype) for parameter in self.network.parameters()]
         return repr(recipe if len(set(dtypes)) < 2 else (*recipe, dtypes))
@@ -224,6 +239,11 @@ class FittedNetwork:
         import torch
 
         return images.to(self.dtype, memory_format=torch.channels_last)
+
+    def _features(self, images):
+        import torch
+
+        return torch.cat(self._taps(images), dim=1)
 
     def _taps(self, images):
         """Outputs of the layers, one float32 tensor of shape (n, width) for each."""
@@ -251,12 +271,15 @@ class FittedNetwork:
     def __getstate__(self):
         """State with the network on the CPU, so that it can be loaded without its device."""
         state = vars(self).copy()
+        del state["views"]
         if state.pop("device").type != "cpu":
             state["network"] = copy.deepcopy(self.network).cpu()
         return state
 
     def __setstate__(self, state):
         vars(self).update(state)
+        given = state.get("tiles"), state.get("scales", (1.0,))  # which an earlier skad did not know
+        self.views = Views(self.network, self.preprocessing.image_size, *given)
         self.device = move_loaded(self.network, self.device_name, "FeatureExtractor")
         if str(self.device_name).partition(":")[0] not in ("auto", self.device.type):
             self.device_name = "auto"  # the device is missing here, which was told

@@ -115,6 +115,29 @@ class NetworkParameters(ImageParameters, BackboneParameters):
     )
 
 
+class ViewParameters(ParameterGroup):
+    """How a network looks at big pictures."""
+
+    tiles: tuple | None = parameter(
+        default=None,
+        limits=["array-like", None],
+        kind="tuple of int",
+        text="(size, overlap), in pixels of `image_size`: the network sees squares of that size, "
+        "which overlap, and what it gives is blended to one map of the picture; features are "
+        "averages over them. So small defects of big pictures are seen at full size, in memory "
+        "that does not grow with them: ``image_size=640, tiles=(256, 64)``. The overlap should be "
+        "as wide as what a layer sees, some 64 pixels. By default pictures are seen whole.",
+    )
+    scales: tuple = parameter(
+        default=(1.0,),
+        limits=["array-like"],
+        kind="tuple of float",
+        text="Shares of `image_size` to which pictures are reduced, at each of which the layers "
+        "give maps: ``(1.0, 0.5)`` finds defects small and large. Pooled features are those of the "
+        "first.",
+    )
+
+
 class LayerParameters(ParameterGroup):
     """Which of its layers."""
 

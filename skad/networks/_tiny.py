@@ -37,8 +37,8 @@ class Tiny(nn.Module):
         super().__init__()
         width = self.num_features = _STAGES[-1][0]
         self.conv1 = nn.Sequential(
-            *(*_convolution(3, _STEM, 2), nn.ReLU(inplace=True)),
-            *(*_convolution(_STEM, _STEM), nn.ReLU(inplace=True)),
+            *(*convolution(3, _STEM, 2), nn.ReLU(inplace=True)),
+            *(*convolution(_STEM, _STEM), nn.ReLU(inplace=True)),
             nn.Conv2d(_STEM, 2 * _STEM, 3, padding=1, bias=False),
         )
         self.bn1 = nn.BatchNorm2d(2 * _STEM)
@@ -99,7 +99,7 @@ class Tiny(nn.Module):
 class Block(nn.Module):
     """Two convolutions and a way around them."""
 
-    def __init__(self, n_in, n_out, stride=1):
+    def __init__(self, n_in, n_out, stride=1, padding_mode="zeros"):
         super().__init__()
         # Drawn first, as timm does, so that a seed gives the same network.
         around = None
@@ -107,9 +107,9 @@ class Block(nn.Module):
             around = nn.Sequential(
                 nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out)
             )
-        self.conv1, self.bn1 = _convolution(n_in, n_out, stride)
+        self.conv1, self.bn1 = convolution(n_in, n_out, stride, padding_mode)
         self.act1 = nn.ReLU(inplace=True)
-        self.conv2, self.bn2 = _convolution(n_out, n_out)
+        self.conv2, self.bn2 = convolution(n_out, n_out, 1, padding_mode)
         self.act2 = nn.ReLU(inplace=True)
         self.downsample = around
 
@@ -121,5 +121,7 @@ class Block(nn.Module):
         return self.act2(found)
 
 
-def _convolution(n_in, n_out, stride=1):
-    return nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(n_out)
+def convolution(n_in, n_out, stride=1, padding_mode="zeros"):
+    """A 3x3 convolution, and what normalises its maps."""
+    found = nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False, padding_mode=padding_mode)
+    return found, nn.BatchNorm2d(n_out)

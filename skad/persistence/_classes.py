@@ -12,6 +12,7 @@ _INNER = {
     "CoresetPixels": "maps",
     "Covariance": "scorers._covariance",
     "FittedNetwork": "networks._fitted",
+    "Foreground": "maps._foreground",
     "MapStore": "maps._store",
     "Moments": "scorers._moments",
     "Preprocessing": "networks._preprocessing",

@@ -43,7 +43,7 @@ class NetworkParts:
     def _is_published(self, fitted, digest):
         if not isinstance(fitted.backbone, str):
             return False
-        published = build_network(fitted.backbone, image_size=fitted.preprocessing.image_size)
+        published = build_network(fitted.backbone, image_size=fitted.views.seen_size)
         return weights_digest(published) == digest
 
 
@@ -87,7 +87,8 @@ class StoredNetworks:
     def read(self, name, state):
         """A network, by its recipe in the state of its FittedNetwork."""
         told, backbone = self.told[name], state["backbone"]
-        image_size = state["preprocessing"].image_size
+        tiles = state.get("tiles")
+        image_size = state["preprocessing"].image_size if tiles is None else tiles[0]
         if told["weights"] == "stored":
             return build_from_state(backbone, self.states[name](), image_size, str(self.path))
         network = build_network(backbone, image_size=image_size)

@@ -39,6 +39,13 @@ class Start:
         self.owner, self.inner, self.source, self.plan, self.seed = owner, inner, source, plan, seed
         self.extractor = getattr(inner, "extractor_", inner)
         self.fitted = self.extractor.fitted_network_
+        views = self.fitted.views
+        if views.n_tiles > 1:
+            raise ValueError(
+                f"{owner}: a network is trained on whole pictures, not on tiles={views.tiles}. "
+                "Train it with tiles=None at the size of a tile, and give it to a detector with "
+                "tiles as weights, or leave the adapter out."
+            )
         self.device, self.opened = self.fitted.device, []
         self._reader = ThreadPoolExecutor(1)
 
