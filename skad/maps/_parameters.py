@@ -4,6 +4,7 @@ from numbers import Real
 
 from .._compat import Interval, StrOptions
 from .._parameters import (
+    ABOVE_ZERO,
     POSITIVE,
     ParameterGroup,
     RandomStateParameters,
@@ -14,8 +15,8 @@ from ..scorers._parameters import CentroidCountParameters
 from ..training._parameters import MemoryLimitParameters
 
 
-class GalleryParameters(ParameterGroup):
-    """How pixels are compared."""
+class FusionParameters(ParameterGroup):
+    """What a pixel is."""
 
     fusion: str = parameter(
         default="joined",
@@ -24,6 +25,11 @@ class GalleryParameters(ParameterGroup):
         '"per_layer": each layer has distances of its own, and their maps are averaged (as a '
         "widely used port does).",
     )
+
+
+class GalleryParameters(FusionParameters):
+    """How pixels are compared."""
+
     n_neighbor_pixels: int = parameter(
         default=1,
         limits=[POSITIVE],
@@ -67,6 +73,30 @@ class CoresetParameters(MemoryLimitParameters, RandomStateParameters):
         limits=[Interval(Real, 0, None, closed="both")],
         note="Here the pixels from which those that are kept are chosen, four bytes a value: where "
         "there are more, some are chosen of each part, and of these again.",
+    )
+
+
+class GaussianParameters(MemoryLimitParameters, RandomStateParameters):
+    """What Gaussians are of, and how their covariances are had of few pictures."""
+
+    n_dimensions: int | None = parameter(
+        default=100,
+        limits=[POSITIVE, None],
+        text="Channels, drawn at random, that the Gaussians are of (paper: 100 for a ResNet18, 550 "
+        "for a Wide ResNet50); None, or more than there are, for all. Memory goes with its square.",
+    )
+    regularization: str | float = parameter(
+        default="ledoit_wolf",
+        limits=[StrOptions({"ledoit_wolf"}), ABOVE_ZERO],
+        text='What makes covariances invertible. "ledoit_wolf": at each place the share of its '
+        "mean variance that Ledoit and Wolf estimate to be the best is mixed in: much where "
+        "pictures are few, little where they are many, at any scale of features. A number: added "
+        "to the variances of all places (paper: 0.01), which fits features of one scale.",
+    )
+    memory_limit: float = changed(
+        default=2048,
+        note="Here two matrices for each place, four bytes a value; where they take more, `fit` is "
+        "refused.",
     )
 
 
