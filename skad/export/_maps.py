@@ -157,22 +157,24 @@ class GaussianMaps(Maps):
         for index, one in enumerate(gaussians):
             for name in ("mean", "whitening", "kept", "center", "pictures"):
                 self.register_buffer(f"{name}{index}", getattr(one, name).clone())
-            drawn = constant(gallery.dimensions_[index], torch.int64)
-            self.register_buffer(f"drawn{index}", drawn)
+        self.dimensions = [torch.from_numpy(drawn) for drawn in gallery.dimensions_]
 
     def _fused(self, maps):
-        return [join(maps)] if self.is_joined else maps
+        chosen = [one.index_select(1, drawn) for one, drawn in zip(maps, self.dimensions)]
+        if not self.is_joined:
+            return chosen
+        finest = max(one.shape[2:].numel() for one in maps)
+        return [join([one for one in chosen if one.shape[1] or one.shape[2:].numel() == finest])]
 
     def _distances(self, index, maps):
         def of(name):
             return getattr(self, f"{name}{index}")
 
-        chosen = maps.index_select(1, of("drawn"))
-        rows = chosen.flatten(2).permute(2, 1, 0) - of("mean")[..., None]
+        rows = maps.flatten(2).permute(2, 1, 0) - of("mean")[..., None]
         squared = torch.bmm(of("whitening"), rows).square().sum(1).T
         left = (1 - of("kept") * squared / (self.count - 1)).clamp(min=LEFT)
         alone = self.count / (self.count - 1) * squared / left
-        known = self._knows(chosen.mean((2, 3)) - of("center"), of("pictures"))
+        known = self._knows(maps.mean((2, 3)) - of("center"), of("pictures"))
         known = (known <= self.tolerances[index])[:, None]
         return torch.where(known, alone, squared).sqrt().unflatten(1, maps.shape[-2:])
 

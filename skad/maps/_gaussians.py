@@ -5,7 +5,11 @@ from sklearn.utils import check_random_state
 
 from .._fitting import twin
 from ._galleries import BaseGallery, _few_at_once
+from ._maps import join
 from ._parameters import GaussianParameters
+
+# Images that are taken together: each time the matrices of all places are gone through once.
+_IMAGES_AT_ONCE = 16
 
 
 class GaussianPixels(GaussianParameters, BaseGallery):
@@ -21,9 +25,9 @@ class GaussianPixels(GaussianParameters, BaseGallery):
     Attributes
     ----------
     dimensions_ : list of ndarray of int
-        Channels that count: of all layers joined, or of each.
+        Channels of each layer that count.
     moments_ : list of PlaceMoments
-        Sums at the places of these.
+        Sums at the places of all layers joined, or of each.
     pictures_ : list of tensor of shape (n_images, n_dimensions)
         Mean over places of each training image, by which it is known.
 
@@ -65,31 +69,40 @@ class GaussianPixels(GaussianParameters, BaseGallery):
                 f"{n_images}."
             )
         self._seed = check_random_state(self.random_state).randint(2**31 - 1)
-        self.dimensions_ = None
+        self.dimensions_, self._sums = None, []
         return super().begin(n_images, owner)
 
     def add(self, start, maps):
         """Add to the sums."""
-        for few in _few_at_once(maps):
-            fused = self._fused(few)
+        for few in _few_at_once(maps, _IMAGES_AT_ONCE):
             if self.dimensions_ is None:
-                self._make_room(fused)
-            for index, one in enumerate(self._chosen(fused)):
-                self._seen[index].append(one.mean((2, 3)).cpu())
-                self._sums[index].add(one.flatten(2).permute(2, 0, 1))
+                self._draw([one.shape[1] for one in few])
+            chosen = self._fused(few)
+            if not self._sums:
+                self._make_room(chosen)
+            for seen, sums, one in zip(self._seen, self._sums, chosen):
+                seen.append(one.mean((2, 3)).cpu())
+                sums.add(one.flatten(2).permute(2, 0, 1).contiguous())
 
-    def _make_room(self, fused):
-        """Draw dimensions, and begin with sums of nothing."""
+    def _draw(self, n_channels):
+        """Draw dimensions of all layers together, or of each."""
+        rng, wanted = np.random.RandomState(self._seed), self.n_dimensions
+        if self.fusion == "per_layer":
+            self.dimensions_ = [np.sort(rng.permutation(n)[:wanted]) for n in n_channels]
+            return
+        drawn = np.sort(rng.permutation(sum(n_channels))[:wanted])
+        ends = np.cumsum(n_channels)
+        parts = np.split(drawn, np.searchsorted(drawn, ends[:-1]))
+        self.dimensions_ = [part - end + n for part, end, n in zip(parts, ends, n_channels)]
+
+    def _make_room(self, chosen):
+        """Begin with sums of nothing."""
         from ._place_moments import PlaceMoments
 
-        rng, self.dimensions_ = np.random.RandomState(self._seed), []
-        for one in fused:
-            n_drawn = min(one.shape[1], self.n_dimensions or one.shape[1])
-            self.dimensions_.append(np.sort(rng.permutation(one.shape[1])[:n_drawn]))
-        shapes = [(one[0, 0].numel(), len(d)) for one, d in zip(fused, self.dimensions_)]
+        shapes = [(one.shape[2:].numel(), one.shape[1]) for one in chosen]
         self._check_memory(shapes)
-        self._sums = [PlaceMoments(*shape, fused[0].device) for shape in shapes]
-        self._seen = [[] for _ in fused]
+        self._sums = [PlaceMoments(*shape, chosen[0].device) for shape in shapes]
+        self._seen = [[] for _ in chosen]
 
     def _check_memory(self, shapes):
         """Two matrices at each place: the scatter, and what whitens."""
@@ -102,8 +115,13 @@ class GaussianPixels(GaussianParameters, BaseGallery):
                 f"{self.n_dimensions}) or image_size, name later layers, or raise memory_limit."
             )
 
-    def _chosen(self, fused):
-        return [one[:, drawn].float() for one, drawn in zip(fused, self.dimensions_)]
+    def _fused(self, maps):
+        """Maps of the dimensions that were drawn, which is quicker before layers are joined."""
+        chosen = [one[:, drawn].float() for one, drawn in zip(maps, self.dimensions_)]
+        if self.fusion == "per_layer":
+            return chosen
+        finest = max(one.shape[2:].numel() for one in maps)
+        return [join([one for one in chosen if one.shape[1] or one.shape[2:].numel() == finest])]
 
     def complete(self):
         """Make covariances of the sums."""
@@ -166,7 +184,6 @@ class GaussianPixels(GaussianParameters, BaseGallery):
         import torch
 
         gaussians, found = self.gaussians_on(maps[0].device), []
-        for few in _few_at_once(maps):
-            chosen = self._chosen(self._fused(few))
-            found.append([one.distances(rows) for one, rows in zip(gaussians, chosen)])
+        for few in _few_at_once(maps, _IMAGES_AT_ONCE):
+            found.append([one.distances(rows) for one, rows in zip(gaussians, self._fused(few))])
         return [torch.cat(parts) for parts in zip(*found)]

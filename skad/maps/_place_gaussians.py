@@ -98,7 +98,7 @@ class PlaceGaussians:
         -------
         distances : tensor of shape (n, height, width)
         """
-        rows = maps.flatten(2).permute(2, 1, 0) - self.mean[..., None]
+        rows = maps.flatten(2).permute(2, 1, 0).contiguous() - self.mean[..., None]
         squared = torch.bmm(self.whitening, rows).square().sum(1).T
         known = self.knows(maps.mean((2, 3)))
         squared[known] = self.without_itself(squared[known])

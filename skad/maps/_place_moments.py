@@ -44,22 +44,27 @@ class PlaceMoments:
     def add(self, rows):
         """Take further rows, a tensor of float32, shape (n_places, n_rows, n_features)."""
         count = self.count + rows.shape[1]
-        self._move((rows.mean(1) - self.mean) * (rows.shape[1] / count))
+        shift = (rows.mean(1) - self.mean) * (rows.shape[1] / count)
+        self._move(shift)
         rows = rows - self.mean[:, None]
         squares = rows.square().sum(2)
         self.cubic += torch.bmm(squares[:, None], rows)[:, 0]
         self.quartic += squares.square().sum(1)
+        # As one more row, what moving adds costs no pass over the scatter of its own.
+        rows = torch.cat([rows, shift[:, None] * self.count**0.5], dim=1)
         self.scatter.baddbmm_(rows.transpose(1, 2), rows)
         self.count = count
 
     def _move(self, shift):
-        """Sums about another mean (Chan, Golub and LeVeque); from the mean, so nothing cancels."""
+        """Sums about another mean (Chan, Golub and LeVeque), but for the scatter.
+
+        They were about the mean before, so nothing cancels.
+        """
         along = torch.bmm(self.scatter, shift[..., None])[..., 0]
         length, spread = shift.square().sum(1), self.spread
         self.quartic += 4 * (shift * (along - self.cubic)).sum(1)
         self.quartic += 2 * length * spread + self.count * length.square()
         self.cubic -= 2 * along + (spread + self.count * length)[:, None] * shift
-        self.scatter.baddbmm_(shift[..., None], shift[:, None], alpha=self.count)
         self.mean = self.mean + shift
 
     @property

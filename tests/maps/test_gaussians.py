@@ -153,19 +153,31 @@ def test_a_pickle_gives_the_same_bits():
     np.testing.assert_array_equal(distances(pickle.loads(content), new), distances(gallery, new))
 
 
+def columns_of(gallery):
+    """Of all layers joined."""
+    first, second = gallery.dimensions_
+    return [*first, *(5 + second)]
+
+
 def test_dimensions_are_drawn_by_the_seed():
     maps = drawn(9)
-    found = [filled(maps, n_dimensions=4, random_state=seed).dimensions_[0] for seed in (0, 0, 1)]
-    assert found[0].tolist() == found[1].tolist() != found[2].tolist()
+    found = [columns_of(filled(maps, n_dimensions=4, random_state=seed)) for seed in (0, 0, 1)]
+    assert found[0] == found[1] != found[2]
     assert len(set(found[0])) == 4
     per_layer = filled(maps, n_dimensions=4, fusion="per_layer").dimensions_
     assert [len(one) for one in per_layer] == [4, 3]
-    new, chosen = drawn(3, seed=1), filled(maps, n_dimensions=4)
-    columns = chosen.dimensions_[0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("n_dimensions", [4, 1])
+def test_gaussians_are_of_the_dimensions_drawn(n_dimensions, seed):
+    maps, new = drawn(9), drawn(3, seed=1)
+    gallery = filled(maps, n_dimensions=n_dimensions, random_state=seed, regularization=0.3)
+    columns = columns_of(gallery)
     rows = rows_of(maps)[..., columns]
-    covariances = [ledoit_wolf(x)[0] for x in rows]
+    covariances = [np.cov(x.T, bias=True) + 0.3 * np.eye(n_dimensions) for x in rows]
     expected = lengths(rows_of(new)[..., columns], rows.mean(1), covariances)
-    np.testing.assert_allclose(distances(chosen, new), expected, rtol=1e-3)
+    np.testing.assert_allclose(distances(gallery, new), expected, rtol=1e-3)
 
 
 def test_a_place_that_never_changes_has_the_least_variance():
