@@ -23,7 +23,7 @@ class PaDiM(
 ):
     r"""Anomalous images, and where in them: Mahalanobis distance to the Gaussian of each place.
 
-    For images that are aligned: boards in a holder, cells in a grid. The maps of three layers are
+    For images that are aligned: parts in a holder, cells in a grid. The maps of three layers are
     joined, the coarser ones interpolated, and of their channels some are drawn at random. At each
     place p these have a mean and a covariance over the training images, and a pixel is scored by
 
@@ -48,6 +48,9 @@ class PaDiM(
     An image that equals a training image is compared with the Gaussians of the others, so the maps
     of training images, and the thresholds taken from them, are leave-one-out; see
     :class:`skad.maps.GaussianPixels`.
+
+    Where a place shows other things from image to image, there is nothing to compare with: on
+    circuit boards of many layouts images were told no better than by chance.
 
     Memory and time go with places times the square of `n_dimensions`, not with the number of
     training images. The paper resizes to 256 pixels and cuts out 224, enlarges the coarser layers

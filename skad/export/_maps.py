@@ -37,7 +37,7 @@ def maps_graph(detector, fitted, owner):
         raise ExportError(
             f"{owner}: the gallery, {type(gallery).__name__}, holds the maps of each training "
             f"image{size}, which is no matter for a graph. Fit with n_centroids (of SPADE), or "
-            "gallery=CentroidPixels(), or PatchCore, or PaDiM."
+            "gallery=CentroidPixels(), or PatchCore or PaDiM."
         )
     return Maps(detector, fitted)
 

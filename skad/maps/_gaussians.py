@@ -69,7 +69,7 @@ class GaussianPixels(GaussianParameters, BaseGallery):
                 f"{n_images}."
             )
         self._seed = check_random_state(self.random_state).randint(2**31 - 1)
-        self.dimensions_, self._sums = None, []
+        self.dimensions_, self.moments_, self._sums = None, None, []
         return super().begin(n_images, owner)
 
     def add(self, start, maps):
@@ -96,9 +96,12 @@ class GaussianPixels(GaussianParameters, BaseGallery):
         self.dimensions_ = [part - end + n for part, end, n in zip(parts, ends, n_channels)]
 
     def _make_room(self, chosen):
-        """Begin with sums of nothing."""
+        """Begin with sums of nothing, or of the images before."""
         from ._place_moments import PlaceMoments
 
+        if self.moments_ is not None:
+            self._sums = [one.to(chosen[0].device) for one in self.moments_]
+            return
         shapes = [(one.shape[2:].numel(), one.shape[1]) for one in chosen]
         self._check_memory(shapes)
         self._sums = [PlaceMoments(*shape, chosen[0].device) for shape in shapes]
@@ -158,8 +161,7 @@ class GaussianPixels(GaussianParameters, BaseGallery):
         """
         other = twin(self)
         other.n_images_ = self.n_images_ + n_images
-        other._sums = [one.to("cpu") for one in self.moments_]
-        other._seen = [[one] for one in self.pictures_]
+        other._sums, other._seen = [], [[one] for one in self.pictures_]
         return other
 
     def gaussians_on(self, device):

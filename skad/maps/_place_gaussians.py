@@ -12,7 +12,7 @@ from ._nearest import Nearest
 _FLOOR, _ROUNDING = 1e-2, 1e-6
 
 # Values of matrices that are inverted together.
-_AT_ONCE = 2**24
+_AT_ONCE = 2**22
 
 # Least share of a variance that is left without a picture, for what rounding makes of it.
 LEFT = 1e-5
@@ -22,8 +22,8 @@ class PlaceGaussians:
     r"""Means and covariances at places, as matrices by which Mahalanobis distances are lengths.
 
     The covariance of a place is :math:`(1 - a) S / n + r I`, with the scatter S of n pictures.
-    Without one of these, of row y from the mean, and with a and r n / (n - 1) as they are with it,
-    the squared distance :math:`q = y^T \Sigma^{-1} y` of that picture becomes
+    Without one of these, whose row is y from the mean, with the same a, and r n / (n - 1) in the
+    place of r, the squared distance :math:`q = y^T \Sigma^{-1} y` of that picture becomes
 
     .. math:: \frac{n}{n - 1} \, \frac{q}{1 - (1 - a) q / (n - 1)},
 

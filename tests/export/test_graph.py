@@ -107,7 +107,6 @@ DETECTORS = {
     "PatchCore": PatchCore(**SMALL),
     "PatchCore per layer": PatchCore(**SMALL, fusion="per_layer", patch_size=5, resize="crop"),
     "PaDiM": PaDiM(**SMALL, n_dimensions=30),
-    "PaDiM per layer": PaDiM(**SMALL, n_dimensions=9, fusion="per_layer", regularization=0.1),
     "Pipeline": make_pipeline(FeatureExtractor(**SMALL), Whitening(), KNNScorer(1, metric="angle")),
     "conformal": ConformalDetector(DN2(**SMALL), false_alarm_rate=0.2),
     "conformal maps": ConformalDetector(

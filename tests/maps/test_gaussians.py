@@ -129,11 +129,12 @@ def test_batches_add_up(fusion, splits):
         np.testing.assert_allclose(one, other, rtol=1e-4)
 
 
-def test_further_images_join():
+@pytest.mark.parametrize("device", ["cpu", "far"])
+def test_further_images_join(device):
     maps, new = drawn(30), drawn(4, seed=1)
-    first = filled([one[:20] for one in maps])
+    first = filled([one[:20].to(device) for one in maps])
     before = distances(first, new)
-    more = taken(first.extended(10), [one[20:] for one in maps], start=20)
+    more = taken(first.extended(10), [one[20:].to(device) for one in maps], start=20)
     assert (more.n_images_, more.moments_[0].count) == (30, 30)
     np.testing.assert_array_equal(distances(first, new), before)
     for some in (new, maps):  # of which the first are known, too
