@@ -187,5 +187,6 @@ class GaussianPixels(GaussianParameters, BaseGallery):
 
         gaussians, found = self.gaussians_on(maps[0].device), []
         for few in _few_at_once(maps, _IMAGES_AT_ONCE):
-            found.append([one.distances(rows) for one, rows in zip(gaussians, self._fused(few))])
+            parts = zip(gaussians, self._fused(few))
+            found.append([one.distances(rows, _IMAGES_AT_ONCE) for one, rows in parts])
         return [torch.cat(parts) for parts in zip(*found)]

@@ -87,19 +87,23 @@ class PlaceGaussians:
             setattr(other, name, value.to(device) if isinstance(value, torch.Tensor) else value)
         return other
 
-    def distances(self, maps):
+    def distances(self, maps, n_together):
         """Mahalanobis distance at each place.
 
         Parameters
         ----------
         maps : tensor of float32, shape (n, n_features, height, width)
+        n_together : int
+            At least n. Products are of so many columns for any n, as torch adds up in another order
+            for a few, and the last bits of an image would depend on its company.
 
         Returns
         -------
         distances : tensor of shape (n, height, width)
         """
-        rows = maps.flatten(2).permute(2, 1, 0).contiguous() - self.mean[..., None]
-        squared = torch.bmm(self.whitening, rows).square().sum(1).T
+        rows = maps.flatten(2).permute(2, 1, 0) - self.mean[..., None]
+        rows = torch.nn.functional.pad(rows, (0, n_together - len(maps))).contiguous()
+        squared = torch.bmm(self.whitening, rows).square().sum(1).T[: len(maps)]
         known = self.knows(maps.mean((2, 3)))
         squared[known] = self.without_itself(squared[known])
         return squared.sqrt().unflatten(1, maps.shape[2:])

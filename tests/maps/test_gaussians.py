@@ -146,6 +146,16 @@ def test_memory_does_not_grow_with_the_number_of_images():
     assert sizes[1] - sizes[0] <= 300 * 8 * 4 + 100, "but for eight numbers of each image"
 
 
+@pytest.mark.bits
+@pytest.mark.parametrize("n_dimensions", [3, 6, 8])
+def test_company_does_not_matter(n_dimensions):
+    gallery, new = filled(drawn(20), n_dimensions=n_dimensions), drawn(19, seed=1)
+    expected = distances(gallery, new)
+    for some in ([4], [18, 2], range(18, -1, -1)):
+        found = distances(gallery, [one[list(some)] for one in new])
+        np.testing.assert_array_equal(found, expected[list(some)])
+
+
 def test_a_pickle_gives_the_same_bits():
     gallery, new = filled(drawn(20)), drawn(4, seed=1)
     (whitening,) = (one.whitening for one in gallery.gaussians_on(torch.device("cpu")))
