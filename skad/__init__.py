@@ -38,6 +38,7 @@ _HOMES = {
     "OutlierExposureAdapter": "adapters",
     "PANDA": "detectors",
     "PANDAOE": "detectors",
+    "PaDiM": "detectors",
     "PatchCore": "detectors",
     "PseudoLabelAdapter": "adapters",
     "SCAN": "clusterers",

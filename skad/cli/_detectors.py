@@ -12,6 +12,7 @@ NAMES = {
     "msc": "MSC",
     "spade": "SPADE",
     "patchcore": "PatchCore",
+    "padim": "PaDiM",
     "nsa": "NSA",
     "deep-svdd": "DeepSVDD",
     "rotation": "RotationPrediction",

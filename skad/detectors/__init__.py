@@ -9,6 +9,7 @@ from ._joint_optimization import JointOptimization
 from ._map import MapDetector
 from ._msc import MSC
 from ._nsa import NSA
+from ._padim import PaDiM
 from ._panda import PANDA
 from ._panda_oe import PANDAOE
 from ._patch_core import PatchCore
@@ -29,6 +30,7 @@ __all__ = [
     "ImageDetector",
     "JointOptimization",
     "MapDetector",
+    "PaDiM",
     "PatchCore",
     "RotationPrediction",
     "SCANFeatures",

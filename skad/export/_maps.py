@@ -4,8 +4,10 @@ import torch
 from torch import nn
 
 from ..augment._blur import _blurring
+from ..maps import GaussianPixels
 from ..maps._galleries import FixedPixels
 from ..maps._maps import averaged_patches, join, pixels_of, unit_pixels
+from ..maps._place_gaussians import LEFT
 from ._parts import ExportError, constant
 from ._pixels import as_size, half, inner_and_target, size_of
 
@@ -25,24 +27,27 @@ def maps_graph(detector, fitted, owner):
     Raises
     ------
     ExportError
-        If pixels are not compared with the same few for every image.
+        If images are compared with the maps of training images that are retrieved for them; if
+        maps are of several scales; if pixels of a background are left out.
     """
     gallery = detector.gallery_
+    if len(fitted.views.scales) > 1:
+        raise ExportError(
+            f"{owner}: maps at several scales, {fitted.views.scales}, have no graph; fit with one."
+        )
+    if isinstance(gallery, GaussianPixels):
+        return GaussianMaps(detector, fitted)
     if not isinstance(gallery, FixedPixels):
         size = f", {gallery.store_.n_bytes / 1e6:.0f} MB" if hasattr(gallery, "store_") else ""
         raise ExportError(
             f"{owner}: the gallery, {type(gallery).__name__}, holds the maps of each training "
             f"image{size}, which is no matter for a graph. Fit with n_centroids (of SPADE), or "
-            "gallery=CentroidPixels(), or PatchCore."
+            "gallery=CentroidPixels(), or PatchCore or PaDiM."
         )
     if getattr(gallery, "foregrounds_", None) is not None:
         raise ExportError(
             f"{owner}: foreground={gallery.foreground!r} leaves out pixels, which no graph does. "
             "Fit without."
-        )
-    if len(fitted.views.scales) > 1:
-        raise ExportError(
-            f"{owner}: maps at several scales, {fitted.views.scales}, have no graph; fit with one."
         )
     return Maps(detector, fitted)
 
@@ -60,6 +65,14 @@ class Maps(nn.Module):
         super().__init__()
         gallery, self.preprocessing = detector.gallery_, fitted.preprocessing
         self.is_joined = gallery.fusion == "joined"
+        self._take(gallery)
+        size = self.preprocessing.image_size
+        sigma = detector._fitted.smoothing * size / 224
+        blur = _blurring(torch.tensor([float(sigma)]), size, "cpu")[0] if sigma else torch.eye(size)
+        self.register_buffer("blur", blur)
+
+    def _take(self, gallery):
+        """Keep what pixels are compared with."""
         self.n_neighbors = gallery.n_neighbor_pixels
         self.patch_size = getattr(gallery, "patch_size", 1)
         self.has_unit_pixels = getattr(gallery, "metric", None) == "cosine"
@@ -68,10 +81,6 @@ class Maps(nn.Module):
             self.register_buffer(f"pixels{index}", constant(rows, torch.float32))
         for index, rows in enumerate(getattr(gallery, "neighbors_", [])):
             self.register_buffer(f"neighbors{index}", constant(rows, torch.int64))
-        size = self.preprocessing.image_size
-        sigma = detector._fitted.smoothing * size / 224
-        blur = _blurring(torch.tensor([float(sigma)]), size, "cpu")[0] if sigma else torch.eye(size)
-        self.register_buffer("blur", blur)
 
     def forward(self, maps, shape):
         """Score map of each image.
@@ -166,6 +175,43 @@ def mean_of_lowest(values, share):
     count = torch.ceil(share * n_values.double())
     lowest = torch.arange(values.shape[1]) < count
     return (values.sort(1).values.double() * lowest).sum(1) / count
+
+
+class GaussianMaps(Maps):
+    """The same by Mahalanobis distances, see ``GaussianPixels``."""
+
+    def _take(self, gallery):
+        gaussians = gallery.gaussians_on(torch.device("cpu"))
+        self.n_layers, self.count = len(gaussians), gaussians[0].count
+        self.tolerances = [one.tolerance for one in gaussians]
+        for index, one in enumerate(gaussians):
+            for name in ("mean", "whitening", "kept", "center", "pictures"):
+                self.register_buffer(f"{name}{index}", getattr(one, name).clone())
+        self.dimensions = [torch.from_numpy(drawn) for drawn in gallery.dimensions_]
+
+    def _fused(self, maps):
+        chosen = [one.index_select(1, drawn) for one, drawn in zip(maps, self.dimensions)]
+        if not self.is_joined:
+            return chosen
+        finest = max(one.shape[2:].numel() for one in maps)
+        return [join([one for one in chosen if one.shape[1] or one.shape[2:].numel() == finest])]
+
+    def _distances(self, index, maps):
+        def of(name):
+            return getattr(self, f"{name}{index}")
+
+        rows = maps.flatten(2).permute(2, 1, 0) - of("mean")[..., None]
+        squared = torch.bmm(of("whitening"), rows).square().sum(1).T
+        left = (1 - of("kept") * squared / (self.count - 1)).clamp(min=LEFT)
+        alone = self.count / (self.count - 1) * squared / left
+        known = self._knows(maps.mean((2, 3)) - of("center"), of("pictures"))
+        known = (known <= self.tolerances[index])[:, None]
+        return torch.where(known, alone, squared).sqrt().unflatten(1, maps.shape[-2:])
+
+    def _knows(self, rows, pictures):
+        """Distance to the nearest training picture, as mean rows."""
+        ranks = pictures.square().sum(1) - 2.0 * (rows @ pictures.T)
+        return (pictures[ranks.argmin(1)] - rows).square().sum(1).sqrt()
 
 
 def _stretching(side, size):

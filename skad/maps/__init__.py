@@ -8,11 +8,13 @@ from ._galleries import (
     RetrievedCentroids,
     RetrievedPixels,
 )
+from ._gaussians import GaussianPixels
 
 __all__ = [
     "BaseGallery",
     "CentroidPixels",
     "CoresetPixels",
+    "GaussianPixels",
     "RetrievedCentroids",
     "RetrievedPixels",
     "greedy_centers",

@@ -16,6 +16,7 @@ from ._maps import averaged_patches, join, pixels_of, unit_pixels
 from ._nearest import AT_ONCE, Nearest, neighbors_among, peak_of
 from ._parameters import (
     CoresetParameters,
+    FusionParameters,
     GalleryParameters,
     PixelCentroidParameters,
     StoreParameters,
@@ -30,7 +31,7 @@ _IMAGES_AT_ONCE = 8
 _PER_CENTROID = 256
 
 
-class BaseGallery(GalleryParameters, BaseEstimator, ABC):
+class BaseGallery(FusionParameters, BaseEstimator, ABC):
     """Pixels of normal images; subclasses say which, and what of them an image is held against.
 
     A :class:`~skad.MapDetector` takes a copy of a gallery through `begin`, `add` for each batch of
@@ -106,7 +107,7 @@ def _few_at_once(maps, n_images=_IMAGES_AT_ONCE):
         yield list(parts)
 
 
-class RetrievedPixels(StoreParameters, BaseGallery):
+class RetrievedPixels(StoreParameters, GalleryParameters, BaseGallery):
     """All pixels of those training images that are retrieved for an image (SPADE).
 
     Attributes
@@ -237,7 +238,7 @@ class RetrievedCentroids(RandomStateParameters, PixelCentroidParameters, Retriev
         return maps
 
 
-class FixedPixels(BaseGallery):
+class FixedPixels(GalleryParameters, BaseGallery):
     """The same pixels for every image; subclasses set `pixels_` when they are complete.
 
     Attributes

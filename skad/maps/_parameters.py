@@ -4,6 +4,7 @@ from numbers import Real
 
 from .._compat import Interval, StrOptions
 from .._parameters import (
+    ABOVE_ZERO,
     POSITIVE,
     ParameterGroup,
     RandomStateParameters,
@@ -14,8 +15,8 @@ from ..scorers._parameters import CentroidCountParameters
 from ..training._parameters import MemoryLimitParameters
 
 
-class GalleryParameters(ParameterGroup):
-    """How pixels are compared."""
+class FusionParameters(ParameterGroup):
+    """What a pixel is."""
 
     fusion: str = parameter(
         default="joined",
@@ -24,6 +25,11 @@ class GalleryParameters(ParameterGroup):
         '"per_layer": each layer has distances of its own, and their maps are averaged (as a '
         "widely used port does).",
     )
+
+
+class GalleryParameters(FusionParameters):
+    """How pixels are compared."""
+
     n_neighbor_pixels: int = parameter(
         default=1,
         limits=[POSITIVE],
@@ -85,6 +91,32 @@ class TokenParameters(ParameterGroup):
         text='"component": only pixels of the object in front count; those of the background, told '
         "by the first principal component of the first pixels seen, are neither kept nor found "
         "abnormal (AnomalyDINO). Not for textures, which have no background.",
+    )
+
+
+class GaussianParameters(MemoryLimitParameters, RandomStateParameters):
+    """What Gaussians are of, and how their covariances are had of few pictures."""
+
+    n_dimensions: int | None = parameter(
+        default=100,
+        limits=[POSITIVE, None],
+        text="Channels, drawn at random, that the Gaussians are of (paper: 100 for a ResNet18, 550 "
+        "for a Wide ResNet50); None, or more than there are, for all. Memory and time go with its "
+        "square. (On solar cells 50, 200 and all were within 0.3 points of 100.)",
+    )
+    regularization: str | float = parameter(
+        default="ledoit_wolf",
+        limits=[StrOptions({"ledoit_wolf"}), ABOVE_ZERO],
+        text='What makes covariances invertible. "ledoit_wolf": at each place the share of its '
+        "mean variance that Ledoit and Wolf estimate to be the best is mixed in: much where "
+        "pictures are few, little where they are many, at any scale of features. A number: added "
+        "to the variances of all places (paper: 0.01), which fits features of one scale. (Image "
+        "AUROC of solar cells 94.8, and with 0.01 94.2; of magnetic tiles 85.4 and 83.4.)",
+    )
+    memory_limit: float = changed(
+        default=2048,
+        note="Here two matrices for each place, four bytes a value; where they take more, `fit` is "
+        "refused.",
     )
 
 

@@ -31,6 +31,7 @@ from skad import (
     KDEScorer,
     KNNScorer,
     MapDetector,
+    PaDiM,
     PatchCore,
     RotationPrediction,
     SklearnScorer,
@@ -105,6 +106,7 @@ DETECTORS = {
     ),
     "PatchCore": PatchCore(**SMALL),
     "PatchCore per layer": PatchCore(**SMALL, fusion="per_layer", patch_size=5, resize="crop"),
+    "PaDiM": PaDiM(**SMALL, n_dimensions=30),
     "Pipeline": make_pipeline(FeatureExtractor(**SMALL), Whitening(), KNNScorer(1, metric="angle")),
     "conformal": ConformalDetector(DN2(**SMALL), false_alarm_rate=0.2),
     "conformal maps": ConformalDetector(
