@@ -8,12 +8,14 @@ from ._galleries import (
     RetrievedCentroids,
     RetrievedPixels,
 )
+from ._retrieved_coreset import RetrievedCoreset
 
 __all__ = [
     "BaseGallery",
     "CentroidPixels",
     "CoresetPixels",
     "RetrievedCentroids",
+    "RetrievedCoreset",
     "RetrievedPixels",
     "greedy_centers",
 ]
