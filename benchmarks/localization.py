@@ -133,6 +133,7 @@ def parse():
     parser.add_argument("--n-neighbor-pixels", type=int, default=1)
     parser.add_argument("--n-centroids", type=int)
     parser.add_argument("--centroids-of", default="all")
+    parser.add_argument("--coreset-share", type=float)
     parser.add_argument("--adapter", choices=list(ADAPTERS))
     parser.add_argument("--learning-rate", type=float, help="of MSC; 1e-4 or, for tiny, 5e-3")
     parser.add_argument("--n-train", type=int, default=600, help="of 952 tiles without a defect")
@@ -146,7 +147,8 @@ def parse():
 
 # What decides a run.
 KEY = ("network", "image_size", "n_neighbors", "metric", "fusion", "n_neighbor_pixels")
-KEY += ("n_centroids", "centroids_of", "adapter", "learning_rate", "n_train", "n_test", "seed")
+KEY += ("n_centroids", "centroids_of", "coreset_share")
+KEY += ("adapter", "learning_rate", "n_train", "n_test", "seed")
 
 
 def main():
@@ -162,7 +164,7 @@ def main():
         network = shared_mobilenet(arguments.shared / "weights")
         network["precision"] = "float32"
     names = ("image_size", "n_neighbors", "metric", "fusion", "n_neighbor_pixels")
-    names += ("n_centroids", "centroids_of")
+    names += ("n_centroids", "centroids_of", "coreset_share")
     parameters = network | {name: run[name] for name in names}
     if arguments.adapter:
         rate = arguments.learning_rate or (5e-3 if arguments.network == "tiny" else 1e-4)

@@ -46,6 +46,8 @@ def _name(line):
     if line["n_centroids"]:
         of = "all tiles" if line["centroids_of"] == "all" else "each tile"
         parts.append(f"{line['n_centroids']} centroids of {of}")
+    if line.get("coreset_share"):
+        parts.append(f"a coreset of each tile, {100 * line['coreset_share']:g} %")
     if line["n_neighbors"] != 50:
         parts.append(f"{line['n_neighbors']} retrieved")
     if line["metric"] != "euclidean":

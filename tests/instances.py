@@ -248,6 +248,7 @@ INSTANCES = [
     PaDiM(**SMALLEST, n_dimensions=6, n_threshold_images=1000),
     SPADE(**SMALLEST, n_neighbors=3, n_centroids=4, n_threshold_images=2),
     SPADE(**SMALLEST, n_centroids=2, centroids_of="each", n_threshold_images=2),
+    SPADE(**SMALLEST, coreset_share=0.1, n_threshold_images=2),
     SPADE(**SMALLEST, n_neighbors=5, image_score="map", n_threshold_images=1000),
 ]
 

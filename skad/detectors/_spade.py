@@ -1,10 +1,17 @@
 """SPADE: where an image is abnormal, by the nearest pixels of similar normal images."""
 
-from .._compat import StrOptions
+from numbers import Real
+
+from .._compat import Interval, StrOptions
 from .._parameters import changed, parameter
 from ..features import FeatureExtractor
-from ..maps import CentroidPixels, RetrievedCentroids, RetrievedPixels
-from ..maps._parameters import GalleryParameters, PixelCentroidParameters, StoreParameters
+from ..maps import CentroidPixels, RetrievedCentroids, RetrievedCoreset, RetrievedPixels
+from ..maps._parameters import (
+    CoresetShareParameters,
+    GalleryParameters,
+    PixelCentroidParameters,
+    StoreParameters,
+)
 from ..networks._parameters import (
     ImagesTogether,
     NetworkParameters,
@@ -22,6 +29,7 @@ class SPADE(
     RandomParameters,
     StoreParameters,
     PixelCentroidParameters,
+    CoresetShareParameters,
     GalleryParameters,
     MetricParameters,
     AdapterParameters,
@@ -104,12 +112,31 @@ class SPADE(
         "centroid and channel.",
     )
 
+    coreset_share: float | None = changed(
+        default=None,
+        limits=[Interval(Real, 0, 1, closed="right"), None],
+        note="Here of each training image, and compared are those of the K images that are "
+        "retrieved; None for all pixels. In the place of `n_centroids`, and found sooner. On "
+        "magnetic tiles 0.25 lost 1.2 points of pixel AUROC.",
+    )
+
+    def _validate_params(self):
+        super()._validate_params()
+        if None not in (self.coreset_share, self.n_centroids):
+            raise ValueError(
+                "SPADE: pixels are compared with centroids or with a coreset, not with both; got "
+                f"n_centroids={self.n_centroids} and coreset_share={self.coreset_share}. Leave one "
+                "of them None."
+            )
+
     def _make_steps(self):
         extractor = self._make(FeatureExtractor, layers=None)
         scorer = self._make(KNNScorer, aggregation="mean", n_centroids=None)
         return composed("SPADE", extractor, self.adapter, scorer)
 
     def _make_gallery(self):
+        if self.coreset_share is not None:
+            return self._make(RetrievedCoreset)
         if self.n_centroids is None:
             return self._make(RetrievedPixels)
         return self._make(CentroidPixels if self.centroids_of == "all" else RetrievedCentroids)

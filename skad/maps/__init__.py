@@ -9,6 +9,7 @@ from ._galleries import (
     RetrievedPixels,
 )
 from ._gaussians import GaussianPixels
+from ._retrieved_coreset import RetrievedCoreset
 
 __all__ = [
     "BaseGallery",
@@ -16,6 +17,7 @@ __all__ = [
     "CoresetPixels",
     "GaussianPixels",
     "RetrievedCentroids",
+    "RetrievedCoreset",
     "RetrievedPixels",
     "greedy_centers",
 ]

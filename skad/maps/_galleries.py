@@ -193,12 +193,36 @@ class RetrievedPixels(StoreParameters, GalleryParameters, BaseGallery):
         return self._fused(maps)
 
 
-class RetrievedCentroids(RandomStateParameters, PixelCentroidParameters, RetrievedPixels):
+class RetrievedFew(RetrievedPixels):
+    """A few rows for each training image; those of the images that are retrieved.
+
+    They are kept as maps one pixel wide. Subclasses say which by `_few_of`, and how many by
+    `_n_kept`.
+    """
+
+    def add(self, start, maps):
+        """Keep a few rows of each."""
+        for alone in _few_at_once(maps, 1):
+            kept = [self._kept(pixels_of(one)[0]) for one in self._fused(alone)]
+            self._keep(start, [rows.T[None, ..., None] for rows in kept])
+            start += 1
+
+    def _kept(self, pixels):
+        """As many rows for every image; one again and again where pixels are too much alike."""
+        rows = self._few_of(pixels)
+        return rows[np.minimum(np.arange(self._n_kept(len(pixels))), len(rows) - 1)]
+
+    def _stored(self, maps):
+        return maps
+
+
+class RetrievedCentroids(RandomStateParameters, PixelCentroidParameters, RetrievedFew):
     """Centroids of the pixels of each training image; those of the images that are retrieved.
 
     See Also
     --------
     skad.maps.CentroidPixels : Centroids of all.
+    skad.maps.RetrievedCoreset : Pixels far from each other, which are found sooner.
 
     Examples
     --------
@@ -219,23 +243,16 @@ class RetrievedCentroids(RandomStateParameters, PixelCentroidParameters, Retriev
         self._seed = check_random_state(self.random_state).randint(2**31 - 1)
         return super().begin(n_images, owner)
 
-    def add(self, start, maps):
-        """Keep the centroids, as maps one pixel wide."""
+    def _n_kept(self, n_pixels):
+        return self.n_centroids
+
+    def _few_of(self, pixels):
         import torch
 
-        for alone in _few_at_once(maps, 1):
-            rows = [self._centroids(pixels_of(one)[0].cpu().numpy()) for one in self._fused(alone)]
-            self._keep(start, [torch.from_numpy(some.T[None, ..., None]) for some in rows])
-            start += 1
-
-    def _centroids(self, pixels):
-        """So many rows as `n_centroids`; one again and again where pixels are too much alike."""
+        pixels = pixels.cpu().numpy()
         n_clusters = min(self.n_centroids, len(pixels))
         centers, _ = kmeans(pixels, n_clusters, random_state=self._seed, owner=self.owner_)
-        return centers[np.minimum(np.arange(self.n_centroids), len(centers) - 1)]
-
-    def _stored(self, maps):
-        return maps
+        return torch.from_numpy(centers)
 
 
 class FixedPixels(GalleryParameters, BaseGallery):

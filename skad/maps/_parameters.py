@@ -47,14 +47,23 @@ class PixelCentroidParameters(CentroidCountParameters):
     )
 
 
-class CoresetParameters(MemoryLimitParameters, RandomStateParameters):
-    """Which pixels are kept."""
+class CoresetShareParameters(ParameterGroup):
+    """How many pixels are kept."""
 
     coreset_share: float = parameter(
-        default=0.01,
+        default=0.25,
         limits=[Interval(Real, 0, 1, closed="right")],
-        text="Share of the pixels of all training images that are kept, each the farthest from "
-        "those before it (PatchCore: 0.01, 0.1 and 0.25, of which the first loses 0.1 points).",
+        text="Share of the pixels that are kept, each the farthest from those before it.",
+    )
+
+
+class CoresetParameters(CoresetShareParameters, MemoryLimitParameters, RandomStateParameters):
+    """Which pixels are kept."""
+
+    coreset_share: float = changed(
+        default=0.01,
+        note="Here of those of all training images (PatchCore: 0.01, 0.1 and 0.25, of which the "
+        "first loses 0.1 points).",
     )
     patch_size: int = parameter(
         default=3,
@@ -129,5 +138,5 @@ class StoreParameters(MemoryLimitParameters):
         note="Here their maps, two bytes a value. More of them are kept in a temporary file and "
         "read as needed; scores are the same. The file is in the folder that the variable "
         "TMPDIR names, which should not itself be in memory. Of `n_centroids` those of all "
-        "images, or of each, are kept.",
+        "images, or of each, are kept; of a coreset its pixels.",
     )

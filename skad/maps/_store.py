@@ -62,7 +62,7 @@ class MapStore:
             f"{self.owner}: the maps of {self.n_images} images take {self.n_bytes >> 20} MiB, "
             f"beyond memory_limit ({limit:g} MiB), and the folder for temporary files, "
             f"{tempfile.gettempdir()}, {reason}. Set TMPDIR to another folder, lower image_size, "
-            "raise memory_limit, or give n_centroids, which keeps less."
+            "raise memory_limit, or give n_centroids or coreset_share, which keep less."
         )
 
     def write(self, start, maps):

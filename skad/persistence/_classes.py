@@ -21,6 +21,7 @@ _INNER = {
     "Reading": "images._reading",
     "Reservoir": "scorers._reservoir",
     "RetrievedCentroids": "maps",
+    "RetrievedCoreset": "maps",
     "RetrievedPixels": "maps",
     "StrongAugmentation": "augment",
 }

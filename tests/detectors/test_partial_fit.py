@@ -46,6 +46,7 @@ DETECTORS = {
     "spade": SPADE(**SMALL, n_threshold_images=3),
     "spade on disk": SPADE(**SMALL, n_neighbors=4, n_threshold_images=3, memory_limit=0),
     "spade, centroids": SPADE(**SMALL, n_centroids=5, centroids_of="each", n_threshold_images=3),
+    "spade, coreset": SPADE(**SMALL, coreset_share=0.1, n_threshold_images=3),
     "maps": MapDetector(EXTRACTOR, gallery=RetrievedCentroids(n_centroids=4), layers=["layer2"]),
 }
 MAPS = [name for name, detector in DETECTORS.items() if hasattr(detector, "score_maps")]

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from skad import augment, losses
 from skad.augment import ContrastiveAugmentation, StrongAugmentation
-from skad.maps import CentroidPixels, RetrievedCentroids, RetrievedPixels
+from skad.maps import CentroidPixels, RetrievedCentroids, RetrievedCoreset, RetrievedPixels
 from skad.maps import _maps as _maps
 
 from . import far
@@ -152,6 +152,7 @@ def test_maps(function, arguments):
 GALLERIES = {
     "all": RetrievedPixels(),
     "of each": RetrievedCentroids(n_centroids=3),
+    "coreset of each": RetrievedCoreset(coreset_share=0.2),
     "of all": CentroidPixels(n_centroids=3),
 }
 

@@ -197,6 +197,10 @@ REFUSED = {
         SPADE(n_neighbors=3, **SMALL),
         "RetrievedPixels, holds the maps of each",
     ),
+    "coresets of each image": (
+        SPADE(n_neighbors=3, coreset_share=0.1, **SMALL),
+        "RetrievedCoreset, holds the maps of each",
+    ),
     "scorers of scikit-learn": (with_scorer(SklearnScorer(OneClassSVM())), "SklearnScorer, has no"),
     "members that have none": (
         with_scorer(EnsembleScorer([SklearnScorer(OneClassSVM())])),
