@@ -43,7 +43,8 @@ def pixels_and_regions(i, mask, scores):
     indices, boxes = pixels["region"], ndimage.find_objects(labels)
     area = np.bincount(indices, minlength=n_regions)
     lowest = np.full(n_regions, np.inf)
-    np.minimum.at(lowest, indices, pixels["score"])
+    with np.errstate(invalid="ignore"):  # of NaN
+        np.minimum.at(lowest, indices, pixels["score"])
     return pixels, (
         np.full(n_regions, i),
         np.arange(1, n_regions + 1),

@@ -409,7 +409,8 @@ class ConformalMapDetector(BaseConformal):
             most = self._fitted.false_alarm_rate
         else:
             lowest = np.ones(len(maps))
-            np.minimum.at(lowest, table["image"], table["p_value"])
+            with np.errstate(invalid="ignore"):  # of images that could not be read
+                np.minimum.at(lowest, table["image"], table["p_value"])
             found = discoveries(lowest, false_discovery_rate, type(self).__name__)
             most = np.max(lowest, where=found & ~np.isnan(lowest), initial=0.0)
         return table | {"defect": ~(table["p_value"] > most)}
