@@ -65,8 +65,8 @@ class ConformalMapDetector(BaseConformal):
     ----------
     detectors_ : list of estimator
         The fitted detector, the only one.
-    calibration_scores_ : ndarray of float64, shape (n_calibration,)
-        Score of the lowest pixel of each calibration image, lowest first.
+    calibration_scores_ : list of ndarray of float64
+        For the detector the scores of the lowest pixels of calibration images, lowest first.
     calibration_masses_ : ndarray of float64, shape (n_ranked,)
         Largest mass of a region in each of those calibration images that did not set
         `region_offset_`, smallest first; 0 without a region.
@@ -232,10 +232,11 @@ class ConformalMapDetector(BaseConformal):
         for one in self._calibration_maps(X, ranked):
             lowest.append(one.min())
             masses.append(max(self._regions([one])["mass"], default=0.0))
-        self.calibration_scores_ = np.sort(np.array(lowest, dtype=np.float64))
+        lowest = np.sort(np.array(lowest, dtype=np.float64))
+        self.calibration_scores_ = [lowest]
         self.calibration_masses_ = np.sort(np.array(masses, dtype=np.float64))
         rank = whole_part(self.false_alarm_rate, len(lowest) + 1)
-        self.offset_ = self.pixel_offset_ = float(self.calibration_scores_[rank - 1])
+        self.offset_ = self.pixel_offset_ = float(lowest[rank - 1])
 
     def _calibration_maps(self, X, rows):
         """The map of each of some rows, one after another."""
@@ -292,7 +293,7 @@ class ConformalMapDetector(BaseConformal):
             \le \alpha`.
         """
         known = self.score_maps(X)
-        return _each(lambda one: p_values_of(self.calibration_scores_, one), known)
+        return _each(lambda one: p_values_of(self.calibration_scores_[0], one), known)
 
     def predict_masks(self, X):
         """Mark the pixels that are defects.
@@ -339,7 +340,7 @@ class ConformalMapDetector(BaseConformal):
             The lowest of each of `p_value_maps`: for a normal image :math:`P(p \le \alpha) \le
             \alpha`. NaN for images that could not be read.
         """
-        return p_values_of(self.calibration_scores_, self.score_samples(X))
+        return p_values_of(self.calibration_scores_[0], self.score_samples(X))
 
     def decide(self, X):
         """Decisions and p-values of the same images, which are scored once for both.
@@ -357,7 +358,7 @@ class ConformalMapDetector(BaseConformal):
             What `p_values` gives.
         """
         scores = self.score_samples(X)
-        return scores - self.offset_, p_values_of(self.calibration_scores_, scores)
+        return scores - self.offset_, p_values_of(self.calibration_scores_[0], scores)
 
     def predict_regions(self, X, *, false_discovery_rate=None):
         r"""Regions that look odd, one by one, and which of them are defects.
