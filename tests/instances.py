@@ -246,7 +246,9 @@ INSTANCES = [
     SPADE(**SMALLEST, n_threshold_images=2),
     PatchCore(**SMALLEST, coreset_share=0.1, n_threshold_images=1000),
     ConformalMapDetector(
-        PatchCore(**SMALLEST, n_threshold_images=2), false_alarm_rate=0.3, calibration_share=0.5
+        SPADE(**SMALLEST, n_neighbors=2, n_threshold_images=2),
+        false_alarm_rate=0.3,
+        calibration_share=0.5,
     ),
     SPADE(**SMALLEST, n_neighbors=3, n_centroids=4, n_threshold_images=2),
     SPADE(**SMALLEST, n_centroids=2, centroids_of="each", n_threshold_images=2),
