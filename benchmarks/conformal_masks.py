@@ -23,6 +23,7 @@ from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 
 from skad import ConformalMapDetector, PatchCore
+from skad.conformal._ranks import p_values_of
 
 from .accuracy import HERE, SHARED, versions
 from .localization import tiles
@@ -87,15 +88,14 @@ def alarms(by_pixels, by_regions):
     return np.array([*found, found.any(axis=0)]).mean(axis=2)
 
 
-def hits(detector, places, masks, table):
+def hits(detector, maps, masks, table):
     """Shares of images where what is flagged touches a true defect, at each rate."""
-    known = detector.score_maps(places[:, None])
-    by_pixels, by_regions = np.ones((2, len(places)))
-    for i, (one, mask) in enumerate(zip(detector.p_value_maps(places[:, None]), masks)):
-        by_pixels[i] = one[mask].min()
+    lowest = np.array([one[mask].min() for one, mask in zip(maps, masks)])
+    by_pixels = p_values_of(*detector.calibration_scores_, lowest)
+    by_regions = np.ones(len(maps))
     for i, top, left, bottom, right, p in zip(*(table[name] for name in BOX)):
         box = slice(top, bottom), slice(left, right)
-        if (masks[i][box] & (known[i][box] < detector.region_offset_)).any():
+        if (masks[i][box] & (maps[i][box] < detector.region_offset_)).any():
             by_regions[i] = min(by_regions[i], p)
     return alarms(by_pixels, by_regions)
 
@@ -111,9 +111,12 @@ def split(maps, normal, masks, protocol, seed):
         table = detector.predict_regions(some[:, None])
         found[kind] = alarms(detector.p_values(some[:, None]), lowest_p_values(table, len(some)))
     if masks is not None:
-        found["defects_hit"] = hits(detector, defective, [masks[i] for i in defective], table)
+        some_maps, some_masks = ([of[i] for i in defective] for of in (maps, masks))
+        found["defects_hit"] = hits(detector, some_maps, some_masks, table)
     # As many of either kind, so that false ones may be found.
-    batch = np.concatenate([test, np.random.RandomState(seed).permutation(defective)[:n_test]])
+    n_test = min(n_test, 50)
+    odd = np.random.RandomState(seed).permutation(defective)[:n_test]
+    batch = np.concatenate([test[:n_test], odd])
     table = detector.predict_regions(batch[:, None], false_discovery_rate=DISCOVERY_RATE)
     flagged = np.zeros(len(batch), dtype=bool)
     flagged[table["image"][table["defect"]]] = True
@@ -136,6 +139,7 @@ def run(name, arguments):
     detector = PatchCore(image_size=arguments.image_size).fit(train)
     maps = list(detector.score_maps(test))
     protocol = PROTOCOL[name]
+    print(f"{name}: {len(maps)} maps, {normal.sum()} of normal images", flush=True)
     each = [split(maps, normal, masks, protocol, seed) for seed in range(arguments.n_splits)]
     found = {key: summary(np.array([one[key] for one in each])) for key in each[0]}
     ways = ("pixels", "regions", "either")
