@@ -105,6 +105,7 @@ class ConformalDetector(BaseConformal):
 
     See Also
     --------
+    skad.ConformalMapDetector : Pixel by pixel, and region by region.
     skad.DN2 : A detector to wrap.
     sklearn.frozen.FrozenEstimator : For a detector that is fitted already.
 

@@ -89,7 +89,7 @@ class MapParameters(ContaminationParameters, RandomStateParameters, LayerParamet
         text="In the place of `pixel_contamination`: largest share of normal images in whose "
         "masks there is anything. At least one image in the rate is drawn for it (100 for "
         "0.01), if there are as many; with fewer, n, no smaller rate than about 1 in n can "
-        "be kept on new images.",
+        "be kept on new images. :class:`~skad.ConformalMapDetector` promises a rate.",
     )
     n_threshold_images: int = parameter(
         default=20,
