@@ -38,7 +38,7 @@ def conformal_masks(lines, table):
         batch = found["false_discovery"]
         asked = f"{100 * batch['asked']:g}"
         for name, title in (("normal_among_found", "false discoveries"), ("found", "discoveries")):
-            rows.append([where, title, asked, "", _percent(batch[name]), ""])
+            rows.append([where, title, asked, "n/a", _percent(batch[name]), "n/a"])
     text = [TITLE, "-" * len(TITLE), "", INTRODUCTION]
     return "\n".join(
         [*text, table(["set", "share of", "asked", "pixels", "regions", "either"], rows)]

