@@ -246,7 +246,12 @@ INSTANCES = [
     SPADE(**SMALLEST, n_threshold_images=2),
     PatchCore(**SMALLEST, coreset_share=0.1, n_threshold_images=1000),
     ConformalMapDetector(
-        SPADE(**SMALLEST, n_neighbors=2, n_threshold_images=2),
+        MapDetector(
+            FeatureExtractor(**SMALLEST),
+            scorer=GaussianScorer(),
+            gallery=CentroidPixels(n_centroids=2),
+            n_threshold_images=2,
+        ),
         false_alarm_rate=0.3,
         calibration_share=0.5,
     ),
