@@ -44,7 +44,7 @@ def test_images_with_a_false_alarm_are_as_many_as_was_asked_for(way, n, p_values
 
 def test_few_of_the_images_found_in_a_batch_are_normal():
     n_normal, n_odd, proportions, found = 40, 20, {}, {}
-    for seed in range(30):
+    for seed in range(20):
         rng = np.random.RandomState(seed)
         detector = calibrated(noise(170, rng), region_threshold=0.05, random_state=seed)
         batch = noise(n_normal + n_odd, rng)
