@@ -8,6 +8,7 @@ import statistics
 from pathlib import Path
 
 from .accuracy import TITLES
+from .report_conformal_masks import conformal_masks
 from .report_localization import localization
 from .report_many_classes import many_classes
 
@@ -290,6 +291,7 @@ def main():
         many_classes(read("many_classes.jsonl"), table),
         localization(read("localization.jsonl"), table),
         conformal(read("conformal.jsonl")),
+        conformal_masks(read("conformal_masks.jsonl"), table),
     ]
     parts += [notes.read_text(), speed(speeds)]
     versions = results[-1]["versions"] if results else {}

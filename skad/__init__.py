@@ -14,6 +14,7 @@ _HOMES = {
     "CompactnessAdapter": "adapters",
     "ConfidenceScorer": "scorers",
     "ConformalDetector": "conformal",
+    "ConformalMapDetector": "conformal",
     "DEC": "clusterers",
     "DN2": "detectors",
     "DeepClustering": "detectors",

@@ -91,5 +91,5 @@ def reason(path):
 
 def mapper_within(detector):
     """What gives score maps among a detector and those within it; None where nothing does."""
-    found = (one for one in detectors_within(detector) if hasattr(one, "score_maps"))
-    return next(found, None)
+    known = [detector, *detectors_within(detector)]
+    return next((one for one in known if hasattr(one, "score_maps")), None)

@@ -25,12 +25,13 @@ OTHERS += [
     [KNNScorer(1)],
     RetrievedPixels(n_neighbor_pixels=2),
     KNNScorer(1),
+    MapDetector(),
     IsolationForest(),
     TWO,
     FeatureExtractor(image_shape=(4, 16)),
 ]
 METHODS = ["score_samples", "predict", "predict_proba", "transform", "p_values"]
-METHODS += ["score_maps", "predict_masks"]
+METHODS += ["score_maps", "p_value_maps", "predict_masks"]
 
 # Noise, and few images, to be clustered.
 pytestmark = [

@@ -1,5 +1,6 @@
 """``skad calibrate``: a threshold that keeps its promise, for a model that there is."""
 
+from .._verdicts import detectors_within
 from .._whole import check_writable
 from ._errors import UsageError
 from ._output import remark
@@ -14,28 +15,39 @@ def add_arguments(parser):
         "--false-alarm-rate", type=float, default=0.05, metavar="RATE", help="(0.05)"
     )
     parser.add_argument(
+        "--pixels",
+        action="store_true",
+        help="calibrate score maps: the rate is of normal pictures with anything in their masks",
+    )
+    parser.add_argument(
         "-o", "--output", metavar="FILE", help="by default MODEL itself is replaced"
     )
     parser.add_argument("--device", metavar="NAME", help="where to compute; by default as fitted")
 
 
 def run(arguments):
-    """Put the model into a ConformalDetector, calibrated on the pictures."""
+    """Put the model into a conformal detector, calibrated on the pictures."""
     from sklearn.frozen import FrozenEstimator
 
-    from ..conformal import ConformalDetector
+    from ..conformal import ConformalDetector, ConformalMapDetector
     from ..persistence import load, save
 
     output = arguments.output or arguments.model
     check_writable(output)
     detector = load(arguments.model, device=arguments.device)
-    if isinstance(detector, ConformalDetector):
+    pixels = arguments.pixels or isinstance(detector, ConformalMapDetector)
+    if isinstance(detector, (ConformalDetector, ConformalMapDetector)):
         if len(detector.detectors_) > 1:
             raise UsageError(f"{arguments.model} was cross-calibrated on its own pictures already")
-        detector = detector.detectors_[0]
+        (detector,) = detectors_within(detector)
+    if pixels and not hasattr(detector, "score_maps"):
+        raise UsageError(
+            f"--pixels: {arguments.model} gives no maps; fit one that does, by --detector spade"
+        )
     paths, _ = list_pictures(arguments.normal)
     rate = {"false_alarm_rate": arguments.false_alarm_rate, "calibration_share": 1.0}
-    calibrated = ConformalDetector(FrozenEstimator(detector), **rate).fit(paths)
+    kind = ConformalMapDetector if pixels else ConformalDetector
+    calibrated = kind(FrozenEstimator(detector), **rate).fit(paths)
     save(calibrated, output)
     remark(
         arguments,

@@ -64,7 +64,7 @@ class Rows:
         if self._own and goes_on:
             self._file, self.done = open_to_append(name, header)
         else:
-            self._file = _opened(name) if self._own else sys.stdout
+            self._file = opened(name) if self._own else sys.stdout
             self._file.write(header or "")
         self._csv = csv.writer(self._file, lineterminator="\n")
 
@@ -96,7 +96,8 @@ class Rows:
                     raise
 
 
-def _opened(name):
+def opened(name):
+    """A file to be written, whatever bytes are in the names of pictures."""
     return open(name, "w", encoding="utf-8", errors="surrogateescape", newline="")
 
 

@@ -6,6 +6,7 @@ from .._verdicts import TOGETHER, mapper_within, unreadable_skipped, verdicts
 from ._errors import FOUND, UNREADABLE, UsageError
 from ._output import Rows, add_output, in_words, remark, wants_progress
 from ._pictures import add_pictures, list_pictures
+from ._regions import region_rows
 from ._watch import arrivals, check_apart
 
 
@@ -36,6 +37,11 @@ def add_scoring(parser):
     add_output(parser)
     parser.add_argument("--maps", metavar="DIR", help="score maps, as TIFF files of floats")
     parser.add_argument("--masks", metavar="DIR", help="defects, as PNG files in black and white")
+    parser.add_argument(
+        "--regions",
+        metavar="FILE",
+        help="defects one by one, a table: box, area, scores, and p-values of calibrated maps",
+    )
 
 
 def run(arguments):
@@ -64,13 +70,15 @@ def score(detector, paths, below, arguments):
     status : int
     """
     mapper = _mapper(detector, arguments)
-    with Rows(arguments) as rows:
-        counts = _write(detector, mapper, [(paths, below)], rows, arguments, len(paths))
+    with Rows(arguments) as rows, region_rows(arguments.regions) as regions:
+        counts = _write(detector, mapper, [(paths, below)], rows, arguments, len(paths), regions)
     return _status(counts, arguments)
 
 
 def _watch(detector, arguments):
     """Score what is there, and what arrives, each picture once."""
+    if arguments.regions is not None:
+        raise UsageError("--regions is a table of what is there; leave it out, or --watch")
     check_apart(arguments.pictures, (arguments.maps, arguments.masks))
     mapper = _mapper(detector, arguments)
     with Rows(arguments, goes_on=True) as rows:
@@ -81,7 +89,7 @@ def _watch(detector, arguments):
     return _status(counts, arguments)
 
 
-def _write(detector, mapper, batches, rows, arguments, total=None):
+def _write(detector, mapper, batches, rows, arguments, total=None, regions=None):
     """Write maps, then rows: a picture that has its row has all that was asked for.
 
     Returns
@@ -97,7 +105,7 @@ def _write(detector, mapper, batches, rows, arguments, total=None):
             for first in range(0, len(paths), TOGETHER):
                 some = slice(first, first + TOGETHER)
                 if mapper is not None:
-                    _write_maps(mapper, paths[some], below[some], arguments)
+                    _write_maps(mapper, paths[some], below[some], arguments, regions)
                 for row in verdicts(detector, paths[some]):
                     counts[row["decision"]] += 1
                     rows.write(row)
@@ -117,7 +125,7 @@ def _status(counts, arguments):
 
 def _mapper(detector, arguments):
     """What gives maps, where they are asked for."""
-    if arguments.maps is None and arguments.masks is None:
+    if arguments.maps is None and arguments.masks is None and arguments.regions is None:
         return None
     mapper = mapper_within(detector)
     if mapper is not None:
@@ -127,15 +135,16 @@ def _mapper(detector, arguments):
     )
 
 
-def _write_maps(mapper, paths, below, arguments):
+def _write_maps(mapper, paths, below, arguments, regions):
     import numpy as np
     from PIL import Image
 
     with unreadable_skipped(mapper):
         maps = mapper.score_maps(paths)
-    for name, one in zip(below, maps):
-        if np.isnan(one).all():
-            continue
+    readable = [i for i, one in enumerate(maps) if not np.isnan(one).all()]
+    if regions is not None and readable:
+        regions(mapper, [paths[i] for i in readable], [maps[i] for i in readable])
+    for name, one in ((below[i], maps[i]) for i in readable):
         if arguments.maps is not None:
             Image.fromarray(one.astype(np.float32)).save(_place(arguments.maps, name, ".tiff"))
         if arguments.masks is not None:

@@ -72,7 +72,7 @@ def _detector_of(model, path):
         detector.partial_fit  # noqa: B018
     except AttributeError as error:
         raise UsageError(f"{path}: {error.__cause__ or error}") from error
-    if calibrated and not _scores_only_rise(detector):
+    if calibrated and (hasattr(model, "pixel_offset_") or not _scores_only_rise(detector)):
         raise UsageError(
             f"{path} was calibrated, and its {type(detector).__name__} may score further pictures "
             "lower than before, which would break the promise. Update the model as it was before, "

@@ -20,6 +20,7 @@ from .._parameters import (
     changed,
     parameter,
 )
+from .._regions import regions_below
 from ..images._arrays import ImageArray
 from ..maps import BaseGallery, RetrievedPixels
 from ..maps._maps import lay_over, smooth
@@ -97,7 +98,7 @@ class MapParameters(ContaminationParameters, RandomStateParameters, LayerParamet
         text="In the place of `pixel_contamination`: largest share of normal images in whose "
         "masks there is anything. At least one image in the rate is drawn for it (100 for "
         "0.01), if there are as many; with fewer, n, no smaller rate than about 1 in n can "
-        "be kept on new images.",
+        "be kept on new images. :class:`~skad.ConformalMapDetector` promises a rate.",
     )
     n_threshold_images: int = parameter(
         default=20,
@@ -294,6 +295,35 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         """
         source = self._source_to_score(X)
         return self._collect(source, (~(one >= self.pixel_offset_) for one in self._maps(source)))
+
+    def predict_regions(self, X):
+        """Where the defects are, one by one.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+
+        Returns
+        -------
+        table : dict of str to ndarray of shape (n_regions,)
+            One value for each region of pixels below `pixel_offset_` that touch at a side or a
+            corner, in the order of images, as :func:`skad.metrics.region_table`: ``image``,
+            ``region``, ``area``, ``top``, ``left``, ``bottom``, ``right``, ``mean_score``,
+            ``lowest_score``. An image that could not be read is one region, of NaN scores.
+
+        See Also
+        --------
+        skad.ConformalMapDetector : Such a table with p-values.
+        """
+        source = self._source_to_score(X)
+        table = self._region_table(self._maps(source))
+        source.failures.warn(type(self).__name__, len(source))
+        return table
+
+    def _region_table(self, maps):
+        """What `predict_regions` gives, of maps that are known."""
+        return regions_below(self.pixel_offset_, maps)
 
     def _collect(self, source, maps):
         """One array where all images are of one shape by their container, else a list."""

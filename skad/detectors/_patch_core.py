@@ -73,6 +73,7 @@ class PatchCore(
     skad.SPADE : All patches of similar images.
     skad.ConformalDetector : A threshold that holds: patches of training images are in the coreset,
         so that `offset_` is on the tight side.
+    skad.ConformalMapDetector : The same for pixels and regions.
 
     Notes
     -----

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from .. import __version__
+from .._verdicts import mapper_within
 from .._whole import check_writable, write_whole
-from ..conformal import ConformalDetector
 from ..networks._cache import weights_digest
 from ._gate import check_same, gate_pictures
-from ._graph import DetectorGraph, inner_detector
+from ._graph import DetectorGraph
 from ._parts import ExportError
 
 # Of the pictures that a graph is made with: none of them is square, reduced, or alone.
@@ -29,7 +29,7 @@ def to_onnx(detector, path, *, pictures=None):
 
     - `score` (n,), float64: what `decision_function` gives, below 0 for anomalies;
     - `anomaly` (n,), bool: whether it is;
-    - `p_value` (n,), float64, of a :class:`~skad.ConformalDetector`;
+    - `p_value` (n,), float64, of a :class:`~skad.ConformalDetector` or ConformalMapDetector;
     - `map` (n, height, width), float32, of map detectors: what `score_maps` gives.
 
     Resizing, network, gallery and threshold are inside. Before the file is written, both the graph
@@ -39,7 +39,7 @@ def to_onnx(detector, path, *, pictures=None):
     ----------
     detector : estimator
         A fitted detector of skad, a Pipeline of an extractor (or adapter) and a scorer, or a
-        ConformalDetector with ``method="split"`` around one of these.
+        ConformalDetector with ``method="split"``, or a ConformalMapDetector, around one of these.
     path : path
         By habit it ends in ".onnx".
     pictures : images, optional
@@ -198,10 +198,10 @@ def _told(detector, graph):
         "image_size": str(graph.preprocessing.image_size),
         "outputs": ", ".join(graph.outputs),
     }
-    if isinstance(detector, ConformalDetector):
+    if hasattr(detector, "calibration_scores_"):
         told["false_alarm_rate"] = repr(float(detector.false_alarm_rate))
     if "map" in graph.outputs:
-        told["pixel_offset"] = repr(inner_detector(detector).pixel_offset_)
+        told["pixel_offset"] = repr(mapper_within(detector).pixel_offset_)
     return told
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from ..conformal import ConformalDetector
 from ._graph import inner_detector
 from ._parts import ExportError
 
@@ -80,7 +79,7 @@ def check_same(run, detector, graph, pictures, what):
     anomaly = np.array([one["anomaly"][0] for one in found])
     clear = np.abs(expected) > TOLERANCE * scale  # of what is on the threshold nobody can tell
     _refuse(clear & (anomaly != (expected < 0)), apart, "decisions", what, pictures)
-    if isinstance(detector, ConformalDetector):
+    if hasattr(detector, "calibration_scores_"):
         p_values = np.array([one["p_value"][0] for one in found])
         _refuse(
             ~_between_p_values(detector, expected, scale, p_values),

@@ -6,7 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from .._verdicts import detectors_within
-from ..conformal import ConformalDetector
+from ..conformal import ConformalMapDetector
 from ._features import features_graph, fitted_on_cpu
 from ._maps import maps_graph, mean_of_lowest
 from ._parts import ExportError, constant
@@ -21,7 +21,7 @@ class DetectorGraph(nn.Module):
     ----------
     detector : estimator
         A detector of skad, a Pipeline of an extractor (or adapter) and a scorer, or a
-        ConformalDetector around one of these.
+        ConformalDetector or ConformalMapDetector around one of these.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class DetectorGraph(nn.Module):
         self.owner, self.outputs = type(detector).__name__, ["score", "anomaly"]
         self.offset = float(getattr(detector, "steps", [(None, detector)])[-1][1].offset_)
         inner = inner_detector(detector)
-        if isinstance(detector, ConformalDetector):
+        if hasattr(detector, "calibration_scores_"):
             (known,) = detector.calibration_scores_
             self.register_buffer("calibration_scores", constant(known))
             self.outputs.append("p_value")
@@ -57,6 +57,8 @@ class DetectorGraph(nn.Module):
             self.fitted, self.network, self.layers = fitted, fitted.network, inner.layers_
             self.maps = maps_graph(inner, fitted, self.owner)
             self.image_score, self.top_share = inner._fitted.image_score, inner._fitted.top_share
+            if isinstance(detector, ConformalMapDetector):
+                self.image_score = "map"
             self.outputs.append("map")
         else:
             self.features = features_graph(first, self.owner)

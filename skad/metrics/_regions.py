@@ -3,24 +3,9 @@
 from numbers import Real
 
 import numpy as np
-from scipy import ndimage
 
+from .._regions import pixels_and_regions, table_of
 from ._map_pairs import MapPairs
-
-# Pixels that touch at a side or a corner are of one region.
-_NEIGHBOURS = np.ones((3, 3), dtype=bool)
-_PIXEL = np.dtype([("score", np.float64), ("region", np.int64)])
-_COLUMNS = {
-    "image": np.int64,
-    "region": np.int64,
-    "area": np.int64,
-    "top": np.int64,
-    "left": np.int64,
-    "bottom": np.int64,
-    "right": np.int64,
-    "mean_score": np.float64,
-    "lowest_score": np.float64,
-}
 
 
 def pro_score(masks, score_maps, *, max_fpr=0.3):
@@ -168,8 +153,7 @@ def _measure(pairs, max_fpr):
         grown = np.bincount(chunk["region"], weights=found, minlength=len(sums))
         grown[: len(sums)] += sums
         sums = grown
-    columns = map(np.concatenate, zip(*rows))
-    table = {name: c.astype(dtype) for (name, dtype), c in zip(_COLUMNS.items(), columns)}
+    table = table_of(rows)
     return table | {"overlap": sums / table["area"]}
 
 
@@ -177,30 +161,11 @@ def _regions(pairs, rows):
     """Score and number of region of the defect pixels of each image; its regions go to `rows`."""
     n_regions = 0
     for i, (mask, scores) in enumerate(pairs):
-        labels, n_here = ndimage.label(mask, _NEIGHBOURS)
-        pixels = np.empty(np.count_nonzero(mask), dtype=_PIXEL)
-        pixels["score"], pixels["region"] = scores[mask], labels[mask] - 1
-        rows.append(_describe(i, pixels, ndimage.find_objects(labels)))
+        pixels, columns = pixels_and_regions(i, mask, scores)
+        rows.append(columns)
         pixels["region"] += n_regions
-        n_regions += n_here
+        n_regions += len(columns[0])
         yield pixels
-
-
-def _describe(i, pixels, boxes):
-    """The columns of the table, but for the overlap, for the regions of one image."""
-    n_regions = len(boxes)
-    indices = pixels["region"]
-    area = np.bincount(indices, minlength=n_regions)
-    lowest = np.full(n_regions, np.inf)
-    np.minimum.at(lowest, indices, pixels["score"])
-    return (
-        np.full(n_regions, i),
-        np.arange(1, n_regions + 1),
-        area,
-        *np.array([[y.start, x.start, y.stop, x.stop] for y, x in boxes]).reshape(-1, 4).T,
-        np.bincount(indices, weights=pixels["score"], minlength=n_regions) / area,
-        lowest,
-    )
 
 
 def _area(left, right, limit):

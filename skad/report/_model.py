@@ -9,7 +9,6 @@ from sklearn import config_context
 
 from .. import __version__
 from .._verdicts import detectors_within
-from ..conformal import ConformalDetector
 from ..displays._inputs import split_steps
 from ..networks._cache import weights_digest
 from ..persistence import describe
@@ -35,7 +34,7 @@ def facts(detector, model=None):
     inner = detectors_within(detector)
     within = type(inner[0]).__name__
     told = [("Detector", within)]
-    if isinstance(detector, ConformalDetector):
+    if hasattr(detector, "calibration_scores_"):
         number = f"{len(inner)} of " if len(inner) > 1 else ""
         told = [("Detector", f"{number}{within}, calibrated by {type(detector).__name__}")]
     told += _pictures(detector, inner)
@@ -94,7 +93,7 @@ def _pictures(detector, inner):
         told.append(("Pictures of the fit", f"{len(scorer.gallery_)}{several}"))
     else:
         told.append(("Pictures of the fit", "not kept in the model"))
-    if isinstance(detector, ConformalDetector):
+    if hasattr(detector, "calibration_scores_"):
         number = sum(map(len, detector.calibration_scores_))
         told.append(("Pictures of the calibration", str(number)))
     return told

@@ -4,9 +4,11 @@ from math import ceil
 
 from .._decision import AUTO_CONTAMINATION
 from .._verdicts import detectors_within, mapper_within
-from ..conformal import ConformalDetector
+from ..conformal import ConformalDetector, ConformalMapDetector
 from ..displays._inputs import split_steps
 from ._text import counted, number, share
+
+_CALIBRATED = (ConformalDetector, ConformalMapDetector)
 
 
 def promises(detector):
@@ -21,7 +23,9 @@ def promises(detector):
     paragraphs : list of str
         Plain text.
     """
-    calibrated = detector if isinstance(detector, ConformalDetector) else split_steps(detector)[1]
+    calibrated = detector if isinstance(detector, _CALIBRATED) else split_steps(detector)[1]
+    if isinstance(calibrated, ConformalMapDetector):
+        return [*_calibrated(calibrated), _of_calibrated_pixels(calibrated)]
     if isinstance(calibrated, ConformalDetector):
         told = _calibrated(calibrated)
     else:
@@ -42,7 +46,7 @@ def _calibrated(detector):
         f"anomaly with a probability of {bound}.",
         f"That is an average over calibration sets{average}.",
     ]
-    if detector.pollution > 0:
+    if getattr(detector, "pollution", 0) > 0:
         told.append(
             f"But the lowest scores, {share(detector.pollution)} of the calibration, were dropped "
             "as those of anomalies (pollution). Where they were of normal pictures the rate is "
@@ -60,10 +64,11 @@ def _calibrated(detector):
 
 def _split(detector, alpha, n):
     """How a detector was calibrated once, the bound on its false alarms, and what varies."""
+    score = "lowest pixel" if isinstance(detector, ConformalMapDetector) else "score"
     how = (
         f"The threshold was calibrated with {counted(n, 'normal picture')} that the detector was "
         f"not fitted on, for a false-alarm rate of {share(alpha)}. A picture is called an anomaly "
-        f"where its p-value is at most {number(alpha)}, which is where its score by the detector "
+        f"where its p-value is at most {number(alpha)}, which is where its {score} by the detector "
         f"is below {number(detector.offset_)}."
     )
     around = (alpha * (1 - alpha) / n) ** 0.5
@@ -111,6 +116,14 @@ def _quantile(detector):
         "There are no p-values without calibration.",
     ]
     return told
+
+
+def _of_calibrated_pixels(detector):
+    return (
+        "Outlines are drawn around pixels whose score is below the same threshold, "
+        f"{number(detector.pixel_offset_)}: a picture is called an anomaly exactly where it has an "
+        "outline, and the promise is of all its pixels together."
+    )
 
 
 def _of_pixels(mapper, several):

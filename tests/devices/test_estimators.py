@@ -51,6 +51,7 @@ def devices_of(estimator):
         return [] if fitted is None else [fitted.device.type]
     inside = vars(estimator) if hasattr(estimator, "__dict__") else {}
     parts = [*inside.values(), *(step for _, step in inside.get("steps", []))]
+    parts += inside.get("detectors_", [])
     return [kind for part in parts if hasattr(part, "get_params") for kind in devices_of(part)]
 
 

@@ -22,6 +22,7 @@ from skad import (
     SPADE,
     CentroidScorer,
     ConformalDetector,
+    ConformalMapDetector,
     DeepClustering,
     DeepSVDD,
     EnsembleScorer,
@@ -109,6 +110,9 @@ DETECTORS = {
     "PaDiM": PaDiM(**SMALL, n_dimensions=30),
     "Pipeline": make_pipeline(FeatureExtractor(**SMALL), Whitening(), KNNScorer(1, metric="angle")),
     "conformal": ConformalDetector(DN2(**SMALL), false_alarm_rate=0.2),
+    "calibrated pixels": ConformalMapDetector(
+        PatchCore(**SMALL), false_alarm_rate=0.3, calibration_share=0.5
+    ),
     "conformal maps": ConformalDetector(
         SPADE(n_neighbors=3, n_centroids=9, **SMALL), false_alarm_rate=0.2
     ),

@@ -71,6 +71,19 @@ def test_promises_of_a_cross(cross):
     assert "below 1 / (16 + 1)" in told
 
 
+def test_promises_of_pixels(place, tmp_path):
+    inner = skad.PatchCore(image_size=32, n_threshold_images=4)
+    detector = skad.ConformalMapDetector(inner, false_alarm_rate=0.4, calibration_share=0.3)
+    told = told_of(detector.fit(place.normal))
+    assert "calibrated with 5 normal pictures" in told
+    assert "called an anomaly with a probability of at most 40 %, whatever the detector." in told
+    assert f"where its lowest pixel by the detector is below {detector.offset_:.6g}." in told
+    assert "called an anomaly exactly where it has an outline" in told
+    path = tmp_path / "r.html"
+    write_report(detector, place.new, path, normal=place.normal)
+    assert "PatchCore, calibrated by ConformalMapDetector" in Page(path).said
+
+
 def test_promises_without_calibration(dn2, spade, place):
     told = told_of(dn2)
     assert f"score is {dn2.offset_:.6g}" in told

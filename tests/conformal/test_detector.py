@@ -22,7 +22,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
 from skad import DN2, FeatureExtractor, KNNScorer, OneClassKFold, auroc_scorer
-from skad.conformal import ConformalDetector, _floor
+from skad.conformal import ConformalDetector
+from skad.conformal._ranks import whole_part
 from skad.metrics import auroc_score
 
 RATES = np.array([0.01, 0.05, 0.1])
@@ -116,11 +117,11 @@ def test_anomalies_are_where_the_p_value_is_at_most_the_rate(n, centred, method)
 
 
 def test_shares_of_whole_numbers_are_exact():
-    assert (0.29 * 100 < 29, _floor(0.29, 100)) == (True, 29)
+    assert (0.29 * 100 < 29, whole_part(0.29, 100)) == (True, 29)
     for share in ("0.01", "0.05", "0.07", "0.1", "0.15", "0.29", "0.3", "0.55", "0.999"):
         for n in range(0, 1200):
             exact = Fraction(share) * n
-            assert _floor(float(share), n) == exact.numerator // exact.denominator
+            assert whole_part(float(share), n) == exact.numerator // exact.denominator
 
 
 def test_offset_of_split_is_a_calibration_score():

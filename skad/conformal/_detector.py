@@ -1,28 +1,23 @@
-"""Decisions with a false-alarm rate that was asked for: conformal calibration of any detector."""
+"""ConformalDetector: images that are anomalies, at a false-alarm rate that was asked for."""
 
-import math
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.stats import false_discovery_control
-from sklearn import get_config
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
-from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_random_state, get_tags, indexable
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils import check_random_state, indexable
 from sklearn.utils.validation import check_is_fitted
 
-from ._compat import HasMethods, Interval, StrOptions, fit_context, params_of_rows, safe_indexing
-from ._decision import DecisionMixin
-from ._fitting import unchanged_on_error
-from ._labels import normal_rows
+from .._compat import HasMethods, Interval, StrOptions, fit_context, safe_indexing
+from .._fitting import unchanged_on_error
+from .._labels import normal_rows
+from ._base import BaseConformal
+from ._ranks import count_at_or_below, discoveries, fewest_to_alarm, whole_part
 
 # Standardised scores beyond this are as far out as can be, so that the tie-breaker of a score stays
 # clear of 0 and 1, next to counts of up to some hundred millions.
 _FAR = 1e6
 
 
-class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
+class ConformalDetector(BaseConformal):
     r"""Outlier detector whose false alarms have the rate that was asked for.
 
     Normal images that the wrapped detector was not trained on tell how a normal image scores. The
@@ -110,6 +105,7 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
 
     See Also
     --------
+    skad.ConformalMapDetector : Pixel by pixel, and region by region.
     skad.DN2 : A detector to wrap.
     sklearn.frozen.FrozenEstimator : For a detector that is fitted already.
 
@@ -214,13 +210,10 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
 
     def _calibration_folds(self, n_samples):
         """Places of the images that calibrate each of the detectors."""
-        order = check_random_state(self.random_state).permutation(n_samples)
         if self.method == "cross":
+            order = check_random_state(self.random_state).permutation(n_samples)
             return [np.sort(fold) for fold in np.array_split(order, self.n_folds)]
-        n_calibration = round(self.calibration_share * n_samples)
-        if self.calibration_share < 1:  # rounding must not leave nothing to train on
-            n_calibration = min(n_calibration, n_samples - 1)
-        return [np.sort(order[:n_calibration])]
+        return [np.sort(self._put_aside(n_samples))]
 
     def _check_enough(self, folds, n_samples):
         """Refuse what can't raise an alarm, before hours of training; else the number to drop."""
@@ -231,9 +224,8 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
                 f"{n_samples}. Give more images or lower n_folds."
             )
         n_calibration = sum(map(len, folds))
-        n_dropped = _floor(self.pollution, n_calibration)
-        # A bit less, so that 1 / (1 / 49), which is above 49, takes 48 images as it should.
-        needed = max(1, math.ceil(1 / self.false_alarm_rate - 1e-9) - 1)
+        n_dropped = whole_part(self.pollution, n_calibration)
+        needed = fewest_to_alarm(self.false_alarm_rate)
         if n_calibration - n_dropped < needed:
             fix = "" if cross else ', a larger calibration_share or method="cross"'
             raise ValueError(
@@ -244,30 +236,9 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
             )
         return n_dropped
 
-    def _params_for_detector(self, fit_params):
-        """Those keywords of `fit` that are for the detector: all, unless it asks for its own."""
-        if get_config()["enable_metadata_routing"]:
-            return process_routing(self, "fit", **fit_params).detector.fit
-        return fit_params
-
-    def _train(self, X, rows, fit_params):
-        detector = clone(self.detector)
-        if len(rows):
-            fit_params = params_of_rows(X, fit_params, rows)
-            return detector.fit(safe_indexing(X, rows), None, **fit_params)
-        try:
-            check_is_fitted(detector)
-        except NotFittedError as error:
-            raise ValueError(
-                f"{type(self).__name__}: calibration_share={self.calibration_share} leaves no image"
-                " to train on. Lower it, or give a fitted detector: "
-                "ConformalDetector(FrozenEstimator(detector), calibration_share=1.0)."
-            ) from error
-        return detector
-
     def _threshold(self):
         n = sum(map(len, self.calibration_scores_))
-        rank = _floor(self.false_alarm_rate, n + 1)
+        rank = whole_part(self.false_alarm_rate, n + 1)
         if len(self.calibration_scores_) > 1:
             return (rank + 1) / (n + 1)
         return float(self.calibration_scores_[0][rank - 1])
@@ -296,7 +267,7 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
         )
         far = np.clip(far, -_FAR, _FAR)
         tie_breaker = 0.5 * (1 + far / (1 + np.abs(far)))
-        count, n = self._count_at_or_below(scores)
+        count, n = count_at_or_below(self.calibration_scores_, scores)
         return (1 + count + tie_breaker) / (n + 1)
 
     def p_values(self, X):
@@ -317,7 +288,7 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
         return self._ranked(self._all_scores(X))
 
     def _ranked(self, scores):
-        count, n = self._count_at_or_below(scores)
+        count, n = count_at_or_below(self.calibration_scores_, scores)
         return (1 + count) / (n + 1)
 
     def decide(self, X):
@@ -367,59 +338,13 @@ class ConformalDetector(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
         ValueError
             If `false_discovery_rate` is no share in (0, 1).
         """
-        q = false_discovery_rate
-        if not isinstance(q, Real) or not 0 < q < 1:
-            raise ValueError(
-                f"{type(self).__name__}: false_discovery_rate must be a float in (0, 1), got {q!r}."
-            )
-        p_values = self.p_values(X)
-        readable = ~np.isnan(p_values)
-        adjusted = np.zeros(len(p_values))  # what could not be read is an alarm, beside the others
-        adjusted[readable] = false_discovery_control(p_values[readable], method="bh")
-        # p-values are fractions of whole numbers, so equality is common; rounding may not undo it.
-        return np.where(adjusted <= q * (1 + 1e-12), -1, 1)
+        owner = type(self).__name__
+        found = discoveries(self.p_values(X), false_discovery_rate, owner)
+        return np.where(found, -1, 1)
 
     def _all_scores(self, X):
         check_is_fitted(self)
         return [_scores(detector, X, calibrates=False) for detector in self.detectors_]
-
-    def _count_at_or_below(self, scores):
-        """Calibration scores up to each sample's, over all detectors, and how many there are.
-
-        NaN for samples that could not be read.
-        """
-        known = self.calibration_scores_
-        count = sum(np.searchsorted(c, s, side="right") for c, s in zip(known, scores))
-        unreadable = np.isnan(scores).any(axis=0)
-        return np.where(unreadable, np.nan, count), sum(map(len, known))
-
-    @property
-    def n_features_in_(self):
-        """Number of features, where the detector has it."""
-        return self.detectors_[0].n_features_in_
-
-    @property
-    def feature_names_in_(self):
-        """Names of the columns, where the detector has them."""
-        return self.detectors_[0].feature_names_in_
-
-    def get_metadata_routing(self):
-        """Say that `fit` and `fit_predict` pass metadata on to `fit` of the detector.
-
-        Returns
-        -------
-        routing : sklearn.utils.metadata_routing.MetadataRouter
-        """
-        mapping = MethodMapping()
-        mapping.add(caller="fit", callee="fit").add(caller="fit_predict", callee="fit")
-        return MetadataRouter(owner=self).add(detector=self.detector, method_mapping=mapping)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        inner = get_tags(self.detector)
-        tags.input_tags = inner.input_tags
-        tags.non_deterministic = inner.non_deterministic
-        return tags
 
 
 def _scores(detector, X, *, calibrates=True):
@@ -435,12 +360,6 @@ def _scores(detector, X, *, calibrates=True):
             f"as are {int(np.isnan(scores).sum())} of {len(scores)}; a rank needs numbers."
         )
     return scores
-
-
-def _floor(share, n):
-    """Largest k for which ``k / n <= share`` as floats: 0.05 * 20 is 1, and 0.29 * 100 is 29."""
-    k = round(share * n)
-    return k if k <= 0 or k / n <= share else k - 1
 
 
 def _standardised(scores, calibration_scores):
