@@ -8,6 +8,7 @@ import statistics
 from pathlib import Path
 
 from .accuracy import TITLES
+from .report_inspection import beside_anomalib, inspection
 from .report_localization import localization
 from .report_many_classes import many_classes
 
@@ -289,6 +290,8 @@ def main():
         from_scratch(read("from_scratch.jsonl")),
         many_classes(read("many_classes.jsonl"), table),
         localization(read("localization.jsonl"), table),
+        inspection(read("localization.jsonl"), table),
+        beside_anomalib(read("beside_anomalib.jsonl"), table),
         conformal(read("conformal.jsonl")),
     ]
     parts += [notes.read_text(), speed(speeds)]
