@@ -24,6 +24,7 @@ class Ours:
 
     def __init__(self, job):
         import faiss  # noqa: F401 - so that no import is measured
+        import timm  # noqa: F401
 
         import skad
 
@@ -52,22 +53,27 @@ class Theirs:
     """PatchcoreModel of anomalib."""
 
     def __init__(self, job):
+        import anomalib.models.image.patchcore.torch_model
+        import torchvision.transforms.v2  # noqa: F401 - so that no import is measured
+
+        self.job = job
+
+    def _build(self):
         import torch
         from anomalib.models.image.patchcore.torch_model import PatchcoreModel
         from safetensors.torch import load_file
         from torchvision.transforms.v2 import Compose, InterpolationMode, Normalize, Resize
 
-        torch.manual_seed(job["seed"])
-        np.random.seed(job["seed"])  # noqa: NPY002 - which anomalib draws by
-        self.share = job["share"]
-        name = f"tf_efficientnet_{job['network']}"
+        torch.manual_seed(self.job["seed"])
+        np.random.seed(self.job["seed"])  # noqa: NPY002 - which anomalib draws by
+        name = f"tf_efficientnet_{self.job['network']}"
         self.model = PatchcoreModel(layers=LAYERS, backbone=name, pre_trained=False)
         network = self.model.feature_extractor.feature_extractor
-        weights = load_file(job["weights"])
+        weights = load_file(self.job["weights"])
         network.load_state_dict({name: weights[name] for name in network.state_dict()})
         self.transform = Compose(
             [
-                Resize([job["image_size"]] * 2, InterpolationMode.BICUBIC, antialias=True),
+                Resize([self.job["image_size"]] * 2, InterpolationMode.BICUBIC, antialias=True),
                 Normalize([lite0.PARAMETERS["mean"]] * 3, [lite0.PARAMETERS["std"]] * 3),
             ]
         )
@@ -80,11 +86,12 @@ class Theirs:
             yield self.transform(batch[:, None].expand(-1, 3, -1, -1))
 
     def fit(self, images):
-        """Fit."""
+        """Fit; as in skad, that builds the network."""
+        self._build()
         self.model.train()
         for batch in self._batches(images):
             self.model(batch)
-        self.model.subsample_embedding(self.share)
+        self.model.subsample_embedding(self.job["share"])
         self.model.eval()
 
     def scores(self, images):
