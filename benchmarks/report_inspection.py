@@ -78,7 +78,7 @@ def beside_anomalib(lines, table):
     header = ["run", "side", "image AUROC", *COSTS]
     rows = []
     for line in lines:
-        run = f"{line['network']}, {line['image_size']} px, {line['share']:.0%} of patches"
+        run = f"{line['network']}, {line['image_size']} px, {100 * line['share']:g}% of patches"
         run += f", {line['n_train']} / {line['n_tested']} cells, {line['threads']} thread"
         run += "s" * (line["threads"] > 1)
         for side in ("skad", "anomalib"):
