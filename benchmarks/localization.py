@@ -1,25 +1,26 @@
-"""Where it is: SPADE on magnetic tiles, image by image, pixel by pixel, defect by defect.
+"""Which picture, and where in it: detectors of inspection on tiles, circuit boards, solar cells.
 
 Each run appends one line of JSON to ``benchmarks/localization.jsonl``, and is left out when asked
 for again; ``benchmarks/report.py`` turns the lines into tables of ``doc/results.rst``.
 
     python -m benchmarks.localization
-    python -m benchmarks.localization --network mobilenetv2 --image-size 128 --n-centroids 50
+    python -m benchmarks.localization --detector PatchCore --data pcb --image-size 128
+    python -m benchmarks.localization --network mobilenetv2 --image-size 128 --set n_centroids=50
+    python -m benchmarks.localization --data cells --network lite0 --weights lite0.safetensors
     python -m benchmarks.localization --pictures folder
 """
 
 import argparse
+import ast
 import datetime
 import json
 import os
 import platform
-import runpy
-import time
 from pathlib import Path
 
 import numpy as np
 
-from skad import SPADE, CompactnessAdapter, MeanShiftedContrastive
+import skad
 from skad.metrics import (
     auroc_score,
     pixel_auroc_score,
@@ -28,76 +29,95 @@ from skad.metrics import (
     region_table,
 )
 
+from . import lite0
 from .accuracy import HERE, SHARED, shared_mobilenet, versions
+from .inspection_data import READERS, read
+from .timing import measured, seconds
 
 TARGET = HERE / "localization.jsonl"
 
+DETECTORS = {
+    "DN2": skad.DN2,
+    "SPADE": skad.SPADE,
+    "PatchCore": skad.PatchCore,
+    "PaDiM": skad.PaDiM,
+}
+
 # Trainings of the network before its maps are compared, at the settings of the accuracy tables.
 ADAPTERS = {
-    "MSC": lambda rate: MeanShiftedContrastive(n_epochs=3, learning_rate=rate),
-    "PANDA": lambda rate: CompactnessAdapter(n_steps=115, learning_rate=0.2, loss="angular"),
+    "MSC": lambda rate: skad.MeanShiftedContrastive(n_epochs=3, learning_rate=rate),
+    "PANDA": lambda rate: skad.CompactnessAdapter(n_steps=115, learning_rate=0.2, loss="angular"),
 }
 
 
-def tiles(folder, n_train, seed, n_test=None):
-    """Tiles without defects to learn from, drawn at random; the rest, its masks and defects.
+def measure(detector, data):
+    """Fit, score, and compare with the truth; maps, and what a line says."""
+    import faiss  # noqa: F401 - so that no import is measured
+    import timm  # noqa: F401
 
-    In the order of the set, tiles are sorted by how they were lit.
-    """
-    loader = runpy.run_path(str(folder / "load.py"))
-    labels, _, classes = loader["labels_of"]("magnetic_tile")
-    free = np.random.default_rng(seed).permutation(np.flatnonzero(labels == 0))
-    train, rest = np.sort(free[:n_train]), np.setdiff1d(np.arange(len(labels)), free[:n_train])
-    if n_test is not None:
-        rest = rest[np.linspace(0, len(rest) - 1, n_test).astype(int)]
-    images = [loader["load"]("magnetic_tile", indices)[0] for indices in (train, rest)]
-    defects = [str(classes[label]) for label in labels[rest]]
-    return *images, loader["load_masks"]("magnetic_tile", rest), np.array(defects)
+    found, maps = {}, None
+    fit_seconds, fit_memory = measured(lambda: detector.fit(data.train))
+    line = {"fit_seconds": round(fit_seconds, 2), "fit_memory": round(fit_memory, 1)}
+
+    def score():
+        found["scores"] = detector.score_samples(data.test)
+
+    def score_maps():
+        found["maps"] = detector.score_maps(data.test)
+
+    line["images_a_second"] = round(len(data.test) / seconds(score), 2)
+    if hasattr(detector, "score_maps"):
+        taken = seconds(score_maps)
+        line["maps_a_second"] = round(len(data.test) / taken, 2)
+        line["seconds_an_image"] = round(taken / len(data.test), 4)
+        maps = found["maps"]
+    return maps, compare(detector, data, found["scores"], maps) | line
 
 
-def measure(detector, train, test, masks, defects):
-    """Fit, score, and compare with the truth."""
-    times = [time.perf_counter()]
-    detector.fit(train)
-    times.append(time.perf_counter())
-    maps = detector.score_maps(test)
-    times.append(time.perf_counter())
-    scores, y = detector.score_samples(test), np.where(defects == "Free", 1, -1)
+def compare(detector, data, scores, maps):
+    """Images, pixels and defects against the truth, in percent."""
+    y = np.where(data.defects == "Free", 1, -1)
+    line = {"found": {"image AUROC": _percent(auroc_score(y, scores))}}
+    if maps is None:
+        return line
     lowest = np.array([one.min() for one in maps])
-    table = region_table(masks, maps)
-    found = {
-        "image AUROC": auroc_score(y, scores),
-        "image AUROC by the lowest pixel": auroc_score(y, lowest),
-        "pixel AUROC": pixel_auroc_score(masks, maps),
-        "pixel AP": pixel_average_precision_score(masks, maps),
-        "PRO": pro_score(masks, maps),
+    line["found"]["image AUROC by the lowest pixel"] = _percent(auroc_score(y, lowest))
+    flagged = [one < detector.pixel_offset_ for one, label in zip(maps, y) if label == 1]
+    line["normal_flagged"] = {
+        "pixels": _percent(np.mean([mask.mean() for mask in flagged])),
+        "images": _percent(np.mean([mask.any() for mask in flagged])),
     }
-    by_defect = {}
-    for defect in np.unique(defects[y == -1]):
-        here = np.flatnonzero((defects == defect) | (y == 1))
-        some_masks, some_maps = [masks[i] for i in here], [maps[i] for i in here]
-        regions = defects[table["image"]] == defect
-        by_defect[defect] = {
-            "images": int((defects == defect).sum()),
-            "image AUROC": auroc_score(y[here], scores[here]),
-            "pixel AUROC": pixel_auroc_score(some_masks, some_maps),
-            "overlap": float(table["overlap"][regions].mean()),
+    if data.masks is None:
+        return line
+    line["found"] |= {
+        "pixel AUROC": _percent(pixel_auroc_score(data.masks, maps)),
+        "pixel AP": _percent(pixel_average_precision_score(data.masks, maps)),
+        "PRO": _percent(pro_score(data.masks, maps)),
+    }
+    kinds = np.unique(data.defects[y == -1])
+    if len(kinds) > 1:
+        line["by_defect"] = _by_defect(kinds, data, y, scores, maps)
+    return line
+
+
+def _by_defect(kinds, data, y, scores, maps):
+    """Those with one kind of defect against those without any."""
+    table, rows = region_table(data.masks, maps), {}
+    for defect in kinds:
+        here = np.flatnonzero((data.defects == defect) | (y == 1))
+        masks, some_maps = [data.masks[i] for i in here], [maps[i] for i in here]
+        regions = data.defects[table["image"]] == defect
+        rows[str(defect)] = {
+            "images": int((data.defects == defect).sum()),
+            "image AUROC": _percent(auroc_score(y[here], scores[here])),
+            "pixel AUROC": _percent(pixel_auroc_score(masks, some_maps)),
+            "overlap": _percent(table["overlap"][regions].mean()),
         }
-    masks = [one < detector.pixel_offset_ for one, label in zip(maps, y) if label == 1]
-    flagged = {
-        "pixels": float(np.mean([mask.mean() for mask in masks])),
-        "images": float(np.mean([mask.any() for mask in masks])),
-    }
-    return maps, {
-        "found": {name: round(100 * value, 2) for name, value in found.items()},
-        "by_defect": {
-            defect: {n: v if n == "images" else round(100 * v, 2) for n, v in row.items()}
-            for defect, row in by_defect.items()
-        },
-        "normal_flagged": {name: round(100 * share, 2) for name, share in flagged.items()},
-        "fit_seconds": round(times[1] - times[0], 1),
-        "seconds_an_image": round((times[2] - times[1]) / len(test), 4),
-    }
+    return rows
+
+
+def _percent(share):
+    return round(100 * float(share), 2)
 
 
 def draw(folder, name, test, maps, masks, threshold):
@@ -122,62 +142,110 @@ def draw(folder, name, test, maps, masks, threshold):
         display.figure_.savefig(folder / f"{name}_{kind}.png", dpi=80, bbox_inches="tight")
 
 
-def parse():
+def setting(text):
+    """Name and value of "name=value"; what is no literal of Python is a string."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form name=value")
+    try:
+        return name, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return name, value
+
+
+def network_parameters(name, weights, shared):
+    """Parameters of a detector for a network by its name."""
+    if name == "mobilenetv2":
+        return shared_mobilenet(shared / "weights") | {"precision": "float32"}
+    if name.startswith("lite"):
+        return lite0.parameters(name, weights)
+    return {"backbone": name} | ({"weights": str(weights)} if weights else {})
+
+
+def parse(options=None):
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--network", default="tiny", help="tiny or mobilenetv2")
+    parser.add_argument("--detector", choices=list(DETECTORS), default="SPADE")
+    parser.add_argument("--data", choices=list(READERS), default="tiles")
+    parser.add_argument(
+        "--network",
+        default="tiny",
+        help="mobilenetv2, lite0 to lite2 (with --weights), or what `backbone` takes",
+    )
+    parser.add_argument("--weights", type=Path, help="file; for lite0, one of benchmarks.lite0")
     parser.add_argument("--image-size", type=int, default=64)
-    parser.add_argument("--n-neighbors", type=int, default=50)
-    parser.add_argument("--metric", default="euclidean")
-    parser.add_argument("--fusion", default="joined")
-    parser.add_argument("--n-neighbor-pixels", type=int, default=1)
-    parser.add_argument("--n-centroids", type=int)
-    parser.add_argument("--centroids-of", default="all")
-    parser.add_argument("--coreset-share", type=float)
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        type=setting,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="parameters of the detector",
+    )
     parser.add_argument("--adapter", choices=list(ADAPTERS))
     parser.add_argument("--learning-rate", type=float, help="of MSC; 1e-4 or, for tiny, 5e-3")
-    parser.add_argument("--n-train", type=int, default=600, help="of 952 tiles without a defect")
-    parser.add_argument("--n-test", type=int, help="of the rest, evenly spaced; all by default")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of training tiles")
+    parser.add_argument("--n-train", type=int, help="all by default, of tiles 600 of 952")
+    parser.add_argument("--n-test", type=int, help="evenly spaced; all by default")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of images, and of skad")
     parser.add_argument("--pictures", type=Path, help="folder for the best and the worst cases")
     parser.add_argument("--shared", type=Path, default=SHARED, help="folder of images and weights")
     parser.add_argument("--out", type=Path, default=TARGET)
-    return parser.parse_args()
+    arguments = parser.parse_args(options)
+    arguments.settings = dict(arguments.settings)
+    if arguments.network.startswith("lite") and arguments.weights is None:
+        parser.error("--network lite0 needs --weights, a file of benchmarks.lite0")
+    if arguments.pictures and (arguments.detector == "DN2" or arguments.data == "cells"):
+        parser.error("--pictures needs a detector with maps, and data with masks")
+    return arguments
 
 
-# What decides a run.
-KEY = ("network", "image_size", "n_neighbors", "metric", "fusion", "n_neighbor_pixels")
-KEY += ("n_centroids", "centroids_of", "coreset_share")
-KEY += ("adapter", "learning_rate", "n_train", "n_test", "seed")
+# What decides a run. Older lines, all of SPADE on tiles, name its parameters instead.
+KEY = ("detector", "data", "network", "image_size", "settings", "adapter", "learning_rate")
+KEY += ("n_train", "n_test", "seed")
 
 
-def main():
-    """Measure what the command line says."""
-    arguments = parse()
-    run = {name: getattr(arguments, name) for name in KEY}
-    lines = arguments.out.read_text().splitlines() if arguments.out.exists() else []
-    known = any({n: json.loads(line).get(n) for n in KEY} == run for line in lines)
-    if known and arguments.pictures is None:
-        return
-    network = {}
-    if arguments.network == "mobilenetv2":
-        network = shared_mobilenet(arguments.shared / "weights")
-        network["precision"] = "float32"
-    names = ("image_size", "n_neighbors", "metric", "fusion", "n_neighbor_pixels")
-    names += ("n_centroids", "centroids_of", "coreset_share")
-    parameters = network | {name: run[name] for name in names}
+def key(line):
+    """What decides a run, as text."""
+    return json.dumps({name: line.get(name) for name in KEY}, sort_keys=True)
+
+
+def make(arguments):
+    """The detector that the command line names."""
+    parameters = network_parameters(arguments.network, arguments.weights, arguments.shared)
+    parameters |= {"image_size": arguments.image_size, "random_state": arguments.seed}
+    parameters |= arguments.settings
     if arguments.adapter:
         rate = arguments.learning_rate or (5e-3 if arguments.network == "tiny" else 1e-4)
         parameters["adapter"] = ADAPTERS[arguments.adapter](rate)
-    data = tiles(arguments.shared / "data", arguments.n_train, arguments.seed, arguments.n_test)
-    detector = SPADE(**parameters)
-    maps, found = measure(detector, *data)
+    return DETECTORS[arguments.detector](**parameters)
+
+
+def main(options=None):
+    """Measure what the command line says."""
+    arguments = parse(options)
+    data = read(
+        arguments.shared / "data",
+        arguments.data,
+        arguments.n_train,
+        arguments.n_test,
+        arguments.seed,
+    )
+    run = {name: getattr(arguments, name) for name in KEY} | {"n_train": len(data.train)}
+    lines = arguments.out.read_text().splitlines() if arguments.out.exists() else []
+    known = key(run) in map(key, map(json.loads, lines))
+    if known and arguments.pictures is None:
+        return
+    detector = make(arguments)
+    maps, found = measure(detector, data)
     line = run | found
     line |= {
-        "n_tested": len(maps),
+        "n_tested": len(data.test),
         "date": datetime.date.today().isoformat(),
         "versions": versions(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "threads": os.environ.get("OMP_NUM_THREADS"),
     }
     print(json.dumps(line, indent=1), flush=True)
     if not known:
@@ -186,7 +254,7 @@ def main():
     if arguments.pictures is not None:
         arguments.pictures.mkdir(parents=True, exist_ok=True)
         name = f"{arguments.network}_{arguments.image_size}"
-        draw(arguments.pictures, name, data[1], maps, data[2], detector.pixel_offset_)
+        draw(arguments.pictures, name, data.test, maps, data.masks, detector.pixel_offset_)
 
 
 if __name__ == "__main__":

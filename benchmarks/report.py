@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .accuracy import TITLES
 from .report_conformal_masks import conformal_masks
+from .report_inspection import beside_anomalib, inspection
 from .report_localization import localization
 from .report_many_classes import many_classes
 
@@ -290,6 +291,8 @@ def main():
         from_scratch(read("from_scratch.jsonl")),
         many_classes(read("many_classes.jsonl"), table),
         localization(read("localization.jsonl"), table),
+        inspection(read("localization.jsonl"), table),
+        beside_anomalib(read("beside_anomalib.jsonl"), table),
         conformal(read("conformal.jsonl")),
         conformal_masks(read("conformal_masks.jsonl"), table),
     ]

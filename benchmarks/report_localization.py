@@ -13,7 +13,8 @@ all regions is PRO. "Flagged": shares of pixels, and of images with any such pix
 
 
 def localization(lines, table):
-    """One table of means, one of defects."""
+    """One table of means, one of defects; of the lines that say nothing of a detector."""
+    lines = [line for line in lines if "detector" not in line]
     if not lines:
         return ""
     lines = sorted(lines, key=lambda line: (line["network"], line["image_size"]))

@@ -5,7 +5,13 @@ from .._parameters import changed
 from ..features import FeatureExtractor
 from ..maps import GaussianPixels
 from ..maps._parameters import FusionParameters, GaussianParameters
-from ..networks._parameters import ImagesTogether, NetworkParameters, RandomParameters
+from ..networks._parameters import (
+    ImagesTogether,
+    ViewParameters,
+    NetworkParameters,
+    RandomParameters,
+    ViewParameters,
+)
 from ..scorers import KNNScorer
 from ..training._parameters import AdapterParameters
 from ._base import composed
@@ -18,6 +24,7 @@ class PaDiM(
     FusionParameters,
     AdapterParameters,
     ImagesTogether,
+    ViewParameters,
     NetworkParameters,
     BaseMapDetector,
 ):

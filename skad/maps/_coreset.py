@@ -8,8 +8,11 @@ from sklearn.utils import check_random_state
 # Rows of which the next centres are found without a look at all others.
 _BLOCK = 512
 
+# Rows whose lengths are taken at once.
+_LENGTHS_AT_ONCE = 2**13
+
 # Distances that are held at once.
-_AT_ONCE = 2**22
+_AT_ONCE = 2**20
 
 
 def greedy_centers(rows, n_centers, first=0):
@@ -32,10 +35,14 @@ def greedy_centers(rows, n_centers, first=0):
     centers : ndarray of int, shape (n_centers,)
         In the order in which they were chosen. Fewer where fewer rows differ.
     """
+    return _greedy(rows - rows.mean(0), n_centers, first)
+
+
+def _greedy(rows, n_centers, first):
+    """The same of rows around zero, lest their products lose digits."""
     import torch
 
-    rows = rows - rows.mean(0)
-    lengths = rows.square().sum(1)
+    lengths = torch.cat([some.square().sum(1) for some in rows.split(_LENGTHS_AT_ONCE)])
     chosen = [first]
     nearest = _squared(rows, lengths, rows[[first]], lengths[[first]])
     while len(chosen) < min(n_centers, len(rows)):
@@ -65,12 +72,12 @@ def _squared(rows, lengths, centers, center_lengths):
     """Squared distance of each row to the nearest centre."""
     import torch
 
-    step = max(1, _AT_ONCE // len(centers))
-    found = []
-    for some, own in zip(rows.split(step), lengths.split(step)):
+    step, found = max(1, _AT_ONCE // len(centers)), torch.empty_like(lengths)
+    for some, own, out in zip(*(all_.split(step) for all_ in (rows, lengths, found))):
         products = torch.addmm(center_lengths[None], some, centers.T, alpha=-2)
-        found.append(products.amin(1).add_(own).clamp_(min=0))
-    return torch.cat(found)
+        # In place: results kept between the products would leave holes where those were.
+        torch.amin(products, 1, out=out).add_(own).clamp_(min=0)
+    return found
 
 
 class Coreset:
@@ -110,11 +117,28 @@ class Coreset:
     def _reduced(self, n_centers):
         import torch
 
-        rows = torch.cat(self._held)
+        # What is held is never joined, which would take its memory twice.
+        first = self._random_state.randint(self._n_held)
+        chosen = torch.as_tensor(_greedy(self._around_zero(), n_centers, first))
+        chosen = chosen.to(self._held[0].device)
+        kept = self._held[0].new_empty((len(chosen), self._held[0].shape[1]))
+        start = 0
+        for rows in self._held:
+            here = (chosen >= start) & (chosen < start + len(rows))
+            kept[here] = rows[chosen[here] - start]
+            start += len(rows)
         self._held = []
-        first = self._random_state.randint(len(rows))
-        chosen = greedy_centers(self._projected(rows), n_centers, first)
-        return rows[torch.as_tensor(chosen, device=rows.device)]
+        return kept
+
+    def _around_zero(self):
+        """What distances are taken of: all that is held, projected, less its mean."""
+        found, start = None, 0
+        for rows in map(self._projected, self._held):
+            if found is None:
+                found = rows.new_empty((self._n_held, rows.shape[1]))
+            found[start : start + len(rows)] = rows
+            start += len(rows)
+        return found.sub_(found.mean(0))
 
     def _projected(self, rows):
         import torch

@@ -7,6 +7,7 @@ from ._cache import network_fingerprint
 from ._device import move_loaded, resolve_device
 from ._input_size import check_patches, own_size, size_error
 from ._one_image import same_arithmetic
+from ._passes import few_at_once
 from ._preprocessing import preprocess
 from ._taps import (
     last_map,
@@ -164,8 +165,11 @@ class FittedNetwork:
         """Features of prepared images, tensor of float32, shape (n, n_features)."""
         import torch
 
-        with torch.inference_mode(), same_arithmetic(images):
-            return self.outputs(self._as_input(images))
+        parts = []
+        for few in few_at_once(images):
+            with torch.inference_mode(), same_arithmetic(few):
+                parts.append(self.outputs(self._as_input(few)))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def outputs(self, images):
         """Features of images that are in the network's `dtype`, in whatever mode torch is."""
@@ -202,8 +206,14 @@ class FittedNetwork:
         """
         import torch
 
-        with torch.inference_mode(), same_arithmetic(images):
-            return self.outputs_and_maps(self._as_input(images), layers)
+        parts = []
+        for few in few_at_once(images):
+            with torch.inference_mode(), same_arithmetic(few):
+                features, maps = self.outputs_and_maps(self._as_input(few), layers)
+            check_one_each(layers, maps, len(few))
+            parts.append((features, *maps))
+        features, *maps = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts))
+        return features, maps
 
     def outputs_and_maps(self, images, layers):
         """The same of images that are in the network's `dtype`, in whatever mode torch is."""
@@ -278,7 +288,10 @@ class FittedNetwork:
 
     def __setstate__(self, state):
         vars(self).update(state)
-        given = state.get("tiles"), state.get("scales", (1.0,))  # which an earlier skad did not know
+        given = (
+            state.get("tiles"),
+            state.get("scales", (1.0,)),
+        )  # which an earlier skad did not know
         self.views = Views(self.network, self.preprocessing.image_size, *given)
         self.device = move_loaded(self.network, self.device_name, "FeatureExtractor")
         if str(self.device_name).partition(":")[0] not in ("auto", self.device.type):

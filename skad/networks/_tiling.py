@@ -1,10 +1,5 @@
 """Big pictures: what a network sees of them at once, and one map of what it gave."""
 
-from math import ceil
-
-# Pixels of tiles that go through the network together.
-_AT_ONCE = 2**21
-
 
 class Tiling:
     """Squares of a picture that overlap, and their maps blended into one.
@@ -54,10 +49,6 @@ class Tiling:
             for left in self.starts
         ]
         return torch.stack(tiles, 1).flatten(0, 1)
-
-    def portions(self, tiles):
-        """As many tiles at a time as may go through a network together."""
-        return tiles.split(max(1, _AT_ONCE // self.size**2))
 
     def pooled(self, features):
         """Features of pictures: the means of those of their tiles.

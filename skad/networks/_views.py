@@ -3,6 +3,7 @@
 from math import ceil
 from numbers import Integral, Real
 
+from ._passes import few_at_once
 from ._tiling import Tiling
 
 
@@ -81,7 +82,7 @@ class Views:
             images = _reduced(images, size)
         if tiling is None:
             return forward(images)
-        found = [forward(part) for part in tiling.portions(tiling.cut(images))]
+        found = [forward(part) for part in few_at_once(tiling.cut(images), are_tiles=True)]
         features, maps = zip(*found)
         features = None if features[0] is None else tiling.pooled(torch.cat(features))
         return features, [tiling.blend(torch.cat(parts)) for parts in zip(*maps)]

@@ -34,9 +34,10 @@ def test_turned_pictures_are_known(tiles):
     turned = PatchCore(**settings, n_rotations=4).fit(tiles[24:28])
     assert len(turned.gallery_.pixels_[0]) > 3 * len(plain.gallery_.pixels_[0])
     quarter = np.rot90(tiles[24:28], axes=(1, 2)).copy()
-    assert np.abs(turned.score_samples(quarter)).max() < 0.05 * np.abs(
-        plain.score_samples(quarter)
-    ).max()
+    assert (
+        np.abs(turned.score_samples(quarter)).max()
+        < 0.05 * np.abs(plain.score_samples(quarter)).max()
+    )
 
 
 @pytest.mark.parametrize("degrees", [0, 30, 45, 90, 135, 180, 315])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.timing import measured
 from skad.maps import greedy_centers
 from skad.maps._coreset import Coreset
 from skad.maps._nearest import neighbors_among
@@ -92,3 +93,12 @@ def test_neighbors_begin_with_the_row_itself():
     expected = np.sort(apart, axis=1)[:, :9]
     np.testing.assert_allclose(np.take_along_axis(apart, found, 1), expected, atol=1e-9)
     assert neighbors_among(torch.ones(2, 3)).tolist() == [[0, 1], [1, 0]]
+
+
+def test_choosing_takes_no_second_copy_of_what_is_held():
+    coreset = Coreset(50, limit=1e9, n_projected=16)
+    with torch.inference_mode():
+        for _ in range(32):
+            coreset.add(torch.randn(4096, 128))  # 64 MiB in all, 8 MiB projected
+        _, grown = measured(coreset.centers)
+    assert grown < 48

@@ -80,7 +80,7 @@ def test_a_network_never_sees_more_than_some_tiles_at_once():
     )
     detector.fit(big_pictures(2))
     seen = detector.pipeline_["extractor"].network_.seen
-    assert max(n * height * width for n, _, height, width in seen) <= 2**21
+    assert max(n * height * width for n, _, height, width in seen) <= 2**18
     assert len(seen) > 4
     assert {shape[2] for shape in seen} == {256}
 

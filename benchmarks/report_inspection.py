@@ -1,0 +1,89 @@
+"""Tables of inspection, for ``benchmarks/report.py``: detectors by data and network; anomalib."""
+
+from .inspection_data import TITLES
+
+TITLE = "Inspection"
+
+INTRODUCTION = """\
+From ``benchmarks/localization.py``. Sound pictures to learn from; others, sound and with defects,
+to test on, evenly spaced where there are fewer than the set has. AUROC and the others in percent;
+"lowest pixel" is the AUROC of images by the lowest value of their maps, "memory" what the process
+grew by at its peak while it was fitted, in MiB, network included.
+"""
+
+FOUND = {
+    "image AUROC": "image AUROC",
+    "lowest pixel": "image AUROC by the lowest pixel",
+    "pixel AUROC": "pixel AUROC",
+    "pixel AP": "pixel AP",
+    "PRO": "PRO",
+}
+COSTS = {
+    "fit, seconds": "fit_seconds",
+    "memory": "fit_memory",
+    "images a second": "images_a_second",
+    "maps a second": "maps_a_second",
+}
+
+BESIDE = "PatchCore beside anomalib's"
+
+BESIDE_INTRODUCTION = """\
+From ``benchmarks/beside_anomalib.py``: the same solar cells, EfficientNet-lite0, layers, share of
+patches and number of threads, each side in a process of its own, one after the other. anomalib's
+model is called without its engine. Ratios are of skad to anomalib.
+"""
+
+
+def inspection(lines, table):
+    """One table for each set, of the runs that say which detector they are of."""
+    lines = [line for line in lines if "detector" in line]
+    if not lines:
+        return ""
+    text = [TITLE, "-" * len(TITLE), "", INTRODUCTION]
+    for data, title in TITLES.items():
+        some = [line for line in lines if line["data"] == data]
+        if some:
+            rows = [_row(line) for line in sorted(some, key=_order)]
+            header = ["detector", "network", "train / test", *FOUND, *COSTS]
+            text += [f"{title[0].upper()}{title[1:]}:", "", table(header, rows)]
+    return "\n".join(text)
+
+
+def _order(line):
+    return line["network"], line["image_size"], line["detector"], str(line["settings"])
+
+
+def _row(line):
+    settings = ", ".join(f"{name}={value!r}" for name, value in line["settings"].items())
+    name = f"``{line['detector']}({settings})``"
+    if line["adapter"]:
+        name += f", adapted by {line['adapter']}"
+    if line["seed"]:
+        name += f", seed {line['seed']}"
+    network = f"{line['network']}, {line['image_size']} px"
+    figures = [_figure(line["found"].get(key)) for key in FOUND.values()]
+    costs = [_figure(line.get(key)) for key in COSTS.values()]
+    return [name, network, f"{line['n_train']} / {line['n_tested']}", *figures, *costs]
+
+
+def _figure(value):
+    return "" if value is None else f"{value:.1f}"
+
+
+def beside_anomalib(lines, table):
+    """Both sides, and their ratios."""
+    if not lines:
+        return ""
+    text = [BESIDE, "-" * len(BESIDE), "", BESIDE_INTRODUCTION]
+    header = ["run", "side", "image AUROC", *COSTS]
+    rows = []
+    for line in lines:
+        run = f"{line['network']}, {line['image_size']} px, {100 * line['share']:g}% of patches"
+        run += f", {line['n_train']} / {line['n_tested']} cells, {line['threads']} thread"
+        run += "s" * (line["threads"] > 1)
+        for side in ("skad", "anomalib"):
+            costs = [_figure(line[side][key]) for key in COSTS.values()]
+            rows.append([run, side, f"{line[side]['image_auroc']:.2f}", *costs])
+        costs = [f"{line['ratio'][key]:.2f}" for key in COSTS.values()]
+        rows.append([run, "ratio", f"{line['ratio']['image_auroc']:+.2f}", *costs])
+    return "\n".join([*text, table(header, rows)])
