@@ -219,7 +219,7 @@ def _central(level, stride):
 
 
 def loss_of(net, images, targets):
-    """Squared error of the student's maps, relative to the targets' variance, at each resolution."""
+    """Squared error of the student's maps at each resolution; their variance is one."""
     with torch.autocast("cpu", torch.bfloat16):
         found = net.maps(images)
     return [(a.float() - b).square().sum(1).mean() for a, b in zip(found, targets)]

@@ -25,13 +25,12 @@ from ..images._arrays import ImageArray
 from ..maps import BaseGallery, RetrievedPixels
 from ..maps._maps import lay_over, smooth
 from ..networks._parameters import LayerParameters
-from ..networks._stages import network_stages
-from ..networks._tokens import author
 from ..scorers import KNNScorer
 from ..scorers._parameters import ContaminationParameters
 from ._base import BaseImageDetector
 from ._image import BaseComposedDetector
 from ._map_checks import check_image_score, check_neighbors
+from ._map_layers import map_layers
 from ._map_values import lowest_values, n_to_draw, pixel_threshold, score_of_map
 
 # The picture of the paper, in whose pixels `smoothing` is told.
@@ -132,7 +131,7 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         self._n_neighbors = getattr(scorer, "n_neighbors", None)  # as asked for
         check_neighbors(owner, scorer, gallery, len(source))
         extractor = getattr(first, "extractor_", first)
-        self.layers_ = self._chosen_layers(extractor.fitted_network_)
+        self.layers_ = map_layers(extractor.fitted_network_, self.layers, self._n_layers, owner)
         self.gallery_ = gallery.begin(len(source) * self._n_looks, owner)
         return self._fill_gallery(source, extractor)
 
@@ -153,24 +152,6 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
     def _looks(self, images):
         """Prepared training images as the gallery sees them, first as they are."""
         return [images]
-
-    def _chosen_layers(self, fitted):
-        owner = type(self).__name__
-        if self.layers is not None:
-            if not len(self.layers):
-                raise ValueError(f"{owner}: layers is empty; name at least one, or give None.")
-            return list(dict.fromkeys(map(str, self.layers)))
-        if fitted.layers or fitted.flattened_layers:
-            return fitted.map_names
-        told = getattr(author(fitted.network), "map_layers", None)
-        if told is not None:
-            return list(told)
-        stages, ends = stages_with_maps(fitted)
-        if not stages:
-            network = type(fitted.network).__name__
-            raise ValueError(f"{owner}: no stage of {network} gives a map; name layers=['...'].")
-        names = list(ends.values()) if len(ends) > 1 else stages
-        return names[-1 - self._n_layers : -1] or names
 
     def _finish(self, source):
         """Thresholds from maps of training images."""
@@ -412,29 +393,3 @@ class MapDetector(MapPartParameters, BaseComposedDetector, BaseMapDetector):
 
     def _make_gallery(self):
         return RetrievedPixels() if self.gallery is None else clone(self.gallery)
-
-
-def stages_with_maps(fitted):
-    """Stages of a network that give maps, and the last of each resolution.
-
-    Parameters
-    ----------
-    fitted : FittedNetwork
-
-    Returns
-    -------
-    stages : list of str
-    ends : dict of tuple of int to str
-    """
-    import torch
-
-    stages, ends, size = [], {}, fitted.preprocessing.image_size
-    trial = torch.zeros((1, fitted.preprocessing.n_channels, size, size), device=fitted.device)
-    for name in network_stages(fitted.network):
-        try:
-            _, (one, *_) = fitted.features_and_maps(trial, [name])
-        except ValueError:  # no map
-            continue
-        stages.append(name)
-        ends[tuple(one.shape[-2:])] = name
-    return stages, ends

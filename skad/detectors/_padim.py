@@ -7,7 +7,6 @@ from ..maps import GaussianPixels
 from ..maps._parameters import FusionParameters, GaussianParameters
 from ..networks._parameters import (
     ImagesTogether,
-    ViewParameters,
     NetworkParameters,
     RandomParameters,
     ViewParameters,

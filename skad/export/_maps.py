@@ -75,7 +75,7 @@ class Maps(nn.Module):
         """Keep what pixels are compared with."""
         self.n_neighbors = gallery.n_neighbor_pixels
         self.patch_size = getattr(gallery, "patch_size", 1)
-        self.has_unit_pixels = getattr(gallery, "metric", None) == "cosine"
+        self.has_unit_pixels = getattr(gallery, "pixel_metric", None) == "cosine"
         self.n_layers = len(gallery.pixels_)
         for index, rows in enumerate(gallery.pixels_):
             self.register_buffer(f"pixels{index}", constant(rows, torch.float32))

@@ -446,7 +446,7 @@ class CoresetPixels(TokenParameters, CoresetParameters, FixedPixels):
 
     def _fused(self, maps):
         fused = super()._fused([averaged_patches(one, self.patch_size) for one in maps])
-        return [unit_pixels(one) for one in fused] if self.metric == "cosine" else fused
+        return [unit_pixels(one) for one in fused] if self.pixel_metric == "cosine" else fused
 
     def peaks(self, maps):
         r"""Distance of the pixel that is the farthest, weighted by what lies around its nearest.

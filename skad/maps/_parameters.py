@@ -88,7 +88,7 @@ class CoresetParameters(CoresetShareParameters, MemoryLimitParameters, RandomSta
 class TokenParameters(ParameterGroup):
     """What is made of pixels that are tokens of a vision transformer."""
 
-    metric: str = parameter(
+    pixel_metric: str = parameter(
         default="euclidean",
         limits=[StrOptions({"cosine", "euclidean"})],
         text='Between pixels. "cosine": they are brought to unit length first, and the distance is '

@@ -15,7 +15,8 @@ class ImageParameters(ParameterGroup):
         default=None,
         limits=[POSITIVE, None],
         text='Side in pixels that the network sees; by default the backbone\'s (64 for "tiny", '
-        "224 in most papers). Vision transformers of a fixed size are built for it, their "
+        '192 for "tiny-dense", 224 in most papers). Vision transformers of a fixed size are built '
+        "for it, their "
         "position embeddings resized; their patches must divide it.",
     )
     resize: str | None = parameter(
@@ -90,7 +91,8 @@ class BackboneParameters(ParameterGroup):
         default="tiny",
         limits=[str, callable],
         kw_only=False,
-        text='"tiny", the network inside the package; the name of a network of timm or '
+        text='"tiny" or "tiny-dense", the networks inside the package, for small images as a whole '
+        "and for small defects in large ones; the name of a network of timm or "
         'torchvision (with prefix "timm/" or "torchvision/" where both have it); or a '
         "factory: a picklable callable that returns a ``torch.nn.Module``.",
     )

@@ -7,11 +7,18 @@ from functools import partial
 from pathlib import Path
 
 from .._random import local_seed
+from ._dense import tiny_dense
 from ._download import timm_weights, torchvision_weights
 from ._input_size import create_sized, resize_input
 from ._tiny import tiny
 
-TINY_WEIGHTS = Path(__file__).parents[1] / "weights" / "tiny.safetensors"
+_WEIGHTS = Path(__file__).parents[1] / "weights"
+
+# The networks inside the package: architecture, and weights.
+EMBEDDED = {
+    "tiny": (tiny, _WEIGHTS / "tiny.safetensors"),
+    "tiny-dense": (tiny_dense, _WEIGHTS / "tiny_dense.safetensors"),
+}
 
 
 def build_network(backbone, weights="pretrained", random_state=0, image_size=None):
@@ -20,8 +27,8 @@ def build_network(backbone, weights="pretrained", random_state=0, image_size=Non
     Parameters
     ----------
     backbone : str or callable
-        "tiny" (embedded), a timm name, a torchvision name, or a factory. A name that timm and
-        torchvision share is timm's; the prefixes "timm/" and "torchvision/" choose.
+        "tiny" or "tiny-dense" (embedded), a timm name, a torchvision name, or a factory. A name
+        that timm and torchvision share is timm's; the prefixes "timm/" and "torchvision/" choose.
     weights : "pretrained", None or path
         Published weights, random ones, or a file (safetensors, or a state dict of torch).
     random_state : int
@@ -116,10 +123,11 @@ def _from_factory(backbone):
 
 
 def _from_name(name, weights, image_size):
-    if name == "tiny":
-        network = tiny()
+    if name in EMBEDDED:
+        create, path = EMBEDDED[name]
+        network = create()
         if isinstance(weights, str):
-            load_weights(network, TINY_WEIGHTS)
+            load_weights(network, path)
         return network
     import timm
 
@@ -131,11 +139,12 @@ def _from_name(name, weights, image_size):
     names = torchvision.models.list_models(module=torchvision.models)
     if library in ("", "torchvision") and bare in names:
         return resize_input(_from_torchvision(bare, weights), image_size)
-    known = ["tiny", *timm.list_models(), *names]
+    known = [*EMBEDDED, *timm.list_models(), *names]
     near = difflib.get_close_matches(bare, known, n=4)
     hint = f"Did you mean {', '.join(map(repr, dict.fromkeys(near)))}?" if near else ""
     raise ValueError(
-        f"backbone {name!r} is unknown: it is neither 'tiny' nor a name of timm or torchvision. "
+        f"backbone {name!r} is unknown: it is neither 'tiny' nor 'tiny-dense', and no name of timm "
+        "or torchvision. "
         f"{hint or 'timm.list_models() lists names.'}"
     )
 

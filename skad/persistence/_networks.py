@@ -55,7 +55,7 @@ def describe_backbone(backbone):
 
 def licence_of(backbone):
     """What is known of the terms of a network's published weights; None for other networks."""
-    if backbone == "tiny":
+    if backbone in ("tiny", "tiny-dense"):
         return "trained on pictures given out for research, see skad/weights/README.rst"
     if not isinstance(backbone, str):
         return None

@@ -63,7 +63,7 @@ def test_the_recipe_of_few_shots_with_a_vision_transformer(tiles):
         n_rotations=8,
         coreset_share=1.0,
         patch_size=1,
-        metric="cosine",
+        pixel_metric="cosine",
         foreground="component",
         image_score="top",
         smoothing=0,
