@@ -19,6 +19,7 @@ EXPECTED = {
     "plot_from_scratch.py": r"(?s)NSA +AUROC 0\.[89].*DeepSVDD +AUROC 0\.9.*OC-SVM, pixels ",
     "plot_many_classes.py": r"(?s)DN2.* 0\.8[01].*DeepClustering +AUROC 0\.8[2-9].*CLAD, .*\.[78]",
     "plot_quickstart.py": r"AUROC 0\.9\d+",
+    "plot_solar_cells.py": r"(?s)AUROC: (9\d|100).*sound cells flagged: [0-3]?\d%.*p_value\n\d",
     "plot_spade.py": r"(?s)flower.*pixel AUROC 0\.9.*PRO 0\.[89]|tiles.*pixel AUROC 0\.[89]",
     "plot_grid_search.py": r"fitted on 174 of \d+ images",
     "plot_isolation_forest.py": r"DN2\(image_size=32\): mean AUROC 0\.9[78]\d+",

@@ -18,7 +18,8 @@ def test_the_wheel_holds_the_embedded_backbone(tmp_path):
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     with zipfile.ZipFile(wheel) as content:
         sizes = {entry.filename: entry.file_size for entry in content.infolist()}
-    assert 1e6 < sizes["skad/weights/tiny.safetensors"] <= 8e6
+    for name in ("tiny", "tiny_dense"):
+        assert 1e6 < sizes[f"skad/weights/{name}.safetensors"] <= 8e6
     assert sizes["skad/weights/README.rst"] > 0
     assert {"skad/report/page.css", "skad/report/page.js"} <= set(sizes)
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "skad").rglob("*.py")}

@@ -23,7 +23,10 @@ def join(maps):
 
 
 def averaged_patches(maps, patch_size):
-    """Means of the patches around each pixel, (n, channels, height, width); at an edge of what is.
+    """Means of the patches around each pixel, (n, channels, height, width).
+
+    Pixels at an edge have the patch that is nearest: means of fewer pixels would vary more, and
+    every edge and corner seem abnormal.
 
     Parameters
     ----------
@@ -35,7 +38,9 @@ def averaged_patches(maps, patch_size):
 
     if patch_size == 1:
         return maps
-    return F.avg_pool2d(maps, patch_size, 1, patch_size // 2, count_include_pad=False)
+    sides = [min(patch_size, side - 1 + side % 2) for side in maps.shape[-2:]]  # odd
+    margins = [side // 2 for side in sides for _ in range(2)]
+    return F.pad(F.avg_pool2d(maps, sides, 1), margins[::-1], mode="replicate")
 
 
 def unit_pixels(maps):

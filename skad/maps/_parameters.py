@@ -69,7 +69,7 @@ class CoresetParameters(CoresetShareParameters, MemoryLimitParameters, RandomSta
         default=3,
         limits=[POSITIVE],
         text="Side of the patch, in pixels of a map, that is averaged around each pixel (paper: "
-        "3); an odd number. At the edge what there is of it.",
+        "3); an odd number. Pixels at an edge have the nearest patch that is whole.",
     )
     n_projected: int | None = parameter(
         default=128,

@@ -15,7 +15,8 @@ def slow_average(maps, size):
     found, reach = np.empty_like(maps), size // 2
     for i in range(maps.shape[2]):
         for j in range(maps.shape[3]):
-            rows, columns = (slice(max(0, k - reach), k + reach + 1) for k in (i, j))
+            middles = (min(max(k, reach), n - 1 - reach) for k, n in zip((i, j), maps.shape[2:]))
+            rows, columns = (slice(k - reach, k + reach + 1) for k in middles)
             found[:, :, i, j] = maps[:, :, rows, columns].mean((2, 3))
     return found
 
