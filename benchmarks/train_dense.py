@@ -238,6 +238,7 @@ def train(net, pictures, teachers, args):
         images = _scaled(pictures.batch(args.batch_size, size))
         return _window(images), [_central(t, s) for t, s in zip(teachers.targets(images), STRIDES)]
 
+    order = torch.Generator().manual_seed(args.seed)
     following = ahead.submit(prepare)
     while (progress := (time.time() - start) / (60 * args.minutes)) < 1:
         if following.done() or not kept:

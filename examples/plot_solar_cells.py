@@ -52,7 +52,8 @@ def drawn_cell(rng, cracked=False, side=150):
         pen.rectangle([0, bar * side - 2, side, bar * side + 2], fill=35)
     if cracked:
         x, y = rng.uniform(0.2, 0.7, 2) * side
-        bends = np.cumsum(rng.uniform(-12, 12, (4, 2)) + rng.uniform(-9, 9, 2), axis=0) + (x, y)
+        steps = rng.uniform(-12, 12, (4, 2)) + rng.uniform(-9, 9, 2)
+        bends = np.cumsum(steps, axis=0) + np.array([x, y])
         pen.line([(x, y), *map(tuple, bends)], fill=30, width=2)
     return np.asarray(cell)
 

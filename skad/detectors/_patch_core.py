@@ -77,9 +77,10 @@ class PatchCore(
 
     Notes
     -----
-    The paper resizes to 256 pixels and cuts out 224; here the whole image is looked at. Pixels
-    at an edge have the nearest patch that is whole, in which there are no zeros from beyond it. The coarser layer is interpolated
-    bilinearly, as in the published code; its channels are not pooled to 1 024.
+    The paper resizes to 256 pixels and cuts out 224; here the whole image is looked at. Pixels at
+    an edge have the nearest patch that is whole, in which there are no zeros from beyond it. The
+    coarser layer is interpolated bilinearly, as in the published code; its channels are not pooled
+    to 1 024.
 
     References
     ----------
