@@ -244,7 +244,8 @@ def train(net, pictures, teachers, args):
         if following.done() or not kept:
             kept.append([0, *following.result()])
             following = ahead.submit(prepare)
-        chosen = min(kept[-KEPT:], key=lambda one: one[0] + float(torch.rand(1)))
+        # Those that were seen the least, by chance among them.
+        chosen = min(kept[-KEPT:], key=lambda one: one[0] + float(torch.rand(1, generator=order)))
         kept = [one for one in kept[-KEPT:] if one is not chosen or one[0] + 1 < TIMES]
         chosen[0] += 1
         parts = loss_of(net, chosen[1].clone(), [target.clone() for target in chosen[2]])

@@ -7,6 +7,7 @@ from ..networks._parameters import (
     MemoryParameters,
     NetworkParameters,
     RandomParameters,
+    TileParameters,
 )
 from ..scorers import KNNScorer
 from ..scorers._parameters import NeighborParameters
@@ -19,6 +20,7 @@ class DN2(
     NeighborParameters,
     ImagesTogether,
     LayerParameters,
+    TileParameters,
     NetworkParameters,
     BaseImageDetector,
 ):

@@ -222,7 +222,6 @@ class FittedNetwork:
     def _in_one_pass(self, images, layers):
         with outputs_on_the_way(self.network, layers) as outputs:
             features = self._features(images)
-        check_one_each(layers, outputs, len(images))
         maps = [self._map_of(name, output) for name, output in zip(layers, outputs)]
         return features, [without_summary(one, self.network) for one in maps]
 

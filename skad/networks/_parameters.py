@@ -117,7 +117,7 @@ class NetworkParameters(ImageParameters, BackboneParameters):
     )
 
 
-class ViewParameters(ParameterGroup):
+class TileParameters(ParameterGroup):
     """How a network looks at big pictures."""
 
     tiles: tuple | None = parameter(
@@ -130,6 +130,11 @@ class ViewParameters(ParameterGroup):
         "that does not grow with them: ``image_size=640, tiles=(256, 64)``. The overlap should be "
         "as wide as what a layer sees, some 64 pixels. By default pictures are seen whole.",
     )
+
+
+class ViewParameters(TileParameters):
+    """How it gives maps of them."""
+
     scales: tuple = parameter(
         default=(1.0,),
         limits=["array-like"],

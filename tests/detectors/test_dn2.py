@@ -129,8 +129,8 @@ def test_parameters_reach_the_parts(tiles):
 
 def test_every_parameter_of_the_parts_is_a_parameter():
     of_parts = {**FeatureExtractor().get_params(), **KNNScorer().get_params()}
-    # Those serve networks that are trained from scratch.
-    left = {"flattened_layers", "contrast_normalization"}
+    # Those serve networks that are trained from scratch, and maps.
+    left = {"flattened_layers", "contrast_normalization", "scales"}
     own = {"on_error": "raise"}
     assert DN2().get_params() == {k: v for k, v in of_parts.items() if k not in left} | own
 

@@ -49,6 +49,7 @@ AUGMENTATIONS = {
     "flip": [CHOSEN],
     "gaussian_blur": [drawn(4) * 2],
     "posterize": [torch.tensor([1, 4, 8, 3])],
+    "rotate": [30.0],
     "resized_crop": [*torch.tensor([[0, 1, 2, 3], [0, 2, 0, 1], [5, 8, 9, 3], [4, 9, 12, 8]]), 8],
     "solarize": [drawn(4)],
     "to_gray": [CHOSEN],
