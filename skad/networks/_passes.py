@@ -20,8 +20,11 @@ def few_at_once(images, are_tiles=False):
     -------
     parts : sequence of tensors
     """
+    import torch
+
     on_cpu = images.device.type == "cpu"
-    if not (on_cpu or are_tiles):
+    # A graph is of any number of images.
+    if torch.compiler.is_compiling() or not (on_cpu or are_tiles):
         return [images]
     most = _ON_CPU if on_cpu else _TILES
     return images.split(max(1, most // (images.shape[-2] * images.shape[-1])))

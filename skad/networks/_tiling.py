@@ -1,5 +1,7 @@
 """Big pictures: what a network sees of them at once, and one map of what it gave."""
 
+import numpy as np
+
 
 class Tiling:
     """Squares of a picture that overlap, and their maps blended into one.
@@ -83,32 +85,32 @@ class Tiling:
                 f"{side}, which do not fit together; give a size that is a multiple of its stride."
             )
         stride = self.size // side
-        whole = maps.new_zeros((len(maps) // self.n_tiles, maps.shape[1], *self._sides(stride)))
-        weights = torch.zeros_like(whole[:1, :1])
         parts = maps.unflatten(0, (-1, self.n_tiles)).unbind(1)
-        ramps = [self._ramp(index, stride).to(maps) for index in range(len(self.starts))]
-        places = [(i, j) for i in range(len(self.starts)) for j in range(len(self.starts))]
-        for part, (i, j) in zip(parts, places):
-            top, left = self.starts[i] // stride, self.starts[j] // stride
-            here = (..., slice(top, top + side), slice(left, left + side))
-            weight = ramps[i][:, None] * ramps[j]
-            whole[here] += part * weight
-            weights[here] += weight
-        return whole / weights
+        # Not by len(), which in a graph would be the number of images that it was traced with.
+        whole = maps.new_zeros((*parts[0].shape[:2], *(self.image_size // stride,) * 2))
+        for part, (rows, columns, weights) in zip(parts, self._shares(stride)):
+            whole[..., rows, columns] += part * torch.from_numpy(weights).to(maps)
+        return whole
 
-    def _sides(self, stride):
-        return (self.image_size // stride,) * 2
+    def _shares(self, stride):
+        """Where each tile lies in a map, and its share of every pixel there."""
+        ramps = [self._ramp(index, stride) for index in range(len(self.starts))]
+        starts = [start // stride for start in self.starts]
+        spans = [slice(start, start + len(ramps[0])) for start in starts]
+        total = np.zeros(self.image_size // stride)
+        for span, ramp in zip(spans, ramps):
+            total[span] += ramp
+        sides = [(span, ramp / total[span]) for span, ramp in zip(spans, ramps)]
+        for rows, down in sides:
+            for columns, across in sides:
+                yield rows, columns, np.outer(down, across).astype(np.float32)
 
     def _ramp(self, index, stride):
         """Weight of each pixel of a side of a tile; edges of the picture are none of the tile."""
-        import torch
-
-        places = (torch.arange(self.size // stride) + 0.5) * stride
-        ramp = torch.ones(len(places))
-        for side, inner in (
-            (places, index > 0),
-            (self.size - places, index < len(self.starts) - 1),
-        ):
-            if inner and self.overlap:
-                ramp = ramp * ((side / self.overlap - 0.25) / 0.5).clamp(1e-6, 1)
+        places = (np.arange(self.size // stride) + 0.5) * stride
+        ramp = np.ones(len(places))
+        sides = (places, index > 0), (self.size - places, index < len(self.starts) - 1)
+        for far, is_inner in sides:
+            if is_inner and self.overlap:
+                ramp *= np.clip((far / self.overlap - 0.25) / 0.5, 1e-6, 1)
         return ramp

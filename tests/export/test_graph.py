@@ -107,6 +107,9 @@ DETECTORS = {
     ),
     "PatchCore": PatchCore(**SMALL),
     "PatchCore per layer": PatchCore(**SMALL, fusion="per_layer", patch_size=5, resize="crop"),
+    "PatchCore in tiles": PatchCore(
+        **SMALL | {"image_size": 64}, tiles=(32, 16), pixel_metric="cosine", image_score="top"
+    ),
     "PaDiM": PaDiM(**SMALL, n_dimensions=30),
     "Pipeline": make_pipeline(FeatureExtractor(**SMALL), Whitening(), KNNScorer(1, metric="angle")),
     "conformal": ConformalDetector(DN2(**SMALL), false_alarm_rate=0.2),
@@ -204,6 +207,14 @@ REFUSED = {
     "coresets of each image": (
         SPADE(n_neighbors=3, coreset_share=0.1, **SMALL),
         "RetrievedCoreset, holds the maps of each",
+    ),
+    "several scales": (
+        PatchCore(scales=(1.0, 0.5), **SMALL),
+        r"several scales, \(1.0, 0.5\), have no",
+    ),
+    "a background": (
+        PatchCore(foreground="component", **SMALL),
+        "leaves out pixels, which no graph",
     ),
     "scorers of scikit-learn": (with_scorer(SklearnScorer(OneClassSVM())), "SklearnScorer, has no"),
     "members that have none": (
