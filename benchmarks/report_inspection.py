@@ -15,11 +15,11 @@ with a network half trained. On the cells, which have one split, several setting
 pictures that are reported, so that the best of their rows is a little too good. The boards are
 tested on every other picture; their masks are boxes, wider than the defects.
 
-What was aimed at: cells 96 (reached: 95.5 with the embedded network, and 96.0 with
-EfficientNet-lite0 at 224 pixels, below); tiles 88 pixel AUROC and 82 PRO (87.3, and 75.7 by another detector); boards 94
-pixel AUROC (91) and 80 image AUROC (97), fitted in 90 seconds (31). Masks of ``PatchCore`` at its
-own threshold are too wide, as its patches are those of the training pictures; see "Conformal
-decisions on pixels".
+What was aimed at: cells 96 (reached: 95.5 with the embedded network, and 96.0 with EfficientNet-
+lite0 at 224 pixels, below); tiles 88 pixel AUROC and 82 PRO (87.3, and 75.7 by another detector);
+boards 94 pixel AUROC (91) and 80 image AUROC (97), fitted in 90 seconds (31). Masks of
+``PatchCore`` at its own threshold are too wide, as its patches are those of the training
+pictures; see "Conformal decisions on pixels".
 """
 
 FOUND = {
