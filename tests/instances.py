@@ -246,17 +246,6 @@ INSTANCES = [
     ),
     SPADE(**SMALLEST, n_threshold_images=2),
     PatchCore(**SMALLEST, coreset_share=0.1, n_threshold_images=1000),
-    PatchCore(
-        **SMALLEST | {"image_size": 64},
-        tiles=(32, 0),
-        scales=(1.0, 0.5),
-        n_rotations=2,
-        coreset_share=0.5,
-        pixel_metric="cosine",
-        foreground="component",
-        image_score="top",
-        n_threshold_images=2,
-    ),
     PaDiM(**SMALLEST, n_dimensions=6, n_threshold_images=1000),
     ConformalMapDetector(
         MapDetector(
