@@ -119,7 +119,7 @@ class FeatureExtractor(
         """
         take_source(self, source)
         seed = check_random_state(self.random_state).randint(2**31)
-        seen = self.image_size if self.tiles is None else self.tiles[0]
+        seen = self.image_size if self.tiles is None else next(iter(self.tiles), None)
         network = build_network(self.backbone, self.weights, seed, seen)
         return self.take(network, self._preprocessing_of(network, source))
 

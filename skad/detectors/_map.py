@@ -182,9 +182,9 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         if self._fitted.image_score in ("map", "top"):
             self.offset_ = self._offset(values[:, 0], self._fitted.contamination)
         self.pixel_offset_ = pixel_threshold(values[:, 1:], self._fitted)
-        vars(self).pop("_threshold_values", None)
+        vars(self).pop("_threshold_rows", None)
         if hasattr(self.gallery_, "extended"):
-            self._threshold_values = values  # to be joined by those of further images
+            self._threshold_rows = values  # to be joined by those of further images
 
     def _obstacle_to_extending(self):
         fitted = hasattr(self, "gallery_")
@@ -195,7 +195,7 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
                 "keeps are gone. Compare with RetrievedPixels() or RetrievedCentroids() (for SPADE "
                 'n_centroids=None or centroids_of="each"), or fit to all images.'
             )
-        if fitted and not hasattr(self, "_threshold_values"):
+        if fitted and not hasattr(self, "_threshold_rows"):
             return (
                 "no partial_fit, since an earlier skad fitted it, which did not keep what the "
                 "threshold of pixels is taken from. Fit anew, to all images."
@@ -222,9 +222,9 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         drawn = rng.permutation(self.gallery_.n_images_)[: n_to_draw(self._fitted)]
         new = np.sort(drawn[drawn >= n_before]) - n_before
         # Any earlier images will do, as those that are kept were drawn, too.
-        kept = np.sort(rng.permutation(len(self._threshold_values))[: len(drawn) - len(new)])
+        kept = np.sort(rng.permutation(len(self._threshold_rows))[: len(drawn) - len(new)])
         values = self._lowest_values(source, new, n_before) if len(new) else []
-        self._take_thresholds([*self._threshold_values[kept], *values])
+        self._take_thresholds([*self._threshold_rows[kept], *values])
 
     def _scores(self, source):
         if self._fitted.image_score == "features":

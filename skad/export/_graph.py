@@ -56,7 +56,8 @@ class DetectorGraph(nn.Module):
         if hasattr(inner, "gallery_"):
             self.fitted, self.network, self.layers = fitted, fitted.network, inner.layers_
             self.maps = maps_graph(inner, fitted, self.owner)
-            self.image_score, self.top_share = inner._fitted.image_score, inner._fitted.top_share
+            self.image_score = inner._fitted.image_score
+            self.top_share = getattr(inner._fitted, "top_share", None)  # unknown to earlier skads
             if isinstance(detector, ConformalMapDetector):
                 self.image_score = "map"
             self.outputs.append("map")

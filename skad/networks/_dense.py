@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ._tiny import Block, convolution
+from ._embedded import Block, Embedded, convolution
 
 # Channels and blocks of each stage, each at half the resolution of the one before.
 _STAGES = ((48, 1), (96, 2), (192, 3), (256, 1))
@@ -24,7 +24,7 @@ def tiny_dense():
     return TinyDense().eval()
 
 
-class TinyDense(nn.Module):
+class TinyDense(Embedded):
     """A residual network of 3.4 million parameters with maps of local features.
 
     Its maps of an eighth and of a sixteenth of the picture's side are read through 1x1 convolutions
@@ -53,8 +53,7 @@ class TinyDense(nn.Module):
             self.add_module(name, nn.Conv2d(n_channels, width, kernel_size=1))
         self.num_features = _FEATURE
         self.layer4.append(nn.Conv2d(n_in, _FEATURE, kernel_size=1))
-        self.global_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.fc = nn.Identity()
+        self._close()
         self.pretrained_cfg = {
             "architecture": "tiny-dense",
             "input_size": (3, 192, 192),
@@ -67,10 +66,6 @@ class TinyDense(nn.Module):
             "classifier": "fc",
         }
 
-    def get_classifier(self):
-        """What only classifies, which is nothing."""
-        return self.fc
-
     def maps(self, images):
         """Maps of local features, and that of the last stage."""
         found = self.layer2(self.layer1(self.stem(images)))
@@ -80,11 +75,3 @@ class TinyDense(nn.Module):
     def forward_features(self, images):
         """Map of the last stage."""
         return self.maps(images)[-1]
-
-    def forward_head(self, maps, pre_logits=False):
-        """Feature of a map; there are no logits."""
-        return self.global_pool(maps) if pre_logits else self.fc(self.global_pool(maps))
-
-    def forward(self, images):
-        """Feature of images."""
-        return self.forward_head(self.forward_features(images))

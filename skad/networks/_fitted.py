@@ -86,7 +86,6 @@ class FittedNetwork:
         network = network.to(self.device, memory_format=torch.channels_last)
         self.network = network.to(self.dtype)
         self.in_training, self._fingerprint = False, None
-        self.tiles, self.scales = tiles, scales
         self.views = Views(self.network, preprocessing.image_size, tiles, scales)
         self.widths = self._try()
 
@@ -280,17 +279,16 @@ class FittedNetwork:
     def __getstate__(self):
         """State with the network on the CPU, so that it can be loaded without its device."""
         state = vars(self).copy()
-        del state["views"]
+        views = state.pop("views")
+        state |= {"tiles": views.tiles, "scales": views.scales}
         if state.pop("device").type != "cpu":
             state["network"] = copy.deepcopy(self.network).cpu()
         return state
 
     def __setstate__(self, state):
+        # An earlier skad knew neither tiles nor scales.
+        given = state.pop("tiles", None), state.pop("scales", (1.0,))
         vars(self).update(state)
-        given = (
-            state.get("tiles"),
-            state.get("scales", (1.0,)),
-        )  # which an earlier skad did not know
         self.views = Views(self.network, self.preprocessing.image_size, *given)
         self.device = move_loaded(self.network, self.device_name, "FeatureExtractor")
         if str(self.device_name).partition(":")[0] not in ("auto", self.device.type):

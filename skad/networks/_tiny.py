@@ -6,6 +6,8 @@ since timm takes longer to import than all else that a model file needs.
 
 from torch import nn
 
+from ._embedded import Block, Embedded, convolution
+
 # Channels and blocks of each stage.
 _STAGES = ((32, 1), (64, 2), (160, 2), (288, 2))
 
@@ -22,7 +24,7 @@ def tiny():
     return Tiny().eval()
 
 
-class Tiny(nn.Module):
+class Tiny(Embedded):
     """A ResNet of 3.8 million parameters for images of 64 pixels.
 
     There is no pooling after the stem, so that an image of 32 x 32 pixels enlarged to 64 reaches
@@ -53,8 +55,7 @@ class Tiny(nn.Module):
             self.add_module(name, nn.Sequential(*blocks))
             stage = {"num_chs": n_out, "reduction": reduction, "module": name}
             self.feature_info.append(stage)
-        self.global_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.fc = nn.Identity()
+        self._close()
         self._draw()
         self.layer4.append(nn.Conv2d(width, width, kernel_size=1))
         self.pretrained_cfg = {
@@ -78,50 +79,7 @@ class Tiny(nn.Module):
             if isinstance(module, Block):
                 nn.init.zeros_(module.bn2.weight)
 
-    def get_classifier(self):
-        """What only classifies, which is nothing."""
-        return self.fc
-
     def forward_features(self, images):
         """Map of the last stage."""
         found = self.act1(self.bn1(self.conv1(images)))
         return self.layer4(self.layer3(self.layer2(self.layer1(found))))
-
-    def forward_head(self, maps, pre_logits=False):
-        """Feature of a map; there are no logits."""
-        return self.global_pool(maps) if pre_logits else self.fc(self.global_pool(maps))
-
-    def forward(self, images):
-        """Feature of images."""
-        return self.forward_head(self.forward_features(images))
-
-
-class Block(nn.Module):
-    """Two convolutions and a way around them."""
-
-    def __init__(self, n_in, n_out, stride=1, padding_mode="zeros"):
-        super().__init__()
-        # Drawn first, as timm does, so that a seed gives the same network.
-        around = None
-        if stride > 1 or n_in != n_out:
-            around = nn.Sequential(
-                nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out)
-            )
-        self.conv1, self.bn1 = convolution(n_in, n_out, stride, padding_mode)
-        self.act1 = nn.ReLU(inplace=True)
-        self.conv2, self.bn2 = convolution(n_out, n_out, 1, padding_mode)
-        self.act2 = nn.ReLU(inplace=True)
-        self.downsample = around
-
-    def forward(self, maps):
-        """Maps of the block."""
-        found = self.act1(self.bn1(self.conv1(maps)))
-        found = self.bn2(self.conv2(found))
-        found += maps if self.downsample is None else self.downsample(maps)
-        return self.act2(found)
-
-
-def convolution(n_in, n_out, stride=1, padding_mode="zeros"):
-    """A 3x3 convolution, and what normalises its maps."""
-    found = nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False, padding_mode=padding_mode)
-    return found, nn.BatchNorm2d(n_out)

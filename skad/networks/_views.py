@@ -152,7 +152,7 @@ def _checked_scales(scales):
             f"scales must be one or more shares of image_size, above 0 and at most 1; got "
             f"{scales!r}."
         )
-    return values
+    return tuple(map(float, values))
 
 
 def _size(scale, image_size, grid):

@@ -47,7 +47,7 @@ def test_the_rate_is_kept_as_images_join(rate, tiles):
     detector = SPADE(**SMALL, n_neighbors=4, mask_false_alarm_rate=rate).fit(tiles[:8])
     for end in (12, 13, 20):
         detector.partial_fit(tiles[detector.gallery_.n_images_ : end])
-        kept = detector._threshold_values
+        kept = detector._threshold_rows
         assert len(kept) == end, "all are drawn as long as there are no more"
         assert (kept[:, 0] < detector.pixel_offset_).sum() == int(rate * end)
     # Those that joined last were compared with all others, as they are here.
@@ -59,8 +59,8 @@ def test_images_are_drawn_of_all_earlier_and_new_ones_alike(tiles):
     n_new = []
     for seed in range(16):
         detector = SPADE(**SMALL, n_neighbors=2, n_threshold_images=6, random_state=seed)
-        before = detector.fit(tiles[:12])._threshold_values
-        after = detector.partial_fit(tiles[12:24])._threshold_values
+        before = detector.fit(tiles[:12])._threshold_rows
+        after = detector.partial_fit(tiles[12:24])._threshold_rows
         assert len(after) == 6
         is_old = (after[:, None] == before).all(axis=2).any(axis=1)
         n_new.append(6 - is_old.sum())
@@ -70,9 +70,9 @@ def test_images_are_drawn_of_all_earlier_and_new_ones_alike(tiles):
 
 def test_a_threshold_of_which_no_new_image_is_drawn_stays(tiles):
     detector = SPADE(**SMALL, n_neighbors=2, n_threshold_images=1).fit(tiles[:12])
-    known, offset = detector._threshold_values, detector.pixel_offset_
+    known, offset = detector._threshold_rows, detector.pixel_offset_
     detector.partial_fit(tiles[12:13])
-    if np.array_equal(detector._threshold_values, known):
+    if np.array_equal(detector._threshold_rows, known):
         assert detector.pixel_offset_ == offset
     else:
         assert detector.pixel_offset_ != offset
@@ -82,7 +82,7 @@ def test_scores_by_maps_follow(tiles):
     how = {"n_neighbors": 3, "image_score": "map", "n_threshold_images": 30}
     detector = SPADE(**SMALL, **how, contamination=0.25).fit(tiles[:8])
     detector.partial_fit(tiles[8:20])
-    lowest = detector._threshold_values[:, 0]
+    lowest = detector._threshold_rows[:, 0]
     assert detector.offset_ == pytest.approx(np.percentile(lowest, 25), rel=1e-6)
     # Those that joined last were compared with all others, as they are here.
     np.testing.assert_allclose(detector.score_samples(tiles[8:20]), lowest[8:], rtol=1e-5)

@@ -285,7 +285,7 @@ def test_files_of_earlier_versions():
 
 def test_maps_fitted_by_an_earlier_version(tiles):
     detector = clone(DETECTORS["spade"]).fit(tiles[:9])
-    del detector._threshold_values  # which its files do not have
+    del detector._threshold_rows  # which its files do not have
     with pytest.raises(AttributeError) as error:
         detector.partial_fit(tiles[:3])
     assert "an earlier skad fitted it" in str(error.value.__cause__)

@@ -133,6 +133,7 @@ def test_a_vision_transformer_is_made_for_a_tile():
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
+        ({"tiles": ()}, "pair of whole numbers"),
         ({"tiles": (64,)}, r"tiles must be a pair of whole numbers, \(size, overlap\); got \(64"),
         ({"tiles": (64.5, 0)}, "pair of whole numbers"),
         ({"tiles": (256, 0)}, r"image_size=128 pixels wide, which is less than 256"),
