@@ -56,7 +56,8 @@ class MapParameters(ContaminationParameters, RandomStateParameters, LayerParamet
         default=None,
         note="Here maps are compared: by default the ends of the three resolutions before the "
         "last (paper: 56, 28 and 14 pixels a side); of a network with maps of one "
-        "resolution, as vision transformers, the three stages before the last.",
+        'resolution, as vision transformers, the three stages before the last. Of "tiny-dense" '
+        "the two that it was trained for.",
     )
     image_score: str = parameter(
         default="features",
@@ -132,8 +133,10 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         check_neighbors(owner, scorer, gallery, len(source))
         extractor = getattr(first, "extractor_", first)
         self.layers_ = map_layers(extractor.fitted_network_, self.layers, self._n_layers, owner)
-        self.gallery_ = gallery.begin(len(source) * self._n_looks, owner)
-        return self._fill_gallery(source, extractor)
+        kept = self._kept(source)
+        self.gallery_ = gallery.begin(len(kept) * self._n_looks, owner)
+        features = self._fill_gallery(kept, extractor)
+        return features if kept is source else extractor.compute(source)
 
     def _fill_gallery(self, source, extractor, n_before=0):
         """Pooled features of images, whose maps go into the gallery behind those before."""
@@ -148,6 +151,10 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
                 self.gallery_.add(first, maps)
         self.gallery_.complete()
         return np.concatenate(features)
+
+    def _kept(self, source):
+        """Those of the training images whose maps go into the gallery."""
+        return source
 
     def _looks(self, images):
         """Prepared training images as the gallery sees them, first as they are."""

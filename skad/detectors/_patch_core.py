@@ -120,11 +120,11 @@ class PatchCore(
     def _make_gallery(self):
         return self._make(CoresetPixels)
 
-    def _training_features(self, source, first, scorer):
-        if self.n_shots is not None and self.n_shots < len(source):
-            drawn = check_random_state(self.random_state).permutation(len(source))
-            source = source.take(np.sort(drawn[: self.n_shots]))
-        return super()._training_features(source, first, scorer)
+    def _kept(self, source):
+        if self.n_shots is None or self.n_shots >= len(source):
+            return source
+        drawn = check_random_state(self.random_state).permutation(len(source))
+        return source.take(np.sort(drawn[: self.n_shots]))
 
     @property
     def _n_looks(self):

@@ -24,6 +24,9 @@ def test_shots_are_drawn_and_the_others_set_the_threshold(tiles):
     scores = few.score_samples(tiles[24:])
     assert np.flatnonzero(scores > scores.max() / 2 - 1e-6).size >= 3
     assert few.offset_ < alone.offset_
+    single = PatchCore(**SMALL, n_shots=1, coreset_share=1.0).fit(tiles[24:30])
+    assert single.gallery_.n_images_ == 1
+    assert len(single.pipeline_["scorer"].gallery_) == 6
     every = PatchCore(**SMALL, n_shots=99, coreset_share=0.1).fit(tiles[24:30])
     assert every.gallery_.n_images_ == 6
 
