@@ -375,9 +375,9 @@ class PseudoLabelTask(Task):
                 views = self.images.view_of_each(step, self.augmentation)
             features = self.features(views)
         with self.full_precision():
-            targets = self.targets[self.images.order(step)]
-            if not (targets != NOISE).any():
+            if (self.labels[self.images.sampler(step)] == NOISE).all():
                 return None
+            targets = self.targets[self.images.order(step)]
             logits = self.head(features.float())
             return torch.nn.functional.cross_entropy(logits, targets, ignore_index=NOISE)
 
@@ -401,7 +401,7 @@ def running_mean(mean, new, n_before):
     """Mean of so many values and a new one; the last of what is counted."""
     if not mean.is_floating_point():
         return new
-    return mean + (new - mean) / (int(n_before) + 1)
+    return mean + (new - mean) / (n_before + 1)  # a tensor, which is not waited for
 
 
 def mild_augmentation(image_size):

@@ -81,10 +81,11 @@ def flip(images, mask):
     -------
     images : tensor of the same shape
     """
-    mask = mask.to(images.device)
-    images = images.clone()
-    images[mask] = images[mask].flip(-1)
-    return images
+    import torch
+
+    # A choice, not an index by the mask, whose length the device would have to tell.
+    mask = mask.to(images.device).view(-1, *(1,) * (images.ndim - 1))
+    return torch.where(mask, images.flip(-1), images)
 
 
 def affine(images, matrices, fill=0.0):

@@ -61,7 +61,7 @@ class TrainingImages:
         self.memory_limit = memory_limit
         self.n_threads = count_threads(n_jobs)
         self.detail, self._augmentation = cut.fitted.preprocessing.detail, None
-        self._kept, self._ahead = None, None
+        self._kept, self._ahead, self._spans = None, None, []
         self._decoded, self._decoded_bytes = {}, 0
         self._digests, self._keys, self._augments = digests, None, False
         self._reader = reader
@@ -143,30 +143,34 @@ class TrainingImages:
 
     def hidden_batch(self, step):
         """What enters the trained part for the images of a step: the images, if all is trained."""
+        import torch
 
-        indices = self.order(step)
+        indices = self.sampler(step)
         is_kept = indices < len(self._kept)
-        kept = self._kept[indices[is_kept]]
-        if len(kept) == len(indices):
+        kept = self._kept[self._on_device(indices[is_kept])]
+        if is_kept.all():
             return kept
         new = self._frozen_part(self._read_ahead(step, self._not_kept))
         # In the order of the step: labels and dropout go by indices in the batch.
-        batch = new.new_empty((len(indices), *new.shape[1:]))
-        batch[is_kept], batch[~is_kept] = kept, new
-        return batch
+        order = np.argsort(~is_kept, kind="stable").argsort()
+        return torch.cat([kept, new])[self._on_device(order)]
 
     def order(self, step):
         """Places of the images of a step in the order of `batch`, tensor of int."""
+        return self._on_device(self.sampler(step))
+
+    def _on_device(self, indices):
+        """Indices as a tensor, which the device need not be waited for."""
         import torch
 
-        return torch.from_numpy(self.sampler(step)).to(self._kept.device)
+        return torch.from_numpy(indices).to(self._kept.device, non_blocking=True)
 
     def hidden(self, indices):
         """What enters the trained part for the images at these indices."""
         import torch
 
         if indices.max() < len(self._kept):
-            return self._kept[torch.from_numpy(indices).to(self._kept.device)]
+            return self._kept[self._on_device(indices)]
         size = self.together
         starts = range(0, len(indices), size)
         read = partial(self._reader.submit, self._read)
@@ -239,16 +243,33 @@ class TrainingImages:
         return normalize(views, self.fitted.preprocessing)
 
     def _check_views(self, views, n_images):
+        """Refuse views of another form; values are looked at when the device is waited for."""
         size = self.fitted.preprocessing.image_size
         shape = tuple(getattr(views, "shape", ()))
-        fits = len(shape) == 4 and shape[0] == n_images and shape[2:] == (size, size)
-        if not fits or views.min() < -1e-3 or views.max() > 1 + 1e-3:
-            span = f" from {float(views.min()):g} to {float(views.max()):g}" if fits else ""
-            raise ValueError(
-                f"augmentation must give one view of each of {n_images} images, ({n_images}, "
-                f"channels, {size}, {size}), with values in [0, 1]; got {type(views).__name__} of "
-                f"shape {shape}{span}."
-            )
+        if not (len(shape) == 4 and shape[0] == n_images and shape[2:] == (size, size)):
+            raise self._wrong_views(n_images, type(views).__name__, shape)
+        self._spans.append((shape, views.amin(), views.amax()))
+        if views.device.type == "cpu":
+            self.check_views()
+
+    def check_views(self):
+        """Refuse views since the last look whose values are out of bounds."""
+        import torch
+
+        spans, self._spans = self._spans, []
+        if not spans:
+            return
+        values = torch.stack([value for _, *span in spans for value in span]).view(-1, 2)
+        for (shape, *_), (low, high) in zip(spans, values.tolist()):
+            if low < -1e-3 or high > 1 + 1e-3:
+                raise self._wrong_views(shape[0], "Tensor", shape, f" from {low:g} to {high:g}")
+
+    def _wrong_views(self, n_images, kind, shape, span=""):
+        size = self.fitted.preprocessing.image_size
+        return ValueError(
+            f"augmentation must give one view of each of {n_images} images, ({n_images}, "
+            f"channels, {size}, {size}), with values in [0, 1]; got {kind} of shape {shape}{span}."
+        )
 
     def _read_ahead(self, step, indices_of):
         """Images of a step, while those of the next one are read in the background."""

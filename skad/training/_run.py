@@ -50,7 +50,9 @@ class Training:
         self.task, self.plan, self.start, self.owner = task, plan, start, start.owner
         task.to(start.device, memory_format=torch.channels_last)
         start.images.see_views(getattr(task, "augmentation", None))
-        self.optimizer = plan.make_optimizer(list(task.trained.values()))
+        # One kernel for all parameters, where there are kernels to be launched.
+        fused = {"fused": True} if start.device.type == "cuda" else {}
+        self.optimizer = plan.make_optimizer(list(task.trained.values()), **fused)
         self.watch = self._make_watch()
         self.snapshots, self._good, self._best, self.stopped_at = {}, None, None, None
         self.checkpoint = None
@@ -98,6 +100,7 @@ class Training:
                 first_step=first,
                 clip_norm=plan.clip_norm,
                 after_step=self._after_step,
+                check_every=1 if self.start.device.type == "cpu" else self.watch.every,
                 owner=self.owner,
             )
         self._finish(done)
@@ -162,6 +165,7 @@ class Training:
 
     def _look(self, step):
         """Take the measures, and keep the network if none was better by the plan's."""
+        self.start.images.check_views()
         self.watch.look(step)
         name = self.plan.selected_by
         if name is not None:

@@ -1,6 +1,7 @@
 """The collapse watch: label-free measures of the training images' features along training."""
 
 import numpy as np
+import torch
 
 from .._rows import unit_rows
 from .._warnings import warn
@@ -52,8 +53,7 @@ class CollapseWatch:
 
     def look(self, step):
         """Take the measures."""
-        record = {"step": step, "loss": float(np.mean(self.losses or np.nan))}
-        self.losses = []
+        record = {"step": step, "loss": self._mean_loss()}
         features = self.features_of()
         if not np.isfinite(features).all():
             raise TrainingError(
@@ -70,6 +70,11 @@ class CollapseWatch:
         self.curve.append(record | further)
         if self.collapsed_at is None and self._share_left < self.spread_limit:
             self.collapsed_at = step
+
+    def _mean_loss(self):
+        """Mean loss since the last look, all losses brought from their device together."""
+        losses, self.losses = self.losses, []
+        return float(np.mean(torch.stack(losses).tolist())) if losses else np.nan
 
     @property
     def _share_left(self):

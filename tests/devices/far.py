@@ -87,6 +87,7 @@ def _call(function, *args, **kwargs):
         kwargs = {**kwargs, "device": "cpu"} if result_is_far else kwargs
     _check_company(name, args, kwargs, given, result_is_far)
     near = {id(t): getattr(t, "near", t) for t in given}
+    given_args = args
     args, kwargs = tree_map_only(torch.Tensor, lambda t: near[id(t)], (args, kwargs))
     result = function(*args, **kwargs)
     # A tensor that was changed in place stays the one that it was.
@@ -99,8 +100,16 @@ def _call(function, *args, **kwargs):
 
     result = tree_map_only(torch.Tensor, outside, result)
     comes_back = [r for r in tree_leaves(result) if not isinstance(r, (FarTensor, type(None)))]
-    Far.n_transfers += bool(one_is_far and comes_back)
+    Far.n_transfers += one_is_far and bool(comes_back or _size_depends_on_values(name, given_args))
     return result
+
+
+def _size_depends_on_values(name, args):
+    """Whether the device is waited for, since nobody else knows how large the result is."""
+    by_mask = name in _INDEXING and any(
+        isinstance(t, FarTensor) and t.dtype in (torch.bool, torch.uint8) for t in args[1]
+    )
+    return by_mask or name in ("nonzero", "masked_select", "_unique2", "unique_dim")
 
 
 def _in_half_precision(product, *args):

@@ -1,20 +1,27 @@
-"""train() on a device: one transfer a step, and what is not finite is never stepped with."""
+"""Training on a device: it is waited for at looks only, and what is not finite is told of."""
 
+import numpy as np
 import pytest
 import torch
 
+from skad import (
+    CompactnessAdapter,
+    FeatureExtractor,
+    MeanShiftedContrastive,
+    PseudoLabelAdapter,
+    SelfSupervisedAdapter,
+)
+from skad.backbones import small_cnn
 from skad.training._loop import TrainingError, train
+from tests.instances import SMALL, TWO
 
 from . import far
 
 
-def train_line(loss_of_weight, n_steps=5, device="far"):
+def train_line(loss_of_weight, n_steps=5, device="far", check_every=1):
     """Losses, the weight and the transfers of a training of one weight."""
     weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]).to(device))
     losses, before = [], far.Far.n_transfers
-
-    def after_step(step, loss):
-        losses.append(loss)
 
     try:
         train(
@@ -22,35 +29,39 @@ def train_line(loss_of_weight, n_steps=5, device="far"):
             [weight],
             optimizer=torch.optim.SGD([weight], lr=0.1, momentum=0.9),
             n_steps=n_steps,
-            after_step=after_step,
+            after_step=lambda step, loss: losses.append(loss),
             clip_norm=0.5,
+            check_every=check_every,
             owner="Line",
         )
     except TrainingError as error:
         losses.append(error)
-    return losses, weight.detach().cpu(), far.Far.n_transfers - before
+    transfers = far.Far.n_transfers - before
+    values = [one if isinstance(one, TrainingError) else float(one) for one in losses]
+    return values, weight.detach().cpu(), transfers
 
 
 def square(weight, step):
     return weight.square().sum()
 
 
-def test_one_transfer_a_step():
-    losses, weight, n_transfers = train_line(square, n_steps=5)
-    assert n_transfers <= 5 + 1, "one a step, and the weight at the end"
-    expected, expected_weight, _ = train_line(square, n_steps=5, device="cpu")
+@pytest.mark.parametrize("check_every", [1, 4, 100])
+def test_one_transfer_a_look(check_every):
+    losses, weight, n_transfers = train_line(square, n_steps=10, check_every=check_every)
+    assert n_transfers == -(-10 // check_every)
+    expected, expected_weight, _ = train_line(square, n_steps=10, device="cpu")
     assert losses == expected
     assert torch.equal(weight, expected_weight)
 
 
-@pytest.mark.parametrize(
-    ("what", "broken"),
-    [
-        ("the loss is nan", lambda weight: weight.sum() * float("nan")),
-        ("the loss is inf", lambda weight: weight.sum() + float("inf")),
-        ("the gradient is inf", lambda weight: (weight[0] - 1).sqrt()),
-    ],
-)
+BROKEN = [
+    ("the loss is nan", lambda weight: weight.sum() * float("nan")),
+    ("the loss is inf", lambda weight: weight.sum() + float("inf")),
+    ("the gradient is inf", lambda weight: (weight[0] - 1).sqrt()),
+]
+
+
+@pytest.mark.parametrize(("what", "broken"), BROKEN)
 @pytest.mark.parametrize("device", ["cpu", "far"])
 def test_what_is_not_finite_is_named_and_not_stepped_with(what, broken, device):
     def loss_of(weight, step):
@@ -60,3 +71,46 @@ def test_what_is_not_finite_is_named_and_not_stepped_with(what, broken, device):
     assert losses[0] == 1.0
     assert str(losses[1]).startswith(f"Line: {what} at step 2 of 5")
     assert weight.tolist() == [1.0, -2.0]
+
+
+@pytest.mark.parametrize(("what", "broken"), BROKEN)
+def test_a_later_look_names_the_first_step_that_was_not_finite(what, broken):
+    def loss_of(weight, step):
+        return broken(weight) if step == 2 else weight.sum() * 0 + 1
+
+    losses, _, n_transfers = train_line(loss_of, n_steps=9, check_every=4)
+    assert str(losses[-1]).startswith(f"Line: {what} at step 3 of 9")
+    assert n_transfers == 1
+
+
+IMAGES = np.random.RandomState(0).randint(0, 256, (24, 40, 40, 3)).astype(np.uint8)
+OF_SHAPES = [IMAGES[0], *(image[:36] for image in IMAGES[1:])]
+
+TRAININGS = {
+    "compactness": lambda n: CompactnessAdapter(FeatureExtractor(**SMALL), n_steps=n, batch_size=8),
+    "contrast": lambda n: MeanShiftedContrastive(
+        FeatureExtractor(**SMALL), n_steps=n, batch_size=8
+    ),
+    "BYOL": lambda n: SelfSupervisedAdapter(
+        FeatureExtractor(small_cnn, weights=None, image_size=32),
+        objective="byol",
+        n_steps=n,
+        batch_size=8,
+    ),
+    "pseudo-labels": lambda n: PseudoLabelAdapter(
+        FeatureExtractor(**SMALL), clusterer=TWO, n_epochs=n, averaged_epochs=[3, 5], batch_size=24
+    ),
+}
+
+
+def transfers_of_fit(make, n_steps, images):
+    adapter, before = make(n_steps), far.Far.n_transfers
+    adapter.set_params(extractor__device="far").fit(images)
+    return far.Far.n_transfers - before
+
+
+@pytest.mark.parametrize("images", [IMAGES, OF_SHAPES], ids=["one shape", "two shapes"])
+@pytest.mark.parametrize("make", TRAININGS.values(), ids=TRAININGS)
+def test_steps_between_looks_wait_for_nothing(make, images):
+    few, more = (transfers_of_fit(make, n_steps, images) for n_steps in (11, 19))
+    assert few == more, "both have looks before, at step 10 and at the end"
