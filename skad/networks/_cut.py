@@ -1,5 +1,10 @@
 """The cut of a network before the first of its stages that is trained."""
 
+from contextlib import nullcontext
+from functools import partial
+
+from ._device import multiplies_bfloat16
+from ._folding import folded
 from ._stages import network_stages, quoted, trained_parameters
 from ._taps import answered, captured, finished_before, passed_on
 
@@ -15,8 +20,9 @@ class CutNetwork:
 
     What lies before the cut is frozen, so what comes out of it for an image never changes;
     ``frozen_part`` computes it, ``trained_part`` goes on from there, with gradients. The trained
-    part computes in float32 whatever the extractor's precision, as bfloat16 would round the small
-    steps of training away.
+    part is float32 whatever the extractor's precision, as bfloat16 would round the small steps of
+    training away; where that is bfloat16 and the device is faster by it, its products are computed
+    so (mixed precision).
 
     Parameters
     ----------
@@ -41,6 +47,9 @@ class CutNetwork:
         noise[1] = noise[1] / 2 + 0.5  # brighter than the first
         self._trial = noise.sub(0.5).div_(0.25).to(fitted.device)
         self._answers = {}
+        half = fitted.precision == "bfloat16" and multiplies_bfloat16(fitted.device)
+        mixed = partial(torch.autocast, fitted.device.type, torch.bfloat16)
+        self._arithmetic = mixed if half else nullcontext
         self.entry = self._find_entry()
         if self.entry is not None and not self._goes_on_from_the_cut():
             self.entry = None
@@ -152,6 +161,10 @@ class CutNetwork:
                 f"{trainable!r} names. Choose others of {quoted(network_stages(self.network))}."
             )
 
+    def folded(self):
+        """Context in which BatchNorms, which are fixed, are parts of convolutions."""
+        return folded(self.network, self._trial, lambda x: self.trained_part(self.frozen_part(x)))
+
     def frozen_part(self, images):
         """What enters the first trained module; the images themselves where nothing is frozen."""
         import torch
@@ -166,6 +179,10 @@ class CutNetwork:
 
     def trained_part(self, hidden):
         """Features (n, n_features) of images, from what `frozen_part` gave for them."""
+        with self._arithmetic():
+            return self._from_the_cut(hidden)
+
+    def _from_the_cut(self, hidden):
         if self.entry is None:
             return self.fitted.outputs(hidden)
         # The frozen part sees one image, whose output the others' take the place of. What it gives

@@ -43,6 +43,13 @@ def _is_there(device):
     return module.is_available() and (device.index or 0) < module.device_count()
 
 
+def multiplies_bfloat16(device):
+    """Whether a device multiplies bfloat16 faster than float32; of CPUs those with AMX do."""
+    import torch
+
+    return device.type != "cpu" or bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
 def move_loaded(network, device, owner):
     """Move a network out of a pickle to its device, or leave it on the CPU with a warning.
 

@@ -112,8 +112,9 @@ class NetworkParameters(ImageParameters, BackboneParameters):
         default="float32",
         limits=[StrOptions({"float32", "bfloat16"})],
         text='Arithmetic of the network; "float32" is computed in full, on CUDA without TF32 as '
-        "well. Stages that are trained of a pretrained network are float32 always; where all "
-        'is trained from random weights, "bfloat16" is mixed precision.',
+        "well. Stages that are trained keep parameters of float32; with "
+        '"bfloat16" they are trained in mixed precision, of a pretrained network where the device '
+        "is faster by it (CUDA, processors with AMX), and compute in float32 afterwards.",
     )
 
 

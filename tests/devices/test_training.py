@@ -114,3 +114,24 @@ def transfers_of_fit(make, n_steps, images):
 def test_steps_between_looks_wait_for_nothing(make, images):
     few, more = (transfers_of_fit(make, n_steps, images) for n_steps in (11, 19))
     assert few == more, "both have looks before, at step 10 and at the end"
+
+
+@pytest.mark.parametrize("make", [TRAININGS["compactness"], TRAININGS["contrast"]])
+def test_mixed_precision_trains_parameters_of_float32(make):
+    dtypes, fitted = set(), {}
+    for precision in ("float32", "bfloat16"):
+        adapter = make(6).set_params(extractor__device="far", extractor__precision=precision)
+        with torch.nn.modules.module.register_module_forward_hook(
+            lambda module, _, output: dtypes.add((type(module).__name__, output.dtype))
+        ):
+            fitted[precision] = adapter.fit(IMAGES)
+    assert ("Conv2d", torch.bfloat16) in dtypes
+    half, full = (fitted[name].network_ for name in ("bfloat16", "float32"))
+    trained = dict(half.layer4.named_parameters())
+    assert {value.dtype for value in trained.values()} == {torch.float32}
+    first = dict(FeatureExtractor(**SMALL).fit(IMAGES).network_.layer4.named_parameters())
+    # Where training begins differs by the rounding of what was loaded, where it leads does not.
+    moved = {name: value.cpu() - first[name] for name, value in full.layer4.named_parameters()}
+    moved_half = {name: trained[name].cpu() - first[name].bfloat16().float() for name in moved}
+    one, two = (torch.cat([v.flatten() for v in m.values()]) for m in (moved, moved_half))
+    assert torch.cosine_similarity(one, two, dim=0) > 0.95
