@@ -11,7 +11,7 @@ from ..training._plan import Plan
 # Parameters of an adapter that its plan takes as they are, where the adapter has them.
 _SHARED = (
     *("batch_size", "trainable", "clip_norm", "collapse_limit", "stop_at_collapse"),
-    *("memory_limit", "checkpoint", "verbose"),
+    *("memory_limit", "checkpoint", "compile", "verbose"),
 )
 
 

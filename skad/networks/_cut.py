@@ -165,6 +165,11 @@ class CutNetwork:
         """Context in which BatchNorms, which are fixed, are parts of convolutions."""
         return folded(self.network, self._trial, lambda x: self.trained_part(self.frozen_part(x)))
 
+    def trained_modules(self):
+        """The largest modules in which all is trained and inside of which no layer is asked for."""
+        kept = [*self.frozen_names, *self.fitted.layers, *self.fitted.flattened_layers]
+        return list(_largest(self.network, "", kept))
+
     def frozen_part(self, images):
         """What enters the first trained module; the images themselves where nothing is frozen."""
         import torch
@@ -191,6 +196,19 @@ class CutNetwork:
         fixed = {m: output for m, output in self._answers.items() if not m.training}
         with passed_on(entry, hidden), answered(fixed):
             return self.fitted.outputs(self._trial[:1].to(self.fitted.dtype))
+
+
+def _largest(module, prefix, kept):
+    """Modules below one, as large as may be, that hold parameters but nothing that is kept."""
+    import torch
+
+    for name, child in module.named_children():
+        inside = f"{prefix}{name}."
+        is_list = type(child).forward is torch.nn.Module.forward  # which is not called itself
+        if is_list or any(other.startswith(inside) for other in kept):
+            yield from _largest(child, inside, kept)
+        elif next(child.parameters(), None) is not None:
+            yield child
 
 
 class FrozenNetwork:

@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 from functools import partial
 
-# Values of the map of an image, so many times, that a convolution may have weights: those are scaled
+# Weights of a convolution, at the most, to a value of the map of an image: weights are scaled
 # at each step, which must cost less than what is saved (measured for batches of 32).
 _PAYS = 8
 

@@ -65,6 +65,13 @@ class TrainingParameters(ImagesTogether):
         "goes on from there, if parameters and images are the same and `random_state` is an "
         "integer.",
     )
+    compile: bool | str = parameter(
+        default=False,
+        limits=["boolean", str],
+        text="Compile the stages that are trained by ``torch.compile`` (True, or the name of a "
+        "backend): the first steps take a minute or more, the others less time, on a GPU above "
+        "all. The last bits of the result change.",
+    )
 
 
 class MemoryLimitParameters(ParameterGroup):

@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from .._random import torch_seed
+from ..networks._compiled import compiled
 from ..networks._cut import HEAD, CutNetwork, FrozenNetwork
-from ..networks._folding import folded
 from ._images import TrainingImages
 
 
@@ -49,7 +49,7 @@ class Start:
                 "tiles as weights, or leave the adapter out."
             )
         self.device, self.opened = self.fitted.device, []
-        self._reader, self._folding = ThreadPoolExecutor(1), ExitStack()
+        self._reader, self._made_faster = ThreadPoolExecutor(1), ExitStack()
 
     def __enter__(self):
         self.fitted.in_training = True
@@ -58,14 +58,16 @@ class Start:
         else:
             self.cut = CutNetwork(self.fitted, self.plan.trainable, self.owner)
             if not self.plan.from_scratch:  # BatchNorm stays as it is
-                self._folding.enter_context(self.cut.folded())
+                self._made_faster.enter_context(self.cut.folded())
+            modules = self.cut.trained_modules()
+            self._made_faster.enter_context(compiled(modules, self.plan.compile))
         self.images = self._open(self.source, self.plan.batch_size, self.seed)
         self.features = self.images.first_features(keep=not self.plan.augments)
         return self
 
     def __exit__(self, *_):
         self._reader.shutdown(cancel_futures=True)
-        self._folding.close()
+        self._made_faster.close()
         network = self.fitted.network.eval().requires_grad_(False)
         network.zero_grad(set_to_none=True)
         self.fitted.in_training = False
