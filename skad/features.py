@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ._callbacks import CallbackSupportMixin, fit_task
 from ._compat import check_feature_names_in, fit_context
 from ._fitting import unchanged_on_error
 from ._labels import has_anomaly_labels
@@ -37,6 +38,7 @@ class FeatureExtractor(
     LayerParameters,
     ViewParameters,
     NetworkParameters,
+    CallbackSupportMixin,
     TransformerMixin,
     BaseEstimator,
 ):
@@ -117,6 +119,10 @@ class FeatureExtractor(
         -------
         self : object
         """
+        with fit_task(self):
+            return self._build(source)
+
+    def _build(self, source):
         take_source(self, source)
         seed = check_random_state(self.random_state).randint(2**31)
         seen = self.image_size if self.tiles is None else next(iter(self.tiles), None)

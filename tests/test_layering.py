@@ -14,7 +14,7 @@ ROOT = Path(skad.__file__).parent
 # All rooms of the package, from the ground up: each imports of the floors below its own.
 FLOORS = [
     {"__version__", "_compat", "_fitting", "_random", "_regions", "_rows", "_warnings", "_whole"},
-    {"_decision", "_labels", "_parameters", "backbones", "diagnostics", "losses"},
+    {"_callbacks", "_decision", "_labels", "_parameters", "backbones", "diagnostics", "losses"},
     {"conformal", "images", "metrics", "model_selection", "scorers"},
     {"_verdicts", "augment", "datasets", "displays", "networks"},
     {"features"},
@@ -30,7 +30,16 @@ FLOORS = [
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # What scorers see: no image, no network.
 FOR_SCORERS = {
-    *("_compat", "_decision", "_fitting", "_labels", "_parameters", "_rows", "_warnings"),
+    *(
+        "_callbacks",
+        "_compat",
+        "_decision",
+        "_fitting",
+        "_labels",
+        "_parameters",
+        "_rows",
+        "_warnings",
+    ),
 }
 
 

@@ -1,6 +1,6 @@
 """Autoencoder: features from which the image can be drawn again."""
 
-from .._parameters import AT_LEAST_TWO, ParameterGroup, changed, parameter
+from .._parameters import AT_LEAST_TWO, POSITIVE, ParameterGroup, changed, parameter
 from .._random import local_seed, torch_seed
 from ..backbones import svdd_cifar
 from ..features import FeatureExtractor
@@ -78,7 +78,14 @@ class AutoencoderAdapter(
     (5, 32)
     """
 
-    n_epochs: int = changed(default=350, note="(Code, CIFAR-10; 150 for MNIST.)")
+    _published_epochs = 350
+
+    n_epochs: int | None = changed(
+        default=None,
+        limits=[POSITIVE, None],
+        note="By default 350 (code, CIFAR-10; 150 for MNIST), in proportion for fewer images than "
+        "its 5 000, but 35 at the least, which served 500 images as well.",
+    )
     batch_size: int = changed(default=200, note="(Code.)", limits=[AT_LEAST_TWO])
     learning_rate: float = changed(default=1e-4, note="Adam (code).")
     decay_at: float = changed(default=5 / 7, note="(Code, CIFAR-10: epoch 250; 1/3 for MNIST.)")
@@ -90,7 +97,7 @@ class AutoencoderAdapter(
     def _default_extractor(self):
         return FeatureExtractor(svdd_cifar, weights=None, contrast_normalization=True)
 
-    def _plan(self, n_images):
+    def _plan(self, n_images, network):
         n_steps = self._n_steps(n_images)
         rate = step_decay(self.learning_rate, n_steps, self.decay_at)
         return from_scratch(self, n_steps, rate=rate)

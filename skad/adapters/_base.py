@@ -2,6 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from types import NoneType
 
 from sklearn import get_config
@@ -10,6 +11,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from .._callbacks import CallbackSupportMixin, fit_task
 from .._compat import fit_context
 from .._fitting import unchanged_on_error
 from ..features import FeatureExtractor
@@ -20,7 +22,7 @@ from ..training._run import Training
 from ..training._start import Start
 
 
-class BaseAdapter(ExtractorParameters, TransformerMixin, BaseEstimator, ABC):
+class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, BaseEstimator, ABC):
     """Train a copy of an extractor's network; subclasses give what with, and the loss of a step.
 
     Attributes
@@ -45,8 +47,8 @@ class BaseAdapter(ExtractorParameters, TransformerMixin, BaseEstimator, ABC):
     _from_scratch = False
 
     @abstractmethod
-    def _plan(self, n_images):
-        """What the training is to be like, a Plan."""
+    def _plan(self, n_images, network):
+        """What the training of a network on so many images is to be like, a Plan."""
 
     @abstractmethod
     def _task(self, start, **auxiliary):
@@ -113,12 +115,15 @@ class BaseAdapter(ExtractorParameters, TransformerMixin, BaseEstimator, ABC):
             raise ValueError(f"{owner}: training needs at least 2 normal images; got 1 sample.")
         take_source(self, source)
         seed = int(check_random_state(self.random_state).randint(2**31))
-        plan = self._plan(len(source))
         with journal() as files:
             inner = fitted_copy(self._inner(), source)
-            with Start(owner, inner, source, plan, seed) as start:
+            plan = self._plan(len(source), inner.network_)
+            with (
+                fit_task(self, plan.n_steps) as progress,
+                Start(owner, inner, source, plan, seed) as start,
+            ):
                 task = self._task(start, **auxiliary)
-                outcome = Training(task, plan, start, self.get_params()).run(files)
+                outcome = Training(task, plan, start, self.get_params(), progress).run(files)
             self.extractor_ = start.extractor
             self.training_curve_ = outcome.curve
             self.stopped_at_, self.collapsed_at_ = outcome.stopped_at, outcome.collapsed_at
@@ -212,14 +217,25 @@ class BaseAdapter(ExtractorParameters, TransformerMixin, BaseEstimator, ABC):
         return tags
 
 
-def fitted_copy(estimator, source, **auxiliary):
-    """A clone, fitted to a source; of a frozen estimator, which is fitted, a copy to go on from."""
+def fitted_copy(estimator, source, task=None, **auxiliary):
+    """A clone, fitted to a source; of a frozen estimator, which is fitted, a copy to go on from.
+
+    Parameters
+    ----------
+    estimator : FeatureExtractor, adapter or FrozenEstimator
+    source : ImageSource
+    task : FitTask, optional
+        The fit that this is a part of.
+    **auxiliary
+        What its `fit_source` takes besides.
+    """
     if isinstance(estimator, FrozenEstimator):
         return copy.deepcopy(estimator.estimator)
     estimator = clone(estimator)
     if not get_config()["skip_parameter_validation"]:
         estimator._validate_params()
-    return estimator.fit_source(source, **auxiliary)
+    with nullcontext() if task is None else task.part("features", estimator):
+        return estimator.fit_source(source, **auxiliary)
 
 
 def unit(rows):

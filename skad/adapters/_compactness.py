@@ -6,20 +6,23 @@ import os
 import numpy as np
 
 from .._compat import StrOptions, fit_context
-from .._parameters import AT_LEAST_TWO, NOT_NEGATIVE, changed, parameter
+from .._parameters import ABOVE_ZERO, AT_LEAST_TWO, NOT_NEGATIVE, changed, parameter
 from .._rows import unit_rows
 from ..images._door import check_images
 from ..losses import angular_center_loss, compactness_loss, elastic_penalty
+from ..networks._budget import TINY, in_words
 from ..networks._parameters import RandomParameters
-from ..training._parameters import FineTuningParameters, StepParameters
+from ..training._parameters import OPEN_STAGES, FineTuningParameters, StepParameters
 from ..training._task import Task
 from ._base import BaseAdapter, unit
 from ._fisher import FisherDiagonal, fisher_of
 from ._heads import SourceHeadParameters
-from ._plans import fine_tuning
+from ._plans import fine_tuning, settled
 
 # Steps of the official code on CIFAR-10: 15 and 50 epochs of 157 batches.
 EARLY_STEPS, ELASTIC_STEPS = 2300, 7800
+
+PUBLISHED = {"learning_rate": 1e-2, "trainable": "last_two"}
 
 ELASTIC_PENALTY, L2_SP_PENALTY = 1e4, 0.1
 
@@ -47,7 +50,7 @@ class CompactnessParameters(FineTuningParameters, SourceHeadParameters, StepPara
     n_steps: int | None = changed(
         default=None,
         note='By default 2 300, whatever the number of images (paper), and 7 800 for "elastic" '
-        'and "l2_sp" (code: 50 epochs of CIFAR-10).',
+        'and "l2_sp" (code: 50 epochs of CIFAR-10); of "tiny" fewer, see `trainable`.',
     )
     penalty: float | None = parameter(
         default=None,
@@ -70,7 +73,16 @@ class CompactnessParameters(FineTuningParameters, SourceHeadParameters, StepPara
         "(The paper keeps one every five epochs and does not say how many.)",
     )
     batch_size: int = changed(default=32, note="(Code.)")
-    learning_rate: float = changed(default=1e-2, note="(Code.)")
+    trainable: object = changed(
+        default=None,
+        limits=OPEN_STAGES,
+        note='By default "last_two" (paper); the networks of the package say themselves how they '
+        "are trained, which goes for steps and rate as well: "
+        f'of "tiny" {in_words(TINY["compactness"])}.',
+    )
+    learning_rate: float | None = changed(
+        default=None, limits=[ABOVE_ZERO, None], note="By default 1e-2 (code)."
+    )
     momentum: float = changed(default=0.9, note="(Code.)")
     weight_decay: float = changed(default=5e-5, note="(Code.)")
     clip_norm: float | None = changed(default=1e-3, note="(Code.)")
@@ -155,10 +167,11 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
         """
         return self._adapt(X, y, X_source=X_source, y_source=y_source)
 
-    def _plan(self, n_images):
-        default = ELASTIC_STEPS if self.stopping in ("elastic", "l2_sp") else EARLY_STEPS
-        n_steps = default if self.n_steps is None else self.n_steps
-        return fine_tuning(self, n_steps, snapshot_steps=self._snapshot_steps(n_steps))
+    def _plan(self, n_images, network):
+        held_back = self.stopping in ("elastic", "l2_sp")
+        published = PUBLISHED | {"n_steps": ELASTIC_STEPS if held_back else EARLY_STEPS}
+        given = settled(self, network, "compactness", published)
+        return fine_tuning(self, **given, snapshot_steps=self._snapshot_steps(given["n_steps"]))
 
     def _snapshot_steps(self, n_steps):
         if self.stopping != "sample_wise":

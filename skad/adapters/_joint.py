@@ -93,7 +93,7 @@ class JointOptimizationAdapter(RandomParameters, JointParameters, BaseAdapter):
         """
         return self._adapt(X, y, X_source=X_source, y_source=y_source)
 
-    def _plan(self, n_images):
+    def _plan(self, n_images, network):
         return fine_tuning(self, self.n_steps)
 
     def _task(self, start, X_source, y_source):

@@ -1,10 +1,12 @@
 """MSC: features adapted by the mean-shifted contrastive loss."""
 
-from .._parameters import AT_LEAST_TWO, NOT_NEGATIVE, changed, parameter
+from .._parameters import ABOVE_ZERO, AT_LEAST_TWO, NOT_NEGATIVE, POSITIVE, changed, parameter
 from ..augment import ContrastiveAugmentation
 from ..losses import angular_center_loss, mean_shifted_contrastive_loss, nt_xent_loss
+from ..networks._budget import TINY, in_words
 from ..networks._parameters import RandomParameters
 from ..training._parameters import (
+    OPEN_STAGES,
     EpochParameters,
     FineTuningParameters,
     StepParameters,
@@ -12,7 +14,9 @@ from ..training._parameters import (
 )
 from ..training._task import Task
 from ._base import BaseAdapter, unit
-from ._plans import fine_tuning, steps_of_epochs
+from ._plans import fine_tuning, settled, steps_of_epochs
+
+PUBLISHED = {"n_epochs": 25, "learning_rate": 1e-5, "trainable": "last_two"}
 
 
 class MeanShiftParameters(
@@ -40,12 +44,21 @@ class MeanShiftParameters(
         r"centre of unit length, and the angular loss is :math:`\lVert z - c \rVert_2^2`, "
         "whose weight is twice that of the paper's.",
     )
-    n_epochs: int = changed(default=25, note="(Paper; 20 in the code.)")
+    n_epochs: int | None = changed(
+        default=None, limits=[POSITIVE, None], note="By default 25 (paper; 20 in the code)."
+    )
     trainable: object = changed(
-        default="last_two", note="(Paper, for ResNet-152; the code trains all of ResNet-18.)"
+        default=None,
+        limits=OPEN_STAGES,
+        note='By default "last_two" (paper, for ResNet-152; the code trains all of ResNet-18); the '
+        "networks of the package say themselves how they are trained, which goes for epochs and "
+        "rate as well: "
+        f'of "tiny" {in_words(TINY["contrast"])}.',
     )
     batch_size: int = changed(default=64, note="Two views of each (paper).", limits=[AT_LEAST_TWO])
-    learning_rate: float = changed(default=1e-5, note="(Code; not in the paper.)")
+    learning_rate: float | None = changed(
+        default=None, limits=[ABOVE_ZERO, None], note="By default 1e-5 (code; not in the paper)."
+    )
     momentum: float = changed(default=0.0, note="(Code.)")
     weight_decay: float = changed(default=5e-5, note="(Paper.)")
     clip_norm: float | None = changed(default=None, note="(None in paper and code.)")
@@ -93,9 +106,10 @@ class MeanShiftedContrastive(RandomParameters, MeanShiftParameters, BaseAdapter)
     array([ 1, -1])
     """
 
-    def _plan(self, n_images):
-        steps = steps_of_epochs(self.n_epochs, n_images, self.batch_size)
-        return fine_tuning(self, self.n_steps or steps, augments=True)
+    def _plan(self, n_images, network):
+        given = settled(self, network, "contrast", PUBLISHED)
+        steps = steps_of_epochs(given.pop("n_epochs"), n_images, self.batch_size)
+        return fine_tuning(self, self.n_steps or steps, **given, augments=True)
 
     def _task(self, start):
         return MeanShiftTask(start, self)

@@ -108,7 +108,7 @@ class OutlierExposureAdapter(
         """
         return self._adapt(X, y, X_outliers=X_outliers)
 
-    def _plan(self, n_images):
+    def _plan(self, n_images, network):
         steps = steps_of_epochs(self.n_epochs, n_images, self.batch_size)
         # Normal images may look alike to a logit.
         return fine_tuning(self, self.n_steps or steps, warns_of_collapse=False)

@@ -5,21 +5,49 @@ from functools import partial
 
 import torch
 
+from ..networks._budget import own_budget
 from ..training._order import n_batches
 from ..training._plan import Plan
 
 # Parameters of an adapter that its plan takes as they are, where the adapter has them.
 _SHARED = (
     *("batch_size", "trainable", "clip_norm", "collapse_limit", "stop_at_collapse"),
-    *("memory_limit", "checkpoint", "compile", "verbose"),
+    *("memory_limit", "checkpoint", "max_minutes", "compile", "verbose"),
 )
 
 
-def fine_tuning(adapter, n_steps, **others):
+# Training images of a class of CIFAR-10, for which numbers of epochs are published.
+IMAGES_OF_A_CLASS = 5000
+
+
+def settled(adapter, network, objective, published):
+    """What an adapter's parameters are that were left open.
+
+    Parameters
+    ----------
+    adapter : adapter
+    network : torch.nn.Module
+        To be trained.
+    objective : str
+        By which its metadata may have a budget.
+    published : dict of str to object
+        What holds for networks that say nothing.
+
+    Returns
+    -------
+    parameters : dict of str to object
+    """
+    given = {name: getattr(adapter, name) for name in published}
+    own = published | own_budget(network, objective)
+    return {name: own[name] if value is None else value for name, value in given.items()}
+
+
+def fine_tuning(adapter, n_steps, learning_rate=None, **others):
     """Plan of stochastic gradient descent on stages of a pretrained network."""
+    rate = adapter.learning_rate if learning_rate is None else learning_rate
     momentum = {"momentum": adapter.momentum, "weight_decay": adapter.weight_decay}
-    optimizer = partial(torch.optim.SGD, lr=adapter.learning_rate, **momentum)
-    given = {"make_optimizer": optimizer, "rate": constant(adapter.learning_rate)} | others
+    optimizer = partial(torch.optim.SGD, lr=rate, **momentum)
+    given = {"make_optimizer": optimizer, "rate": constant(rate)} | others
     return Plan(n_steps=n_steps, **shared(adapter) | given)
 
 
@@ -40,6 +68,15 @@ def shared(adapter, *names):
 def steps_of_epochs(n_epochs, n_images, batch_size, fewest=1):
     """Steps of so many passes over the images."""
     return n_epochs * n_batches(n_images, batch_size, fewest)
+
+
+def epochs_of_few(published, n_images):
+    """Passes over the images: as many as published for a class of CIFAR-10, of fewer fewer.
+
+    In proportion, but for a tenth at the least.
+    """
+    share = min(max(n_images / IMAGES_OF_A_CLASS, 0.1), 1)
+    return max(1, round(published * share))
 
 
 def constant(rate):

@@ -195,7 +195,7 @@ class PseudoLabelAdapter(
         class_labels = classes_of_normal(class_labels, y, owner=type(self).__name__)
         return self._adapt(X, y, class_labels=class_labels)
 
-    def _plan(self, n_images):
+    def _plan(self, n_images, network):
         learns = self.batch_norm == "train"
         if learns and not (isinstance(self.trainable, str) and self.trainable == "all"):
             raise ValueError(

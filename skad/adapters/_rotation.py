@@ -112,7 +112,7 @@ class RotationAdapter(
     def _default_extractor(self):
         return FeatureExtractor(wide_resnet, weights=None)
 
-    def _plan(self, n_images):
+    def _plan(self, n_images, network):
         n_steps = self._n_steps(n_images)
         optimizer = partial(
             torch.optim.SGD,

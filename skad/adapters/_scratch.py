@@ -3,7 +3,7 @@
 from ..backbones import cifar_resnet18
 from ..features import FeatureExtractor
 from ._base import BaseAdapter
-from ._plans import from_scratch, steps_of_epochs
+from ._plans import epochs_of_few, from_scratch, steps_of_epochs
 
 
 class ScratchAdapter(BaseAdapter):
@@ -12,10 +12,12 @@ class ScratchAdapter(BaseAdapter):
     def _default_extractor(self):
         return FeatureExtractor(cifar_resnet18, weights=None)
 
-    def _plan(self, n_images):
+    def _plan(self, n_images, network):
         return from_scratch(self, self._n_steps(n_images))
 
     def _n_steps(self, n_images):
         """Steps of the optimiser."""
-        epochs = steps_of_epochs(self.n_epochs, n_images, self.batch_size, fewest=2)
-        return self.n_steps or epochs
+        n_epochs = self.n_epochs
+        if n_epochs is None:
+            n_epochs = epochs_of_few(self._published_epochs, n_images)
+        return self.n_steps or steps_of_epochs(n_epochs, n_images, self.batch_size, fewest=2)

@@ -200,7 +200,7 @@ class SelfSupervisedAdapter(
         '"ensemble": those and the layers of the projector, as in the paper\'s ensemble.',
     )
 
-    def _plan(self, n_images):
+    def _plan(self, n_images, network):
         n_turns = 4 if self.negatives == "rotation" else 1
         batch_size = max(2, self.batch_size // n_turns)
         n_epochs = self.n_epochs or N_EPOCHS[self.objective]

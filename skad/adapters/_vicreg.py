@@ -94,7 +94,7 @@ class VICRegAdapter(RandomParameters, VICRegParameters, BaseAdapter):
     array([ 1, -1])
     """
 
-    def _plan(self, n_images):
+    def _plan(self, n_images, network):
         steps = steps_of_epochs(self.n_epochs, n_images, self.batch_size)
         return fine_tuning(self, self.n_steps or steps, augments=True)
 

@@ -114,7 +114,7 @@ class DEC(
             FeatureExtractor(clad_large, weights=None), n_epochs=100, **AUTOENCODER
         )
 
-    def _plan(self, n_images):
+    def _plan(self, n_images, network):
         momentum = {"lr": self.learning_rate, "momentum": self.momentum}
         optimizer = partial(torch.optim.SGD, **momentum)
         return from_scratch(self, self._n_steps(n_images), make_optimizer=optimizer)

@@ -95,7 +95,7 @@ class SCAN(
         extractor = representation() if self.extractor is None else self.extractor
         return NeighborClustering(**{n: own[n] for n in shared} | {"extractor": extractor})
 
-    def _plan(self, n_images):
+    def _plan(self, n_images, network):
         size = self.self_labelling_batch_size
         return self._plan_of(self.n_self_labelling_epochs, n_images, size)
 

@@ -146,7 +146,7 @@ class NeighborClustering(
 ):
     """Train a network and a head by SCAN's loss; parameters are those of :class:`~skad.SCAN`."""
 
-    def _plan(self, n_images):
+    def _plan(self, n_images, network):
         return self._plan_of(self.n_epochs, n_images, self.batch_size, selected_by="selection")
 
     def _task(self, start):

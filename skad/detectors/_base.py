@@ -8,6 +8,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from .._callbacks import CallbackSupportMixin, fit_task
 from .._compat import StrOptions, fit_context
 from .._decision import DecisionMixin
 from .._fitting import twin, unchanged_on_error
@@ -53,7 +54,9 @@ def can_extend(detector):
     return True
 
 
-class BaseImageDetector(UnreadableParameters, DecisionMixin, BaseEstimator, ABC):
+class BaseImageDetector(
+    UnreadableParameters, CallbackSupportMixin, DecisionMixin, BaseEstimator, ABC
+):
     """Images to decisions; subclasses give `_make_steps()`.
 
     The last step is a scorer, whose `offset_` is the detector's.
@@ -151,12 +154,14 @@ class BaseImageDetector(UnreadableParameters, DecisionMixin, BaseEstimator, ABC)
     def _fit(self, X, y, **auxiliary):
         """Fit the steps; `auxiliary` images are for the first."""
         # The files of trainings are kept until the scorer is fitted as well.
-        with unchanged_on_error(self), journal():
+        with unchanged_on_error(self), journal(), fit_task(self, n_subtasks=2) as task:
             source = check_images(self, X, y, reset=True)
             (name, first), (_, scorer) = self._make_steps()
-            first = fitted_copy(first, source, **auxiliary)
+            first = fitted_copy(first, source, task, **auxiliary)
             told = self._join(first, scorer) or {}
-            scorer.fit(self._training_features(source, first, scorer), **told)
+            features = self._training_features(source, first, scorer)
+            with task.part("scorer", scorer):
+                scorer.fit(features, **told)
             self.pipeline_ = Pipeline([(name, first), ("scorer", scorer)])
             self.offset_ = scorer.offset_
             self._finish(source)

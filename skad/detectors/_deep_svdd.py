@@ -82,11 +82,12 @@ class DeepSVDD(
     weights: str | os.PathLike | None = changed(default=None, note="(Paper: random weights.)")
 
     contrast_normalization: bool = changed(default=True, note="(Paper.)")
-    n_pretraining_epochs: int = parameter(
-        default=350,
-        limits=[Interval(Integral, 0, None, closed="left")],
-        text="Passes over the images as an autoencoder (code, CIFAR-10; 150 for MNIST); 0 for "
-        "none.",
+    n_pretraining_epochs: int | None = parameter(
+        default=None,
+        limits=[Interval(Integral, 0, None, closed="left"), None],
+        text="Passes over the images as an autoencoder; 0 for none. By default 350 (code, "
+        "CIFAR-10; 150 for MNIST), in proportion for fewer images than its 5 000, but 35 at the "
+        "least.",
     )
     pretraining_decay_at: float = parameter(
         default=5 / 7,
@@ -100,7 +101,7 @@ class DeepSVDD(
 
     def _make_steps(self):
         encoder = self._make(FeatureExtractor)
-        if self.n_pretraining_epochs:
+        if self.n_pretraining_epochs != 0:
             encoder = self._make(
                 AutoencoderAdapter,
                 extractor=encoder,

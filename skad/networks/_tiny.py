@@ -6,6 +6,7 @@ since timm takes longer to import than all else that a model file needs.
 
 from torch import nn
 
+from ._budget import TINY
 from ._embedded import Block, Embedded, convolution
 
 # Channels and blocks of each stage.
@@ -68,6 +69,7 @@ class Tiny(Embedded):
             "num_classes": 0,
             "first_conv": "conv1.0",
             "classifier": "fc",
+            "budgets": TINY,
         }
 
     def _draw(self):

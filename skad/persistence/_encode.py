@@ -141,6 +141,7 @@ class Encoder:
             )
         number, state = self._number(value), value.__getstate__() or {}
         state = dict(state)
+        state.pop("_skl_callbacks", None)  # which are of a fit, not of what was fitted
         tree = {"class": name, "number": number}
         network = state.get("network")
         if name == "FittedNetwork":

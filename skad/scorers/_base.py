@@ -8,6 +8,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from .._callbacks import CallbackSupportMixin, fit_task
 from .._compat import fit_context
 from .._decision import CONTAMINATION, DecisionMixin
 from .._fitting import parameters_of, unchanged_on_error
@@ -33,7 +34,7 @@ def validate_rows(estimator, X, *, reset):
     return X
 
 
-class BaseScorer(DecisionMixin, BaseEstimator, ABC):
+class BaseScorer(CallbackSupportMixin, DecisionMixin, BaseEstimator, ABC):
     """Outlier detector on 2-D arrays; subclasses give `_fit(X)` and `_score(X)`, high = normal.
 
     After the fit parameters are read in `_fitted`, as they were then: new ones count from the next
@@ -66,7 +67,7 @@ class BaseScorer(DecisionMixin, BaseEstimator, ABC):
 
     def _fit_normal(self, X, y, **per_row):
         """Fit to the rows that are normal, wholly or not at all."""
-        with unchanged_on_error(self):
+        with unchanged_on_error(self), fit_task(self):
             X = validate_rows(self, X, reset=True)
             rows, per_row = self._normal(X, y, per_row)
             self._fit_rows(rows, **per_row)

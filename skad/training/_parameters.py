@@ -65,6 +65,13 @@ class TrainingParameters(ImagesTogether):
         "goes on from there, if parameters and images are the same and `random_state` is an "
         "integer.",
     )
+    max_minutes: float | None = parameter(
+        default=None,
+        limits=[ABOVE_ZERO, None],
+        text="Minutes that a training may take; it then ends with the step that it is at, "
+        "`stopped_at_`, whatever is left (of several trainings, each). What comes out then depends "
+        "on the machine. By default as long as it takes.",
+    )
     compile: bool | str = parameter(
         default=False,
         limits=["boolean", str],
@@ -99,6 +106,10 @@ class StepParameters(ParameterGroup):
     n_steps: int | None = parameter(
         default=None, limits=[POSITIVE, None], text="Steps of the optimiser, instead of epochs."
     )
+
+
+# Limits of `trainable` where it may be left open.
+OPEN_STAGES = [str, Integral, "array-like", None]
 
 
 class StageParameters(ParameterGroup):

@@ -40,6 +40,8 @@ class Plan:
         Most MiB for what is kept of images between steps.
     checkpoint : path, optional
         Folder for the state of the training.
+    max_minutes : float, optional
+        The time that it may take.
     compile : bool or str
         Trained stages are compiled; a backend of ``torch.compile``.
     verbose : bool
@@ -61,6 +63,7 @@ class Plan:
     warns_of_collapse: bool = True
     memory_limit: float = 0.0
     checkpoint: str | os.PathLike | None = None
+    max_minutes: float | None = None
     compile: bool | str = False
     verbose: bool = False
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from .._random import local_seed, numpy_stream, torch_seed
 from ._checkpoint import Checkpoint, recipe_of
 from ._loop import TrainingError, train
+from ._progress import Progress
 from ._watch import FEWEST_STEPS, N_LOOKS, N_WATCHED, CollapseWatch
 
 
@@ -44,9 +44,11 @@ class Training:
     start : Start
     parameters : dict
         Those of the estimator, which tell its checkpoint from others.
+    fit_task : FitTask
+        Of the estimator, whose callbacks are told of steps.
     """
 
-    def __init__(self, task, plan, start, parameters):
+    def __init__(self, task, plan, start, parameters, fit_task):
         self.task, self.plan, self.start, self.owner = task, plan, start, start.owner
         task.to(start.device, memory_format=torch.channels_last)
         start.images.see_views(getattr(task, "augmentation", None))
@@ -55,6 +57,13 @@ class Training:
         self.optimizer = plan.make_optimizer(list(task.trained.values()), **fused)
         self.watch = self._make_watch()
         self.snapshots, self._good, self._best, self.stopped_at = {}, None, None, None
+        self._progress = Progress(
+            self.owner,
+            plan.n_steps,
+            verbose=plan.verbose,
+            max_minutes=plan.max_minutes,
+            task=fit_task,
+        )
         self.checkpoint = None
         if plan.checkpoint is not None:
             self.checkpoint = Checkpoint(plan.checkpoint, recipe_of(task, plan, start, parameters))
@@ -90,8 +99,7 @@ class Training:
 
     def _train(self, first):
         plan = self.plan
-        bar = {"total": plan.n_steps, "initial": first, "desc": self.owner, "unit": "step"}
-        with tqdm(**bar, disable=not plan.verbose) as self._progress:
+        with self._progress.begin(first, self._spent):
             done = train(
                 self._loss,
                 list(self.task.trained.values()),
@@ -133,6 +141,7 @@ class Training:
 
     def _loss(self, step):
         """Loss of a step, in the mode and at the rate that belong to it."""
+        self._progress.begin_step()
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.rate(step)
         if not self.plan.from_scratch:
@@ -146,8 +155,8 @@ class Training:
 
     def _after_step(self, step, loss):
         """Watch, take snapshots, keep the state; True to stop."""
-        self._progress.update()
         ends = bool(self.task.after_step(step))
+        ends |= self._progress.end_step(loss)
         if step in self.plan.snapshot_steps:
             self.snapshots[step] = self.task.state()
         if loss is not None:
@@ -183,11 +192,13 @@ class Training:
             "snapshots": self.snapshots,
             "good": self._good,
             "best": self._best,
+            "seconds": self._progress.seconds,
         }
 
     def _resume(self):
         """Take the state of a training that was broken off; give the number of its steps."""
         state = None if self.checkpoint is None else self.checkpoint.load("cpu")
+        self._spent = 0.0 if state is None else state["seconds"]
         if state is None:
             self._look(0)
             self._good = (0, self.task.state()) if self.plan.stop_at_collapse else None

@@ -68,7 +68,7 @@ def test_an_extractor_of_another_kind(stranger, normal):
     [
         *({"n_steps": 0}, {"learning_rate": 0}, {"momentum": 1.0}, {"clip_norm": 0}),
         *({"loss": "cosine"}, {"stopping": "late"}, {"penalty": -1}, {"n_checkpoints": 1}),
-        *({"weight_decay": -1}, {"collapse_limit": 1.0}, {"trainable": None}, {"extractor": 3}),
+        *({"weight_decay": -1}, {"collapse_limit": 1.0}, {"trainable": 2.5}, {"extractor": 3}),
     ],
     ids=str,
 )

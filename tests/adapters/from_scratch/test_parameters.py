@@ -88,7 +88,7 @@ def test_heads_are_as_wide_as_asked(objective, parameters, expected, zeros, watc
         *(("simsiam", {"objective": "msc"}), ("simsiam", {"negatives": "flip"})),
         *(("simsiam", {"temperature": 0}), ("simsiam", {"target_momentum": 1.0})),
         *(("simsiam", {"monitor": 3}), ("simsiam", {"collapse_limit": 1.0})),
-        *(("autoencoder", {"n_epochs": None}), ("autoencoder", {"decay_at": 1.1})),
+        *(("autoencoder", {"n_epochs": 0}), ("autoencoder", {"decay_at": 1.1})),
         *(("autoencoder", {"decoder": 3}), ("autoencoder", {"memory_limit": -1})),
         *(("svdd", {"nu": 0}), ("svdd", {"warm_up_epochs": -1}), ("svdd", {"objective": "soft"})),
         *(("rotation", {"n_epochs": 0}), ("rotation", {"output": "logits"})),
@@ -135,7 +135,7 @@ def test_training_that_is_not_finite_is_one_clear_error(kind, zeros, others, tmp
 def test_every_adapter_here_is_one_from_scratch():
     for make in KINDS.values():
         assert isinstance(make(), BaseAdapter)
-        plan = make()._plan(20)
+        plan = make()._plan(20, None)
         assert plan.from_scratch
         assert plan.trainable == "all"
 
