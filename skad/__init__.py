@@ -1,6 +1,6 @@
 """Deep image anomaly detection as scikit-learn estimators."""
 
-import importlib
+from ._lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -76,17 +76,4 @@ _HOMES = {
     "scorers": None,
 }
 
-__all__ = list(_HOMES)
-
-
-def __getattr__(name):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOMES[name]
-    if home is None:
-        return importlib.import_module(f".{name}", __name__)
-    return getattr(importlib.import_module(f".{home}", __name__), name)
-
-
-def __dir__():
-    return sorted([*globals(), *_HOMES])
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

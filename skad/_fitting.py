@@ -1,8 +1,12 @@
 """Fit wholly or not at all, and by the parameters of the time."""
 
 import copy
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
+
+from sklearn import get_config
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 
 
 @contextmanager
@@ -40,3 +44,24 @@ def parameters_of(estimator):
     What a fitted estimator computes follows those of its fit, whatever it was given since.
     """
     return SimpleNamespace(**estimator.get_params(deep=False))
+
+
+def fitted_copy(estimator, source, task=None, **auxiliary):
+    """A clone, fitted to a source; of a frozen estimator, which is fitted, a copy to go on from.
+
+    Parameters
+    ----------
+    estimator : FeatureExtractor, adapter or FrozenEstimator
+    source : ImageSource
+    task : FitTask, optional
+        The fit that this is a part of.
+    **auxiliary
+        What its `fit_source` takes besides.
+    """
+    if isinstance(estimator, FrozenEstimator):
+        return copy.deepcopy(estimator.estimator)
+    estimator = clone(estimator)
+    if not get_config()["skip_parameter_validation"]:
+        estimator._validate_params()
+    with nullcontext() if task is None else task.part("features", estimator):
+        return estimator.fit_source(source, **auxiliary)

@@ -1,29 +1,20 @@
 """Adapters: extractors that train a copy of another extractor's network on normal images."""
 
-from ..training._watch import CollapseWarning
-from ._autoencoder import AutoencoderAdapter
-from ._compactness import CompactnessAdapter
-from ._deep_svdd import DeepSVDDAdapter
-from ._fisher import FisherDiagonal
-from ._joint import JointOptimizationAdapter
-from ._mean_shifted import MeanShiftedContrastive
-from ._outlier_exposure import OutlierExposureAdapter
-from ._pseudo_labels import PseudoLabelAdapter
-from ._rotation import RotationAdapter
-from ._self_supervised import SelfSupervisedAdapter
-from ._vicreg import VICRegAdapter
+from .._lazy import lazy_names
 
-__all__ = [
-    "AutoencoderAdapter",
-    "CollapseWarning",
-    "CompactnessAdapter",
-    "DeepSVDDAdapter",
-    "FisherDiagonal",
-    "JointOptimizationAdapter",
-    "MeanShiftedContrastive",
-    "OutlierExposureAdapter",
-    "PseudoLabelAdapter",
-    "RotationAdapter",
-    "SelfSupervisedAdapter",
-    "VICRegAdapter",
-]
+_HOMES = {
+    "AutoencoderAdapter": "_autoencoder",
+    "CollapseWarning": ".training._watch",
+    "CompactnessAdapter": "_compactness",
+    "DeepSVDDAdapter": "_deep_svdd",
+    "FisherDiagonal": "_fisher",
+    "JointOptimizationAdapter": "_joint",
+    "MeanShiftedContrastive": "_mean_shifted",
+    "OutlierExposureAdapter": "_outlier_exposure",
+    "PseudoLabelAdapter": "_pseudo_labels",
+    "RotationAdapter": "_rotation",
+    "SelfSupervisedAdapter": "_self_supervised",
+    "VICRegAdapter": "_vicreg",
+}
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -1,19 +1,16 @@
 """What every adapter shares: an extractor around an extractor, whose network it trains."""
 
-import copy
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
 from types import NoneType
 
-from sklearn import get_config
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._callbacks import CallbackSupportMixin, fit_task
 from .._compat import fit_context
-from .._fitting import unchanged_on_error
+from .._fitting import fitted_copy, unchanged_on_error
 from ..features import FeatureExtractor
 from ..images._door import check_images, take_source
 from ..training._journal import journal
@@ -215,27 +212,6 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         tags.transformer_tags.preserves_dtype = []  # always float32
         tags.input_tags.three_d_array = True
         return tags
-
-
-def fitted_copy(estimator, source, task=None, **auxiliary):
-    """A clone, fitted to a source; of a frozen estimator, which is fitted, a copy to go on from.
-
-    Parameters
-    ----------
-    estimator : FeatureExtractor, adapter or FrozenEstimator
-    source : ImageSource
-    task : FitTask, optional
-        The fit that this is a part of.
-    **auxiliary
-        What its `fit_source` takes besides.
-    """
-    if isinstance(estimator, FrozenEstimator):
-        return copy.deepcopy(estimator.estimator)
-    estimator = clone(estimator)
-    if not get_config()["skip_parameter_validation"]:
-        estimator._validate_params()
-    with nullcontext() if task is None else task.part("features", estimator):
-        return estimator.fit_source(source, **auxiliary)
 
 
 def unit(rows):

@@ -4,33 +4,30 @@ The transforms of torchvision draw once for a whole batch. Contrastive learning 
 of each image with those of the others: it needs a crop and colours of its own for every view.
 """
 
-from ._blur import adjust_sharpness, gaussian_blur
-from ._colors import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, to_gray
-from ._contrastive import ContrastiveAugmentation, Draws
-from ._geometry import affine, cut_out, flip, resized_crop, rotate
-from ._strong import OPERATIONS, StrongAugmentation, StrongDraws
-from ._tones import autocontrast, equalize, posterize, solarize
+from .._lazy import lazy_names
 
-__all__ = [
-    "OPERATIONS",
-    "ContrastiveAugmentation",
-    "Draws",
-    "StrongAugmentation",
-    "StrongDraws",
-    "adjust_brightness",
-    "adjust_contrast",
-    "adjust_hue",
-    "adjust_saturation",
-    "adjust_sharpness",
-    "affine",
-    "autocontrast",
-    "cut_out",
-    "equalize",
-    "flip",
-    "gaussian_blur",
-    "posterize",
-    "resized_crop",
-    "rotate",
-    "solarize",
-    "to_gray",
-]
+_HOMES = {
+    "OPERATIONS": "_strong",
+    "ContrastiveAugmentation": "_contrastive",
+    "Draws": "_contrastive",
+    "StrongAugmentation": "_strong",
+    "StrongDraws": "_strong",
+    "adjust_brightness": "_colors",
+    "adjust_contrast": "_colors",
+    "adjust_hue": "_colors",
+    "adjust_saturation": "_colors",
+    "adjust_sharpness": "_blur",
+    "affine": "_geometry",
+    "autocontrast": "_tones",
+    "cut_out": "_geometry",
+    "equalize": "_tones",
+    "flip": "_geometry",
+    "gaussian_blur": "_blur",
+    "posterize": "_tones",
+    "resized_crop": "_geometry",
+    "rotate": "_geometry",
+    "solarize": "_tones",
+    "to_gray": "_colors",
+}
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

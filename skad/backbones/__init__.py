@@ -3,18 +3,18 @@
 Give one as ``backbone``, with ``functools.partial`` for parameters of its own.
 """
 
-from ._clad import CLADNetwork, clad_large, clad_small
-from ._small import cifar_resnet18, small_cnn, wide_resnet
-from ._svdd import SVDDNetwork, svdd_cifar, svdd_mnist
+from .._lazy import lazy_names
 
-__all__ = [
-    "CLADNetwork",
-    "SVDDNetwork",
-    "cifar_resnet18",
-    "clad_large",
-    "clad_small",
-    "small_cnn",
-    "svdd_cifar",
-    "svdd_mnist",
-    "wide_resnet",
-]
+_HOMES = {
+    "CLADNetwork": "_clad",
+    "SVDDNetwork": "_svdd",
+    "cifar_resnet18": "_small",
+    "clad_large": "_clad",
+    "clad_small": "_clad",
+    "small_cnn": "_small",
+    "svdd_cifar": "_svdd",
+    "svdd_mnist": "_svdd",
+    "wide_resnet": "_small",
+}
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -1,7 +1,11 @@
 """Clusterers of images: networks that learn what groups there are among normal images."""
 
-from ._base import ClusterWarning
-from ._dec import DEC
-from ._scan import SCAN
+from .._lazy import lazy_names
 
-__all__ = ["DEC", "SCAN", "ClusterWarning"]
+_HOMES = {
+    "DEC": "_dec",
+    "SCAN": "_scan",
+    "ClusterWarning": "_base",
+}
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

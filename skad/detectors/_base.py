@@ -11,13 +11,11 @@ from sklearn.utils.validation import check_is_fitted
 from .._callbacks import CallbackSupportMixin, fit_task
 from .._compat import StrOptions, fit_context
 from .._decision import DecisionMixin
-from .._fitting import twin, unchanged_on_error
+from .._fitting import fitted_copy, twin, unchanged_on_error
 from .._labels import has_anomaly_labels, outlier_mask
 from .._parameters import ParameterGroup, parameter
-from ..adapters._base import fitted_copy
 from ..features import FeatureExtractor
 from ..images._door import check_images
-from ..scorers import EnsembleScorer
 from ..training._journal import journal
 
 # Attributes of a fitted adapter that its detector has too.
@@ -82,7 +80,7 @@ class BaseImageDetector(
 
         What is returned, if anything, is a dict of keywords for its `fit`.
         """
-        if isinstance(scorer, EnsembleScorer) and scorer.tap_widths is None:
+        if getattr(scorer, "tap_widths", ()) is None:  # an EnsembleScorer, left to us
             fitted = getattr(first, "extractor_", first)
             scorer.set_params(tap_widths=fitted.tap_widths_, map_taps=fitted.map_taps_)
 

@@ -1,19 +1,15 @@
 """Displays: pictures of what a detector does, built as scikit-learn's displays are."""
 
-from ._anomaly_map import AnomalyMapDisplay
-from ._contact_sheet import ContactSheetDisplay
-from ._embedding import EmbeddingDisplay
-from ._histogram import ScoreHistogramDisplay
-from ._nearest import NearestImagesDisplay
-from ._roc import ROCDisplay
-from ._training_curve import TrainingCurveDisplay
+from .._lazy import lazy_names
 
-__all__ = [
-    "AnomalyMapDisplay",
-    "ContactSheetDisplay",
-    "EmbeddingDisplay",
-    "NearestImagesDisplay",
-    "ROCDisplay",
-    "ScoreHistogramDisplay",
-    "TrainingCurveDisplay",
-]
+_HOMES = {
+    "AnomalyMapDisplay": "_anomaly_map",
+    "ContactSheetDisplay": "_contact_sheet",
+    "EmbeddingDisplay": "_embedding",
+    "NearestImagesDisplay": "_nearest",
+    "ROCDisplay": "_roc",
+    "ScoreHistogramDisplay": "_histogram",
+    "TrainingCurveDisplay": "_training_curve",
+}
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -1,23 +1,16 @@
 """Score maps, and galleries of the normal pixels that other pixels are compared with."""
 
-from ._coreset import greedy_centers
-from ._galleries import (
-    BaseGallery,
-    CentroidPixels,
-    CoresetPixels,
-    RetrievedCentroids,
-    RetrievedPixels,
-)
-from ._gaussians import GaussianPixels
-from ._retrieved_coreset import RetrievedCoreset
+from .._lazy import lazy_names
 
-__all__ = [
-    "BaseGallery",
-    "CentroidPixels",
-    "CoresetPixels",
-    "GaussianPixels",
-    "RetrievedCentroids",
-    "RetrievedCoreset",
-    "RetrievedPixels",
-    "greedy_centers",
-]
+_HOMES = {
+    "BaseGallery": "_galleries",
+    "CentroidPixels": "_galleries",
+    "CoresetPixels": "_galleries",
+    "GaussianPixels": "_gaussians",
+    "RetrievedCentroids": "_galleries",
+    "RetrievedCoreset": "_retrieved_coreset",
+    "RetrievedPixels": "_galleries",
+    "greedy_centers": "_coreset",
+}
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -1,18 +1,17 @@
 """How right scores, clusters and anomaly maps are."""
 
-from ._auroc import AUROCScorer, auroc_interval, auroc_score, auroc_scorer
-from ._clustering import clustering_accuracy
-from ._pixels import pixel_auroc_score, pixel_average_precision_score
-from ._regions import pro_score, region_table
+from .._lazy import lazy_names
 
-__all__ = [
-    "AUROCScorer",
-    "auroc_interval",
-    "auroc_score",
-    "auroc_scorer",
-    "clustering_accuracy",
-    "pixel_auroc_score",
-    "pixel_average_precision_score",
-    "pro_score",
-    "region_table",
-]
+_HOMES = {
+    "AUROCScorer": "_auroc",
+    "auroc_interval": "_auroc",
+    "auroc_score": "_auroc",
+    "auroc_scorer": "_auroc",
+    "clustering_accuracy": "_clustering",
+    "pixel_auroc_score": "_pixels",
+    "pixel_average_precision_score": "_pixels",
+    "pro_score": "_regions",
+    "region_table": "_regions",
+}
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

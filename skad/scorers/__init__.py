@@ -1,25 +1,18 @@
 """Scorers: scikit-learn outlier detectors on 2-D arrays of features; no torch."""
 
-from ._centroid import CentroidScorer
-from ._confidence import ConfidenceScorer
-from ._ensemble import EnsembleScorer
-from ._gaussian import GaussianScorer
-from ._kde import KDEScorer
-from ._knn import KNNScorer
-from ._logit import LogitScorer
-from ._sample_wise import SampleWiseScorer
-from ._sklearn import SklearnScorer
-from ._whitening import Whitening
+from .._lazy import lazy_names
 
-__all__ = [
-    "CentroidScorer",
-    "ConfidenceScorer",
-    "EnsembleScorer",
-    "GaussianScorer",
-    "KDEScorer",
-    "KNNScorer",
-    "LogitScorer",
-    "SampleWiseScorer",
-    "SklearnScorer",
-    "Whitening",
-]
+_HOMES = {
+    "CentroidScorer": "_centroid",
+    "ConfidenceScorer": "_confidence",
+    "EnsembleScorer": "_ensemble",
+    "GaussianScorer": "_gaussian",
+    "KDEScorer": "_kde",
+    "KNNScorer": "_knn",
+    "LogitScorer": "_logit",
+    "SampleWiseScorer": "_sample_wise",
+    "SklearnScorer": "_sklearn",
+    "Whitening": "_whitening",
+}
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

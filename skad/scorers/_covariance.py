@@ -3,7 +3,6 @@
 from numbers import Integral
 
 import numpy as np
-from scipy import linalg
 
 from ._blocks import blockwise
 
@@ -150,6 +149,8 @@ class Covariance:
 
 def _principal(moments, n_rows, n_features):
     """Directions of variance, largest first, and the variances; those without are left out."""
+    from scipy import linalg
+
     epsilon = np.finfo(np.float64).eps
     if n_rows <= n_features:
         rows = np.concatenate([m.rows for m in moments])

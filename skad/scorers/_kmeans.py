@@ -1,7 +1,6 @@
 """k-means by faiss, started by k-means++."""
 
 import numpy as np
-from sklearn.cluster import kmeans_plusplus
 from sklearn.utils import check_random_state
 
 
@@ -24,6 +23,7 @@ def kmeans(rows, n_clusters, *, random_state, owner):
         Cluster of each row.
     """
     import faiss
+    from sklearn.cluster import kmeans_plusplus
 
     n_clusters = int(n_clusters)  # SWIG takes no integers of numpy
     n_samples, n_features = rows.shape

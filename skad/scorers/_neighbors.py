@@ -1,7 +1,6 @@
 """Nearest rows: faiss proposes in float32, float64 measures and, for an exact index, checks."""
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 
 from .._warnings import warn
 from ._blocks import blocks, blockwise
@@ -131,6 +130,8 @@ class NeighborIndex:
     def _search_float64(self, queries, n_neighbors):
         """Search again where float32 can't tell: dense data of few features, or many ties."""
         if self._float64_search is None:
+            from sklearn.neighbors import NearestNeighbors
+
             rows = np.concatenate([self._scaled(rows) for rows in self._prepared()])
             # A tree takes plain differences; brute force would expand the square in float64 too.
             self._float64_search = NearestNeighbors(algorithm="ball_tree").fit(rows)
