@@ -27,6 +27,7 @@ from .networks._parameters import (
 )
 from .networks._preprocessing import contrast_range, resolve_preprocessing
 from .networks._recipe import build_network
+from .parallel._spread import spread
 
 
 class FeatureExtractor(
@@ -237,6 +238,8 @@ class FeatureExtractor(
     def compute(self, source):
         """Compute the features of a source of images, from the memory as far as it has them.
 
+        Under ``joblib.parallel_config`` they are computed by the workers of its backend.
+
         Parameters
         ----------
         source : ImageSource
@@ -245,6 +248,16 @@ class FeatureExtractor(
         -------
         features : ndarray of float32, shape (n_images, n_features)
         """
+        parts = list(spread(self, "compute_here", source, self.together))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    @property
+    def together(self):
+        """Images that go through the network together: tiles count."""
+        return max(1, self.batch_size // self.fitted_network_.views.n_tiles)
+
+    def compute_here(self, source):
+        """What `compute` gives, by this process alone."""
         fitted = self.fitted_network_
         features = np.empty((len(source), sum(fitted.widths)), dtype=np.float32)
         with FeatureCache(self.memory, fitted, features.shape[1]) as cache:

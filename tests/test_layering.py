@@ -13,10 +13,21 @@ ROOT = Path(skad.__file__).parent
 
 # All rooms of the package, from the ground up: each imports of the floors below its own.
 FLOORS = [
-    {"__version__", "_compat", "_fitting", "_random", "_regions", "_rows", "_warnings", "_whole"},
+    {
+        "__version__",
+        "_compat",
+        "_fitting",
+        "_lazy",
+        "_random",
+        "_regions",
+        "_rows",
+        "_warnings",
+        "_whole",
+    },
     {"_callbacks", "_decision", "_labels", "_parameters", "backbones", "diagnostics", "losses"},
     {"conformal", "images", "metrics", "model_selection", "scorers"},
     {"_verdicts", "augment", "datasets", "displays", "networks"},
+    {"parallel"},
     {"features"},
     {"training"},
     {"adapters", "maps"},

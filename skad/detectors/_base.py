@@ -16,6 +16,7 @@ from .._labels import has_anomaly_labels, outlier_mask
 from .._parameters import ParameterGroup, parameter
 from ..features import FeatureExtractor
 from ..images._door import check_images
+from ..parallel._spread import spread
 from ..training._journal import journal
 
 # Attributes of a fitted adapter that its detector has too.
@@ -261,6 +262,12 @@ class BaseImageDetector(
 
     def _scores(self, source):
         """Score of each image of a source."""
+        extractor = getattr(self.pipeline_[0], "extractor_", self.pipeline_[0])
+        parts = list(spread(self, "_scores_here", source, extractor.together))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _scores_here(self, source):
+        """Score of each image, by this process alone."""
         first, scorer = (step for _, step in self.pipeline_.steps)
         return scorer.score_samples(first.compute(source))
 

@@ -25,10 +25,13 @@ from ..images._arrays import ImageArray
 from ..maps import BaseGallery, RetrievedPixels
 from ..maps._maps import lay_over, smooth
 from ..networks._parameters import LayerParameters
+from ..parallel._backend import inside_a_worker
+from ..parallel._spread import spread
 from ..scorers import KNNScorer
 from ..scorers._parameters import ContaminationParameters
 from ._base import BaseImageDetector
 from ._image import BaseComposedDetector
+from ._looking import Looking, as_they_are
 from ._map_checks import check_image_score, check_neighbors
 from ._map_layers import map_layers
 from ._map_values import lowest_values, n_to_draw, pixel_threshold, score_of_map
@@ -140,15 +143,13 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
 
     def _fill_gallery(self, source, extractor, n_before=0):
         """Pooled features of images, whose maps go into the gallery behind those before."""
-        fitted, features = extractor.fitted_network_, []
-        for start, batch in extractor.batches(source):
-            looks = self._looks(fitted.prepare(batch))
-            for index, images in enumerate(looks):
-                pooled, maps = fitted.features_and_maps(images, self.layers_)
+        features, looking = [], Looking(extractor, self.layers_, self._looks())
+        for looks in spread(looking, "looks_at_block", source, extractor.together):
+            for index, pooled, maps in looks:
                 if index == 0:
                     features.append(pooled.cpu().numpy())
-                first = n_before + start * len(looks) + index * len(images)
-                self.gallery_.add(first, maps)
+                self.gallery_.add(n_before, maps)
+                n_before += len(pooled)
         self.gallery_.complete()
         return np.concatenate(features)
 
@@ -156,9 +157,9 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         """Those of the training images whose maps go into the gallery."""
         return source
 
-    def _looks(self, images):
-        """Prepared training images as the gallery sees them, first as they are."""
-        return [images]
+    def _looks(self):
+        """What gives prepared training images as the gallery sees them, first as they are."""
+        return as_they_are
 
     def _finish(self, source):
         """Thresholds from maps of training images."""
@@ -179,7 +180,7 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         features = None
         if self.gallery_.retrieves:
             features = self.pipeline_["scorer"].gallery_[n_before + drawn]
-        maps = self._maps(source.take(drawn), features=features)
+        maps = self._maps_here(source.take(drawn), features=features)
         given = self._fitted
         return [np.r_[score_of_map(one, given), lowest_values(one, given)] for one in maps]
 
@@ -233,12 +234,12 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         values = self._lowest_values(source, new, n_before) if len(new) else []
         self._take_thresholds([*self._threshold_rows[kept], *values])
 
-    def _scores(self, source):
+    def _scores_here(self, source):
         if self._fitted.image_score == "features":
-            return super()._scores(source)
+            return super()._scores_here(source)
         if self._fitted.image_score == "peak":
             return self._peaks(source)
-        return np.array([score_of_map(one, self._fitted) for one in self._maps(source)])
+        return np.array([score_of_map(one, self._fitted) for one in self._maps_here(source)])
 
     def _peaks(self, source):
         """Negative weighted distance of the farthest pixel of each image."""
@@ -319,8 +320,18 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         source.failures.warn(type(self).__name__, len(source))
         return maps
 
-    def _maps(self, source, features=None):
-        """Score map of each image, one after another; `features` are pooled ones if known."""
+    def _maps(self, source):
+        """Score map of each image, one after another."""
+        for maps in spread(self, "_maps_of_block", source, self.pipeline_[0].together):
+            yield from maps
+
+    def _maps_of_block(self, source):
+        """The same as a list, of an image source that is a block of a larger one."""
+        maps = self._maps_here(source)
+        return list(maps) if inside_a_worker() else maps
+
+    def _maps_here(self, source, features=None):
+        """The same, by this process alone; `features` are pooled ones if known."""
         extractor, scorer = (step for _, step in self.pipeline_.steps)
         fitted, preprocessing = extractor.fitted_network_, extractor.preprocessing_
         size = preprocessing.image_size
@@ -336,7 +347,7 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
             layers = [smooth(d, size, sigma) for d in self.gallery_.distances(maps, retrieved)]
             squares = zip(batch.sizes, sum(layers) / -len(layers))
             for index, (sides, square) in enumerate(squares, start):
-                unreadable = source.failures.has(index)
+                unreadable = source.failures.has(source.index(index))
                 square = square.fill_(np.nan) if unreadable else square
                 yield lay_over(square, sides, preprocessing).cpu().numpy()
 

@@ -1,11 +1,12 @@
 """PatchCore: the nearest of a few patches that stand for all of the normal ones."""
 
+from functools import partial
+
 import numpy as np
 from sklearn.utils import check_random_state
 
 from .._compat import StrOptions
 from .._parameters import POSITIVE, ParameterGroup, changed, parameter
-from ..augment import rotate
 from ..features import FeatureExtractor
 from ..maps import CoresetPixels
 from ..maps._parameters import CoresetParameters, GalleryParameters, TokenParameters
@@ -18,6 +19,7 @@ from ..networks._parameters import (
 from ..scorers import KNNScorer
 from ..training._parameters import AdapterParameters
 from ._base import composed
+from ._looking import turned
 from ._map import BaseMapDetector
 
 
@@ -130,6 +132,5 @@ class PatchCore(
     def _n_looks(self):
         return self.n_rotations
 
-    def _looks(self, images):
-        angles = [360 * turn / self.n_rotations for turn in range(self.n_rotations)]
-        return [rotate(images, angle) for angle in angles]
+    def _looks(self):
+        return partial(turned, self.n_rotations)

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 
 from ._batches import Batch, count_fitting, open_together
+from ._mapped import MappedFile, backing_file
 from ._pixels import CHANNELS, scale_pixels
 from ._reduce import Origin, choose_box, reduce_pixels
 from ._source import ImageSource
@@ -35,6 +36,32 @@ class ImageArray(ImageSource):
         super().__init__(len(array), **told)
         self.array, self.layout = array, layout
         self.image_shape, self.pixel_range = image_shape, pixel_range
+
+    @property
+    def bytes_of_one(self):
+        """Bytes of an image."""
+        return self.array[:1].nbytes
+
+    def _hold(self, container):
+        self.array = container
+
+    def _only(self, indices):
+        if self.indices is None:
+            return self.array[indices[0] : indices[-1] + 1]
+        return self.array[indices] if backing_file(self.array) is None else None
+
+    def __getstate__(self):
+        """State with the name of the file of an array that is mapped, in the place of pixels."""
+        state = vars(self).copy()
+        file = backing_file(self.array)
+        if file is not None:
+            state["array"] = file
+        return state
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        if isinstance(self.array, MappedFile):
+            self.array = self.array.open()
 
     @property
     def n_features(self):
@@ -91,7 +118,7 @@ class ImageArray(ImageSource):
 
     def _scale(self, batch, start):
         def name(i):
-            return f"image {self.index(start + i)}"
+            return f"image {self.number(self.index(start + i))}"
 
         return scale_pixels(batch, name, self.owner, self.reading.value_range, self.brightest)
 

@@ -153,7 +153,9 @@ def iterate_batches(source, batch_size, n_threads, detail=None):
     """
 
     def read(start):
-        return source.read(start, start + batch_size, n_threads, detail)
+        # Up to the next multiple, so that a part that begins at one has the same batches.
+        stop = (start // batch_size + 1) * batch_size
+        return source.read(start, stop, n_threads, detail)
 
     start, batch = 0, read(0)
     with ThreadPoolExecutor(1) as reader:

@@ -33,6 +33,22 @@ class Failures:
         mask[list(self.reasons)] = True
         return mask
 
+    def of_part(self, indices):
+        """Those of the images at some indices, counted among these; by default all as they are."""
+        part = Failures(self.skip)
+        if indices is None:
+            part.reasons = dict(self.reasons)
+        elif self.reasons:
+            where = {int(index): i for i, index in enumerate(indices)}
+            part.reasons = {where[i]: why for i, why in self.reasons.items() if i in where}
+        return part
+
+    def __getstate__(self):
+        return {"skip": self.skip, "reasons": self.reasons}
+
+    def __setstate__(self, state):
+        vars(self).update(state, _lock=threading.Lock())
+
     @contextmanager
     def of(self, index):
         """Context in which the image at an index is read."""

@@ -80,6 +80,13 @@ class ImageItems(ImageSource):
         with pillow_at_work():
             return open_together(partial(self._open, detail=detail), indices, n_threads)
 
+    def _hold(self, container):
+        self.items = container
+
+    def _only(self, indices):
+        is_list = isinstance(self.items, list)  # a data set has no parts
+        return [self.items[index] for index in indices] if is_list else None
+
     def _checked(self, index, item):
         """Refuse early what can't be read later, before hours of work are spent on the rest."""
         name = f"image {index}"
@@ -123,7 +130,7 @@ class ImageItems(ImageSource):
         return torch.zeros((1, 1, 1), dtype=torch.uint8), None  # its score will be NaN
 
     def _pixels(self, index, detail):
-        name = f"image {index}"
+        name = f"image {self.number(index)}"
         item = self._fetch(index, name)
         channel_axes = (2, 0)
         if is_pil(item) or is_encoded(item):

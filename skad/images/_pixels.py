@@ -161,6 +161,12 @@ class Brightest:
         with self._lock:
             self.value = value if self.value is None else max(self.value, value)
 
+    def __getstate__(self):
+        return {"value": self.value}
+
+    def __setstate__(self, state):
+        vars(self).update(state, _lock=threading.Lock())
+
     def warn_if_dark(self, owner):
         """Warn where training images of 16 bits hardly use them."""
         if self.value is None or self.value >= 65536 // _DARK:

@@ -3,6 +3,8 @@
 import copy
 from abc import ABC, abstractmethod
 
+import numpy as np
+
 from ._failures import Failures
 from ._pixels import Brightest
 
@@ -29,6 +31,7 @@ class ImageSource(ABC):
         self._n_images, self.owner, self.reading = n_images, owner, reading
         self.brightest, self.failures = Brightest(), failures or Failures()
         self.indices = None  # those that were taken
+        self._numbers = None  # of a part: those of its images in the whole
 
     def __len__(self):
         return self._n_images if self.indices is None else len(self.indices)
@@ -51,6 +54,58 @@ class ImageSource(ABC):
     def index(self, i):
         """Index in the whole of the i-th image that was taken."""
         return int(i if self.indices is None else self.indices[i])
+
+    def number(self, index):
+        """What the image at an index of the container is called: its index in the whole."""
+        return int(index if self._numbers is None else self._numbers[index])
+
+    #: Bytes of the pixels of an image as they are sent to another process; None for paths.
+    bytes_of_one = None
+
+    def part(self, start, stop):
+        """Images `start` to `stop` as a source of their own, with a container of those alone.
+
+        What is noted as they are read is noted there.
+
+        Parameters
+        ----------
+        start, stop : int
+
+        Returns
+        -------
+        source : ImageSource
+        """
+        indices = np.arange(start, stop) if self.indices is None else self.indices[start:stop]
+        part = copy.copy(self)
+        part.brightest, part.failures = Brightest(), self.failures.of_part(indices)
+        container = self._only(indices)
+        if container is None:  # it is shared, and images keep their indices
+            part.indices, part.failures = indices, self.failures.of_part(None)
+        else:
+            part._n_images, part.indices = len(indices), None
+            part._numbers = np.array([self.number(index) for index in indices])
+            part._hold(container)
+        return part
+
+    @abstractmethod
+    def _hold(self, container):
+        """Take another container."""
+
+    @abstractmethod
+    def _only(self, indices):
+        """A container of the images at some indices; None if it is to be shared."""
+
+    def notes(self):
+        """What was noted as images were read, for `take_notes` of the whole."""
+        reasons = {self.number(index): why for index, why in self.failures.reasons.items()}
+        return self.brightest.value, reasons
+
+    def take_notes(self, notes):
+        """Note what was noted of a part."""
+        value, reasons = notes
+        if value is not None:
+            self.brightest.update(value)
+        self.failures.reasons.update(reasons)
 
     @abstractmethod
     def read(self, start, stop, n_threads=1, detail=None):

@@ -1,0 +1,1 @@
+"""Pictures dealt out to the workers of a joblib backend: threads, processes, Dask, Ray."""

@@ -1,0 +1,36 @@
+"""The workers that `joblib.parallel_config` has chosen."""
+
+import threading
+
+from joblib.parallel import get_active_backend
+
+_here = threading.local()
+
+
+def n_workers():
+    """Workers of the active backend; 1 where none was chosen, and inside a worker."""
+    backend, n_jobs = get_active_backend()
+    if n_jobs in (None, 1) or backend.nesting_level or inside_a_worker():
+        return 1
+    return backend.effective_n_jobs(n_jobs)
+
+
+def shares_memory():
+    """Whether the workers are threads of this process."""
+    return get_active_backend()[0].supports_sharedmem
+
+
+def inside_a_worker():
+    """Whether this is work on a block, whose result is to be sent."""
+    return getattr(_here, "works", False)
+
+
+class AtWork:
+    """Context of a worker's work, in which there are no further workers."""
+
+    def __enter__(self):
+        self._before = getattr(_here, "works", False)
+        _here.works = True
+
+    def __exit__(self, *_):
+        _here.works = self._before
