@@ -27,6 +27,7 @@ from .networks._parameters import (
 )
 from .networks._preprocessing import contrast_range, resolve_preprocessing
 from .networks._recipe import build_network
+from .parallel._lazily import is_lazy, lazily
 from .parallel._spread import spread
 
 
@@ -208,9 +209,12 @@ class FeatureExtractor(
         Returns
         -------
         features : ndarray of float32, shape (n_images, n_features)
-            Those of all `layers`, side by side.
+            Those of all `layers`, side by side. Of a Dask array or bag a Dask array, which is not
+            computed yet.
         """
         check_is_fitted(self)
+        if is_lazy(X):
+            return lazily(self, "transform", X, np.float32, self._n_features_out)
         return self.compute(check_images(self, X))
 
     def fit_transform(self, X, y=None):

@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._compat import HasMethods, Interval, StrOptions, fit_context, safe_indexing
 from .._fitting import unchanged_on_error
 from .._labels import normal_rows
+from ..parallel._tasks import each
 from ._base import BaseConformal
 from ._ranks import count_at_or_below, discoveries, fewest_to_alarm, whole_part
 
@@ -199,14 +200,17 @@ class ConformalDetector(BaseConformal):
             rows = normal_rows(X, y, owner=type(self).__name__)
             folds = self._calibration_folds(len(rows))
             n_dropped = self._check_enough(folds, len(rows))
-            self.detectors_ = [self._train(X, np.delete(rows, f), fit_params) for f in folds]
-            scores = [
-                _scores(detector, safe_indexing(X, rows[fold]))
-                for detector, fold in zip(self.detectors_, folds)
-            ]
+            tasks = [(X, np.delete(rows, fold), rows[fold], fit_params) for fold in folds]
+            self.detectors_, scores = zip(*each(self._train_and_score, tasks, type(self).__name__))
+            self.detectors_ = list(self.detectors_)
             self.calibration_scores_ = _without_lowest(scores, n_dropped)
             self.offset_ = self._threshold()
         return self
+
+    def _train_and_score(self, X, rows, fold, fit_params):
+        """A detector that is trained on some rows, and its scores of others."""
+        detector = self._train(X, rows, fit_params)
+        return detector, _scores(detector, safe_indexing(X, fold))
 
     def _calibration_folds(self, n_samples):
         """Places of the images that calibrate each of the detectors."""

@@ -16,6 +16,7 @@ from .._labels import has_anomaly_labels, outlier_mask
 from .._parameters import ParameterGroup, parameter
 from ..features import FeatureExtractor
 from ..images._door import check_images
+from ..parallel._lazily import is_lazy, lazily
 from ..parallel._spread import spread
 from ..training._journal import journal
 
@@ -248,8 +249,12 @@ class BaseImageDetector(
         Returns
         -------
         scores : ndarray of float64, shape (n_images,)
-            NaN for images that could not be read, with ``on_error="skip"``.
+            NaN for images that could not be read, with ``on_error="skip"``. Of a Dask array or bag
+            a Dask array, which is not computed yet.
         """
+        if is_lazy(X):
+            check_is_fitted(self)
+            return lazily(self, "score_samples", X, np.float64)
         source = self._source_to_score(X)
         scores = self._scores(source)
         scores[source.failures.mask(len(source))] = np.nan

@@ -46,6 +46,8 @@ class ImageArray(ImageSource):
         self.array = container
 
     def _only(self, indices):
+        if not isinstance(self.array, np.ndarray):  # of Dask, whose slices are plans
+            return np.asarray(self.array[indices])
         if self.indices is None:
             return self.array[indices[0] : indices[-1] + 1]
         return self.array[indices] if backing_file(self.array) is None else None

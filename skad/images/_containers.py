@@ -12,6 +12,16 @@ from ._items import IMAGE_KEYS, is_gap, is_image_item
 _PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "file_path")
 
 
+def is_bag(X):
+    """True for a bag of Dask, whose items, paths say, are had as a list."""
+    return type(X).__module__.startswith("dask.bag")
+
+
+def is_chunked(X):
+    """True for an array of Dask, which is read slice by slice."""
+    return type(X).__module__.startswith("dask.array")
+
+
 def refuse(X, owner):
     """Raise for what looks like images but is none that can be read twice, or by index."""
     if is_path(X):

@@ -5,7 +5,7 @@ from sklearn.utils.validation import validate_data
 
 from .._labels import normal_rows
 from ._arrays import ImageArray
-from ._containers import items_of, refuse
+from ._containers import is_bag, is_chunked, items_of, refuse
 from ._failures import Failures
 from ._items import ImageItems, tensor_to_numpy
 from ._pixels import CHANNELS, check_sides, check_type
@@ -52,6 +52,7 @@ def check_images(estimator, X, y=None, *, reset=False, on_error="raise"):
     list or 1-D array of items           paths, addresses, bytes, open files, PIL images, arrays or
                                          tensors of differing sizes, or dicts that hold one
     table or column of items             of pandas or polars
+    Dask array, bag                      read slice by slice; a list of its items
     data set                             each item an image, a tuple that starts with one, or a dict
     ===================================  ===========================================================
 
@@ -78,12 +79,15 @@ def _source(estimator, X, reset, reading, failures):
     """Choose how to read `X` by what it is."""
     owner = type(estimator).__name__
     told = {"owner": owner, "reading": reading, "failures": failures}
+    X = X.compute() if is_bag(X) else X
     refuse(X, owner)
     items = items_of(X, owner)
     if items is not None:
         return ImageItems(items, **told)
     if _is_tensor(X):
         values, channels_first = tensor_to_numpy(X), True
+    elif is_chunked(X) and X.ndim > 2:
+        values, channels_first = X, False
     else:
         values, channels_first = _as_array(X, owner), False
     if values is None or values.ndim <= 2:

@@ -10,14 +10,25 @@ _here = threading.local()
 def n_workers():
     """Workers of the active backend; 1 where none was chosen, and inside a worker."""
     backend, n_jobs = get_active_backend()
-    if n_jobs in (None, 1) or backend.nesting_level or inside_a_worker():
+    n_jobs = backend.default_n_jobs if n_jobs is None else n_jobs
+    if n_jobs == 1 or backend.nesting_level or inside_a_worker():
         return 1
     return backend.effective_n_jobs(n_jobs)
 
 
 def shares_memory():
     """Whether the workers are threads of this process."""
-    return get_active_backend()[0].supports_sharedmem
+    return getattr(get_active_backend()[0], "supports_sharedmem", False)
+
+
+def is_ray():
+    """Whether the workers are Ray's."""
+    return type(get_active_backend()[0]).__module__.startswith("ray.")
+
+
+def yields_results():
+    """Whether results can be had one by one, before all are there."""
+    return get_active_backend()[0].supports_return_generator
 
 
 def inside_a_worker():

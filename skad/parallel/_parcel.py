@@ -34,20 +34,58 @@ class Parcel:
         self.digest = digest.hexdigest()
 
 
+class StoredParcel(Parcel):
+    """The same in the object store of Ray, from which each machine fetches it once.
+
+    Parameters
+    ----------
+    value : object
+    """
+
+    def __init__(self, value):
+        import ray
+
+        super().__init__(value)
+        self.arrays = [ray.put(array) for array in self.arrays]
+
+
+class Local:
+    """An object for workers that are threads of this process, as it is.
+
+    Parameters
+    ----------
+    value : object
+    """
+
+    def __init__(self, value):
+        self.digest, self.arrays = None, [value]
+
+
 def unpacked(digest, arrays):
     """What was packed; the same object for one digest.
 
     Parameters
     ----------
-    digest : str
+    digest : str or None
     arrays : sequence of ndarray of uint8
-        Of a Parcel.
+        Of a Parcel, or of another of these.
     """
+    if digest is None:
+        return arrays[0]
     with _lock:
         if digest not in _kept:
-            head, *buffers = arrays
+            head, *buffers = map(_fetched, arrays)
             _kept[digest] = pickle.loads(head.tobytes(), buffers=buffers)
         _kept.move_to_end(digest)
         while len(_kept) > _N_KEPT:
             _kept.popitem(last=False)
         return _kept[digest]
+
+
+def _fetched(array):
+    """An array, or what a reference of Ray's refers to."""
+    if isinstance(array, np.ndarray):
+        return array
+    import ray
+
+    return ray.get(array)

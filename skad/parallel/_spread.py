@@ -1,17 +1,12 @@
 """Work on pictures dealt out to workers, block by block."""
 
-from joblib import Parallel, delayed
-
-from .._warnings import warn
-from ._backend import AtWork, n_workers, shares_memory
+from ._backend import is_ray, n_workers, shares_memory
 from ._blocks import block_size
-from ._parcel import Parcel, unpacked
+from ._parcel import Local, Parcel, StoredParcel, unpacked
+from ._tasks import answers
 
 # Blocks of a round for each worker: as many results wait to be used, at the most.
 _ROUND = 16
-
-# How often blocks are given out again whose workers were lost.
-_N_TRIES = 3
 
 
 def spread(estimator, method, source, together):
@@ -47,55 +42,16 @@ def spread(estimator, method, source, together):
         yield getattr(estimator, method)(source)
         return
     starts = range(0, len(source), size)
-    parcel = _Local(estimator) if shares_memory() else Parcel(estimator)
+    parcel = (Local if shares_memory() else StoredParcel if is_ray() else Parcel)(estimator)
     for i in range(0, len(starts), _ROUND * workers):
         some = starts[i : i + _ROUND * workers]
         blocks = [source.part(start, min(start + size, len(source))) for start in some]
-        for result, notes in _computed(parcel, method, blocks, source.owner):
+        tasks = [(parcel.digest, parcel.arrays, method, block) for block in blocks]
+        for result, notes in answers(_of_block, tasks, source.owner):
             source.take_notes(notes)
             yield result
 
 
-class _Local:
-    """An estimator for workers that are threads of this process."""
-
-    def __init__(self, estimator):
-        self.digest, self.arrays = None, [estimator]
-
-
-def _computed(parcel, method, blocks, owner):
-    """Results and notes of blocks, in order, whatever becomes of workers."""
-    done = []
-    for n_left in reversed(range(_N_TRIES)):
-        jobs = (
-            delayed(_work)(parcel.digest, parcel.arrays, method, block)
-            for block in blocks[len(done) :]
-        )
-        try:
-            for answer in Parallel(return_as="generator", batch_size=1)(jobs):
-                done.append(answer)
-            break
-        except Exception as error:  # each backend has its own for a worker that is gone
-            if not n_left:
-                raise
-            warn(
-                f"{owner}: workers were lost ({type(error).__name__}: {str(error)[:200]}); "
-                f"{len(blocks) - len(done)} blocks of pictures are computed again."
-            )
-    for result, notes, error in done:
-        if error is not None:
-            raise error
-        yield result, notes
-
-
-def _work(digest, arrays, method, block):
-    """The result of a block, what was noted in reading it, and the error, if there was one.
-
-    Errors are results, so that they come out as they are, whatever the backend makes of its own.
-    """
-    estimator = arrays[0] if digest is None else unpacked(digest, arrays)
-    with AtWork():
-        try:
-            return getattr(estimator, method)(block), block.notes(), None
-        except Exception as error:
-            return None, None, error.with_traceback(None)
+def _of_block(digest, arrays, method, block):
+    """The result of a block, and what was noted in reading it."""
+    return getattr(unpacked(digest, arrays), method)(block), block.notes()

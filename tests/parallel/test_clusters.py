@@ -1,0 +1,104 @@
+"""Dask and Ray on this machine: the same bits, lost workers, lazy collections."""
+
+import joblib
+import numpy as np
+import pytest
+
+from skad import FeatureExtractor
+from tests.parallel.common import (
+    IMAGES,
+    check_all,
+    dn2,
+    expected_of,
+    files_of,
+    spade,
+    with_one_deadly,
+)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return [expected_of(dn2()), expected_of(spade())]
+
+
+@pytest.fixture(scope="module")
+def dask_client():
+    distributed = pytest.importorskip("distributed")
+    options = {"processes": True, "threads_per_worker": 1, "dashboard_address": None}
+    with (
+        distributed.LocalCluster(n_workers=2, **options) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def ray_backend():
+    ray = pytest.importorskip("ray")
+    from ray.util.joblib import register_ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    register_ray()
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_dask(dask_client, fitted, tmp_path):
+    detector, (scores, _) = fitted[0]
+    with joblib.parallel_config("dask"):
+        check_all(fitted)
+        # Dask itself gives the work of a lost worker to others.
+        found = detector.score_samples(with_one_deadly(tmp_path / "mark"))
+        np.testing.assert_array_equal(found, scores)
+        assert (tmp_path / "mark").exists()
+        paths = files_of(tmp_path)
+        (tmp_path / "043.png").write_bytes(b"no picture")
+        with pytest.raises(ValueError, match="DN2: image 43 .*043.png.* could not be read"):
+            detector.score_samples(paths)
+
+
+class Counting:
+    """An array that counts its slices and remembers the longest."""
+
+    def __init__(self, array):
+        self.array, self.longest = array, 0
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+
+    def __getitem__(self, where):
+        found = self.array[where]
+        self.longest = max(self.longest, len(found))
+        return found
+
+
+def test_dask_arrays_and_bags_are_lazy(fitted, tmp_path):
+    da, db = (pytest.importorskip(f"dask.{name}") for name in ("array", "bag"))
+    detector, (scores, _) = fitted[0]
+    counting = Counting(IMAGES)
+    array = da.from_array(counting, chunks=(16, 40, 40, 3), asarray=True)
+    lazy = detector.score_samples(array)
+    assert counting.longest == 0, "nothing is read yet"
+    assert (lazy.chunks[0], lazy.dtype) == (array.chunks[0], np.float64)
+    np.testing.assert_array_equal(lazy.compute(scheduler="sync"), scores)
+    labels = detector.predict(array)
+    np.testing.assert_array_equal(labels.compute(scheduler="sync"), detector.predict(IMAGES))
+    features = detector.pipeline_[0].transform(array)
+    assert features.shape == (90, 96)
+    np.testing.assert_array_equal(
+        features.compute(scheduler="sync"), detector.pipeline_[0].transform(IMAGES)
+    )
+    fresh = dn2().fit(array[:40])
+    assert fresh.offset_ == detector.offset_
+    assert counting.longest <= 16, "never the whole"
+    bag = db.from_sequence(files_of(tmp_path), partition_size=16)
+    decisions = detector.decision_function(bag).compute(scheduler="sync")
+    np.testing.assert_array_equal(decisions, scores[:60] - detector.offset_)
+    assert FeatureExtractor(**detector.pipeline_[0].get_params()).fit(bag).transform(bag).ndim == 2
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+def test_ray(ray_backend, fitted):
+    detector, (scores, _) = fitted[0]
+    with joblib.parallel_config("ray", n_jobs=2):
+        np.testing.assert_array_equal(detector.score_samples(IMAGES), scores)
