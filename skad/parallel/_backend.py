@@ -21,9 +21,11 @@ def shares_memory():
     return getattr(get_active_backend()[0], "supports_sharedmem", False)
 
 
-def is_ray():
-    """Whether the workers are Ray's."""
-    return type(get_active_backend()[0]).__module__.startswith("ray.")
+def active_backend():
+    """The active backend, and the library that it is of: "joblib", "dask" or "ray"."""
+    backend = get_active_backend()[0]
+    library = type(backend).__module__.partition(".")[0]
+    return backend, "dask" if hasattr(backend, "client") else library
 
 
 def yields_results():

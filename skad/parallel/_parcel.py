@@ -7,6 +7,8 @@ from collections import OrderedDict
 
 import numpy as np
 
+from ._backend import active_backend, shares_memory
+
 # What a worker has unpacked: a search among detectors has few in use at a time.
 _N_KEPT = 4
 _kept, _lock = OrderedDict(), threading.Lock()
@@ -15,8 +17,8 @@ _kept, _lock = OrderedDict(), threading.Lock()
 class Parcel:
     """An object as bytes, its large arrays apart.
 
-    Arrays stay arrays of bytes, so that backends do with them what they do best: processes of one
-    machine map them from memory, Dask scatters each once, Ray puts each into its store.
+    Arrays stay arrays of bytes: processes of one machine map them from memory, Dask scatters each
+    once, Ray puts each into its store.
 
     Parameters
     ----------
@@ -34,31 +36,31 @@ class Parcel:
         self.digest = digest.hexdigest()
 
 
-class StoredParcel(Parcel):
-    """The same in the object store of Ray, from which each machine fetches it once.
+def packed(value):
+    """An object as the active backend sends it best.
 
     Parameters
     ----------
     value : object
-    """
 
-    def __init__(self, value):
+    Returns
+    -------
+    digest : str or None
+    arrays : list
+        What `unpacked` takes, in workers.
+    """
+    if shares_memory():
+        return None, [value]
+    parcel = Parcel(value)
+    backend, library = active_backend()
+    if library == "dask":
+        # To all workers, as joblib would give it to one, and Dask then all tasks to that one.
+        return parcel.digest, backend.client.scatter(parcel.arrays, broadcast=True)
+    if library == "ray":
         import ray
 
-        super().__init__(value)
-        self.arrays = [ray.put(array) for array in self.arrays]
-
-
-class Local:
-    """An object for workers that are threads of this process, as it is.
-
-    Parameters
-    ----------
-    value : object
-    """
-
-    def __init__(self, value):
-        self.digest, self.arrays = None, [value]
+        return parcel.digest, [ray.put(array) for array in parcel.arrays]
+    return parcel.digest, parcel.arrays
 
 
 def unpacked(digest, arrays):
@@ -67,8 +69,8 @@ def unpacked(digest, arrays):
     Parameters
     ----------
     digest : str or None
-    arrays : sequence of ndarray of uint8
-        Of a Parcel, or of another of these.
+    arrays : list
+        As `packed` gives them, or as the backend has made them.
     """
     if digest is None:
         return arrays[0]

@@ -1,8 +1,8 @@
 """Work on pictures dealt out to workers, block by block."""
 
-from ._backend import is_ray, n_workers, shares_memory
+from ._backend import n_workers
 from ._blocks import block_size
-from ._parcel import Local, Parcel, StoredParcel, unpacked
+from ._parcel import packed, unpacked
 from ._tasks import answers
 
 # Blocks of a round for each worker: as many results wait to be used, at the most.
@@ -42,16 +42,16 @@ def spread(estimator, method, source, together):
         yield getattr(estimator, method)(source)
         return
     starts = range(0, len(source), size)
-    parcel = (Local if shares_memory() else StoredParcel if is_ray() else Parcel)(estimator)
+    digest, arrays = packed(estimator)
     for i in range(0, len(starts), _ROUND * workers):
         some = starts[i : i + _ROUND * workers]
         blocks = [source.part(start, min(start + size, len(source))) for start in some]
-        tasks = [(parcel.digest, parcel.arrays, method, block) for block in blocks]
+        tasks = [(method, block, digest, *arrays) for block in blocks]
         for result, notes in answers(_of_block, tasks, source.owner):
             source.take_notes(notes)
             yield result
 
 
-def _of_block(digest, arrays, method, block):
+def _of_block(method, block, digest, *arrays):
     """The result of a block, and what was noted in reading it."""
     return getattr(unpacked(digest, arrays), method)(block), block.notes()

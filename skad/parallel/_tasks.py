@@ -43,7 +43,7 @@ def answers(function, tasks, owner):
     """
     done, return_as = [], "generator" if yields_results() else "list"
     for n_left in reversed(range(_N_TRIES)):
-        jobs = (delayed(_answer)(function, task) for task in tasks[len(done) :])
+        jobs = (delayed(_answer)(function, *task) for task in tasks[len(done) :])
         try:
             for answer in Parallel(return_as=return_as, batch_size=1)(jobs):
                 done.append(answer)  # one by one, so that those of workers that are left count
@@ -61,7 +61,7 @@ def answers(function, tasks, owner):
     return [result for result, _ in done]
 
 
-def _answer(function, task):
+def _answer(function, *task):
     """A result and no error, or none and the error, which so comes out as it is."""
     with AtWork():
         try:
