@@ -5,7 +5,7 @@ from ._input_size import metadata
 # Of "tiny".
 TINY = {
     "compactness": {"n_steps": 150, "learning_rate": 1e-2, "trainable": "last"},
-    "contrast": {"n_epochs": 3, "learning_rate": 1e-4, "trainable": "last"},
+    "contrast": {"n_epochs": 5, "trainable": "last"},
 }
 
 
