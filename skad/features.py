@@ -264,6 +264,10 @@ class FeatureExtractor(
         """What `compute` gives, by this process alone."""
         fitted = self.fitted_network_
         features = np.empty((len(source), sum(fitted.widths)), dtype=np.float32)
+        if self.memory is None:
+            for start, batch, found in fitted.each(self.batches(source), _features_of):
+                features[start : start + len(batch)] = found
+            return features
         with FeatureCache(self.memory, fitted, features.shape[1]) as cache:
             for start, batch in self.batches(source):
                 features[start : start + len(batch)] = cache.features(batch)
@@ -287,11 +291,11 @@ class FeatureExtractor(
         check_is_fitted(self)
         source, fitted, maps = check_images(self, X), self.fitted_network_, {}
         names = fitted.views.names(fitted.map_names)
-        for start, batch in self.batches(source):
-            for name, output in zip(names, fitted.maps(fitted.prepare(batch))):
+        for start, batch, outputs in fitted.each(self.batches(source), _maps_of):
+            for name, output in zip(names, outputs):
                 if name not in maps:
                     maps[name] = np.empty((len(source), *output.shape[1:]), dtype=np.float32)
-                maps[name][start : start + len(batch)] = output.cpu().numpy()
+                maps[name][start : start + len(batch)] = output
         return maps
 
     def get_feature_names_out(self, input_features=None):
@@ -321,3 +325,11 @@ class FeatureExtractor(
         tags.transformer_tags.preserves_dtype = []  # always float32
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _features_of(fitted, batch):
+    return fitted.features(fitted.prepare(batch)).cpu().numpy()
+
+
+def _maps_of(fitted, batch):
+    return [one.cpu().numpy() for one in fitted.maps(fitted.prepare(batch))]

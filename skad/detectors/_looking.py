@@ -28,10 +28,19 @@ class Looking:
         return [(i, pooled.cpu(), [one.cpu() for one in maps]) for i, pooled, maps in looks]
 
     def _each(self, source):
-        fitted = self.extractor.fitted_network_
-        for _, batch in self.extractor.batches(source):
-            for index, images in enumerate(self.looks(fitted.prepare(batch))):
-                yield index, *fitted.features_and_maps(images, self.layers)
+        fitted, batches = self.extractor.fitted_network_, self.extractor.batches(source)
+        for *_, found in fitted.each(batches, self._look):
+            for index, (pooled, maps) in enumerate(found):
+                yield index, pooled, [one.to(fitted.device) for one in maps]
+
+    def _look(self, fitted, batch):
+        looks = self.looks(fitted.prepare(batch))
+        return [fitted.features_and_maps(images, self.layers) for images in looks]
+
+
+def features_and_maps(layers, fitted, batch):
+    """Features and maps of a batch, by a network on any device."""
+    return fitted.features_and_maps(fitted.prepare(batch), layers)
 
 
 def as_they_are(images):

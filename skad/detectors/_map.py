@@ -1,6 +1,7 @@
 """MapDetector: where images are abnormal, by parts of the user's choice."""
 
 from abc import abstractmethod
+from functools import partial
 from numbers import Real
 from types import SimpleNamespace
 
@@ -31,7 +32,7 @@ from ..scorers import KNNScorer
 from ..scorers._parameters import ContaminationParameters
 from ._base import BaseImageDetector
 from ._image import BaseComposedDetector
-from ._looking import Looking, as_they_are
+from ._looking import Looking, as_they_are, features_and_maps
 from ._map_checks import check_image_score, check_neighbors
 from ._map_layers import map_layers
 from ._map_values import lowest_values, n_to_draw, pixel_threshold, score_of_map
@@ -245,8 +246,9 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         """Negative weighted distance of the farthest pixel of each image."""
         extractor, found = self.pipeline_[0], []
         fitted = extractor.fitted_network_
-        for _, batch in extractor.batches(source):
-            _, maps = fitted.features_and_maps(fitted.prepare(batch), self.layers_)
+        found_in = partial(features_and_maps, self.layers_)
+        for *_, (_, maps) in fitted.each(extractor.batches(source), found_in):
+            maps = [one.to(fitted.device) for one in maps]
             found.append(-self.gallery_.peaks(maps).cpu().numpy().astype(np.float64))
         return np.concatenate(found)
 
@@ -335,8 +337,9 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         extractor, scorer = (step for _, step in self.pipeline_.steps)
         fitted, preprocessing = extractor.fitted_network_, extractor.preprocessing_
         size = preprocessing.image_size
-        for start, batch in extractor.batches(source):
-            pooled, maps = fitted.features_and_maps(fitted.prepare(batch), self.layers_)
+        found_in = partial(features_and_maps, self.layers_)
+        for start, batch, (pooled, maps) in fitted.each(extractor.batches(source), found_in):
+            maps = [one.to(fitted.device) for one in maps]
             retrieved = None
             if self.gallery_.retrieves:
                 # `features` are to the bit those of the gallery, so that each is left out.

@@ -33,6 +33,35 @@ def resolve_device(device):
     return device
 
 
+def name_of_devices(device):
+    """One name for what the user gave: a device, or several, divided by commas."""
+    if not isinstance(device, (list, tuple)):
+        return str(device)
+    if not device:
+        raise ValueError("device is empty; name at least one, such as 'cuda:0', or give 'auto'.")
+    return ",".join(map(str, device))
+
+
+def resolve_devices(name):
+    """The devices that a name means, of `name_of_devices`; "auto" is every CUDA device.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    devices : list of torch.device
+    """
+    import torch
+
+    if name != "auto":
+        return [resolve_device(one.strip()) for one in name.split(",")]
+    first = resolve_device("auto")
+    count = torch.cuda.device_count() if first.type == "cuda" else 1
+    return [first] if count < 2 else [torch.device("cuda", index) for index in range(count)]
+
+
 def _is_there(device):
     import torch
 
@@ -58,20 +87,20 @@ def move_loaded(network, device, owner):
     network : torch.nn.Module
         On the CPU.
     device : str
-        As it was given.
+        As it was given, by `name_of_devices`.
     owner : str
         Named in the warning.
 
     Returns
     -------
-    device : torch.device
-        Where the network is now.
+    devices : list of torch.device
+        Where the network is now, and the others that it is for.
     """
     import torch
 
     try:
-        found = resolve_device(device)
-        network.to(found)
+        found = resolve_devices(device)
+        network.to(found[0])
     except torch.OutOfMemoryError:  # the device is there
         raise
     except (ValueError, RuntimeError) as error:
@@ -80,7 +109,7 @@ def move_loaded(network, device, owner):
             "so it computes on the CPU now. Set device='auto' before it is fitted again.",
             DeviceWarning,
         )
-        found = torch.device("cpu")
+        found = [torch.device("cpu")]
     return found
 
 

@@ -4,11 +4,12 @@ import copy
 
 from ..images._batches import count_threads, iterate_batches
 from ._cache import network_fingerprint
-from ._device import move_loaded, resolve_device
+from ._device import move_loaded, name_of_devices, resolve_devices
 from ._input_size import check_patches, own_size, size_error
 from ._one_image import same_arithmetic
 from ._passes import few_at_once
 from ._preprocessing import preprocess
+from ._replicas import dealt_out
 from ._taps import (
     last_map,
     layer_outputs,
@@ -36,8 +37,8 @@ class FittedNetwork:
     layers, flattened_layers : list of str, optional
         Layers whose outputs are features, pooled or as they are; by default the pooled output.
     precision : {"float32", "bfloat16"}
-    device : str
-        As the user names it.
+    device : str or list of str
+        As the user names it, or several.
     tiles : tuple of int, optional
         Size and overlap of the squares of an image that the network sees; by default all of it.
     scales : tuple of float
@@ -48,6 +49,9 @@ class FittedNetwork:
     network : torch.nn.Module
         On its device, in its precision.
     device : torch.device
+        The first of its `devices`, on which it is trained.
+    devices : list of torch.device
+        Those that batches are dealt out to.
     dtype : torch.dtype
         Of what enters the network.
     widths : list of int
@@ -58,7 +62,7 @@ class FittedNetwork:
         Whether the network runs on behind the last of the layers, for what follows how it computes.
     """
 
-    to_the_end = False
+    to_the_end, _replicas = False, None
 
     def __init__(
         self,
@@ -82,7 +86,9 @@ class FittedNetwork:
         given = ([] if names is None else names for names in (layers, flattened_layers))
         self.layers, self.flattened_layers = ([str(name) for name in names] for names in given)
         self.precision, self.dtype = precision, getattr(torch, precision)
-        self.device_name, self.device = device, resolve_device(device)
+        self.device_name = name_of_devices(device)
+        self.devices = resolve_devices(self.device_name)
+        self.device = self.devices[0]
         network = network.to(self.device, memory_format=torch.channels_last)
         self.network = network.to(self.dtype)
         self.in_training, self._fingerprint = False, None
@@ -159,6 +165,40 @@ class FittedNetwork:
             for start, batch in iterate_batches(source, batch_size, n_threads, detail):
                 yield start, batch
                 progress.update(len(batch))
+
+    def each(self, batches, function):
+        """What a function gives for each batch, in order, computed by all devices.
+
+        Parameters
+        ----------
+        batches : iterable of (int, Batch)
+        function : callable
+            Maps a FittedNetwork, on any of the devices, and a batch to what is wanted.
+
+        Yields
+        ------
+        start : int
+        batch : Batch
+        result : object
+        """
+        if len(self.devices) == 1 or self.in_training:
+            for start, batch in batches:
+                yield start, batch, function(self, batch)
+            return
+        yield from dealt_out(self.replicas, batches, function)
+
+    @property
+    def replicas(self):
+        """One of these on each device, this one on the first."""
+        if self._replicas is None:
+            self._replicas = [self, *map(self._replica, self.devices[1:])]
+        return self._replicas
+
+    def _replica(self, device):
+        other = self.copy()
+        other.device, other.devices = device, [device]
+        other.network = other.network.to(device)
+        return other
 
     def features(self, images):
         """Features of prepared images, tensor of float32, shape (n, n_features)."""
@@ -241,6 +281,7 @@ class FittedNetwork:
         """A copy whose weights are its own, on the same device."""
         copied = copy.copy(self)
         copied.network, copied._fingerprint = copy.deepcopy(self.network), None
+        copied._replicas = None
         return copied
 
     def _as_input(self, images):
@@ -280,6 +321,8 @@ class FittedNetwork:
         """State with the network on the CPU, so that it can be loaded without its device."""
         state = vars(self).copy()
         views = state.pop("views")
+        state.pop("_replicas", None)
+        state.pop("devices", None)
         state |= {"tiles": views.tiles, "scales": views.scales}
         if state.pop("device").type != "cpu":
             state["network"] = copy.deepcopy(self.network).cpu()
@@ -290,7 +333,8 @@ class FittedNetwork:
         given = state.pop("tiles", None), state.pop("scales", (1.0,))
         vars(self).update(state)
         self.views = Views(self.network, self.preprocessing.image_size, *given)
-        self.device = move_loaded(self.network, self.device_name, "FeatureExtractor")
+        self.devices = move_loaded(self.network, str(self.device_name), "FeatureExtractor")
+        self.device = self.devices[0]
         if str(self.device_name).partition(":")[0] not in ("auto", self.device.type):
             self.device_name = "auto"  # the device is missing here, which was told
 

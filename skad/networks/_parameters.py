@@ -27,11 +27,13 @@ class ImageParameters(ParameterGroup):
         'metadata say so (``crop_pct`` 1, as "tiny"), "crop" for others. Both by antialiased '
         "bicubic interpolation.",
     )
-    device: str = parameter(
+    device: str | list = parameter(
         default="auto",
         limits="no_validation",  # torch.device says what it knows
-        kind="str",
-        text='"auto" (a CUDA device if there is one, else the CPU), or a name that torch knows. '
+        kind="str or list of str",
+        text='"auto" (every CUDA device if there are any, else the CPU), a name that torch knows, '
+        'or several, ``["cuda:0", "cuda:1"]``: batches are dealt out to them, which changes '
+        "nothing; training is on the first, as is all where `memory` is given. "
         "Loaded where that device is missing, a network computes on the CPU, with a "
         ":class:`~skad.DeviceWarning`.",
     )

@@ -70,7 +70,7 @@ class Start:
         self._made_faster.close()
         network = self.fitted.network.eval().requires_grad_(False)
         network.zero_grad(set_to_none=True)
-        self.fitted.in_training = False
+        self.fitted.in_training, self.fitted._replicas = False, None
 
     def more_images(self, source, batch_size):
         """Further images to train with, in batches of their own, and their features."""

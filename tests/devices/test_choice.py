@@ -7,9 +7,18 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from torch.backends import cuda, cudnn, mkldnn
 
-from skad import DeviceWarning, FeatureExtractor
+import skad
+from skad import (
+    DN2,
+    SPADE,
+    CompactnessAdapter,
+    DeviceWarning,
+    FeatureExtractor,
+    PatchCore,
+)
 from skad.networks._device import full_float32, resolve_device
 from tests.instances import SMALL
 
@@ -116,3 +125,55 @@ def test_every_pass_computes_in_full_float32(reduced):
     hook.remove()
     assert seen == [["ieee"] * 3] * 2
     assert precisions(reduced) == ["tf32"] * 3
+
+
+SEVERAL = [["cpu", "cpu"], ["far", "cpu"], "cpu,far,cpu"]
+
+
+@pytest.mark.parametrize("devices", SEVERAL, ids=str)
+def test_several_devices_share_the_batches(devices):
+    images = np.random.RandomState(0).randint(0, 256, (22, 40, 40, 3)).astype(np.uint8)
+    settings = {**SMALL, "batch_size": 3}
+    for kind, methods in (
+        (FeatureExtractor(**settings), ["transform", "feature_maps"]),
+        (DN2(**settings), ["score_samples"]),
+        (SPADE(**settings, n_neighbors=3, n_threshold_images=2), ["score_maps"]),
+        (PatchCore(**settings, coreset_share=0.2), ["score_samples", "score_maps"]),
+    ):
+        alone = clone(kind).set_params(device="cpu").fit(images)
+        several = clone(kind).set_params(device=devices).fit(images)
+        part = several.pipeline_[0] if hasattr(several, "pipeline_") else several
+        fitted = part.fitted_network_
+        assert [str(one.device.type) for one in fitted.replicas] == [
+            name.split(":")[0] for name in np.ravel(str(fitted.device_name).split(","))
+        ]
+        for loaded in (several, pickle.loads(pickle.dumps(several))):
+            for method in methods:
+                expected, found = (getattr(one, method)(images) for one in (alone, loaded))
+                if isinstance(expected, dict):
+                    expected, found = (next(iter(maps.values())) for maps in (expected, found))
+                if "far" in devices:
+                    scale = np.abs(expected).max()
+                    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale)
+                else:
+                    np.testing.assert_array_equal(found, expected)
+
+
+def test_training_is_on_the_first_and_replicas_follow(tmp_path):
+    images = np.random.RandomState(0).randint(0, 256, (12, 40, 40, 3)).astype(np.uint8)
+    found = {}
+    for devices in ("cpu", ["cpu", "cpu"]):
+        adapter = CompactnessAdapter(FeatureExtractor(**SMALL, device=devices), n_steps=3)
+        adapter.set_params(extractor__batch_size=4, learning_rate=0.1).fit(images)
+        found[str(devices)] = adapter.transform(images)
+        skad.save(adapter, tmp_path / "model.skad")
+        loaded = skad.load(tmp_path / "model.skad")
+        np.testing.assert_array_equal(loaded.transform(images), found[str(devices)])
+    np.testing.assert_array_equal(*found.values())
+
+
+def test_devices_that_do_not_fit():
+    with pytest.raises(ValueError, match="device is empty; name at least one"):
+        FeatureExtractor(**SMALL, device=[]).fit(IMAGES)
+    with pytest.raises(ValueError, match="'far:3' was asked for"):
+        FeatureExtractor(**SMALL, device=["cpu", "far:3"]).fit(IMAGES)
