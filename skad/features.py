@@ -196,7 +196,11 @@ class FeatureExtractor(
         batch : Batch
             See :meth:`FittedNetwork.batches`.
         """
-        return self.fitted_network_.batches(source, self.batch_size, self.n_jobs, self.verbose)
+        # What is looked up by its pixels stays here until it has to be computed.
+        sends = self.memory is None
+        return self.fitted_network_.batches(
+            source, self.batch_size, self.n_jobs, self.verbose, sends=sends
+        )
 
     def transform(self, X):
         """Compute the features of images.

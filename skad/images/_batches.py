@@ -131,7 +131,7 @@ def count_fitting(n_bytes):
     return max(1, int(_MOST_PIXELS * 2**20 / max(1, n_bytes)))
 
 
-def iterate_batches(source, batch_size, n_threads, detail=None):
+def iterate_batches(source, batch_size, n_threads, detail=None, send=None):
     """Read batches one ahead, so that decoding overlaps with what is done with the last one.
 
     Parameters
@@ -144,6 +144,8 @@ def iterate_batches(source, batch_size, n_threads, detail=None):
         Threads that decode within a batch.
     detail : callable, optional
         Maps height and width of an image to the least ones that do.
+    send : callable, optional
+        Is given each batch in the thread that reads, and gives what is yielded.
 
     Yields
     ------
@@ -155,7 +157,8 @@ def iterate_batches(source, batch_size, n_threads, detail=None):
     def read(start):
         # Up to the next multiple, so that a part that begins at one has the same batches.
         stop = (start // batch_size + 1) * batch_size
-        return source.read(start, stop, n_threads, detail)
+        batch = source.read(start, stop, n_threads, detail)
+        return batch if send is None else send(batch)
 
     start, batch = 0, read(0)
     with ThreadPoolExecutor(1) as reader:

@@ -19,6 +19,7 @@ from ._taps import (
     without_summary,
 )
 from ._tokens import to_map
+from ._transfer import Sender, received
 from ._views import Views
 
 
@@ -134,9 +135,15 @@ class FittedNetwork:
 
     def prepare(self, batch):
         """Images as they enter the network, (n, channels, image_size, image_size), float32."""
-        return preprocess(batch, self.preprocessing, self.device)
+        return preprocess(received(batch), self.preprocessing, self.device)
 
-    def batches(self, source, batch_size, n_jobs=-1, verbose=False):
+    @property
+    def _send(self):
+        """What sends batches ahead, where there is one device to send them to."""
+        far = self.device.type != "cpu" and len(self.devices) == 1
+        return Sender(self.device).send if far else None
+
+    def batches(self, source, batch_size, n_jobs=-1, verbose=False, sends=True):
         """Batches of images as they come, decoded ahead, no larger than is of use.
 
         Parameters
@@ -147,6 +154,8 @@ class FittedNetwork:
             Threads that decode, as scikit-learn counts them.
         verbose : bool
             Show a progress bar.
+        sends : bool
+            Send them to the device ahead.
 
         Yields
         ------
@@ -162,7 +171,9 @@ class FittedNetwork:
         with tqdm(
             total=len(source), desc="Extracting features", unit="image", disable=not verbose
         ) as progress:
-            for start, batch in iterate_batches(source, batch_size, n_threads, detail):
+            send = self._send if sends else None
+            read = iterate_batches(source, batch_size, n_threads, detail, send)
+            for start, batch in read:
                 yield start, batch
                 progress.update(len(batch))
 

@@ -8,6 +8,7 @@ import numpy as np
 from .._random import torch_stream
 from ..images._batches import Batch, count_threads, iterate_batches, read_all
 from ..networks._preprocessing import normalize
+from ..networks._transfer import Sender, received
 from ._order import BatchSampler
 
 
@@ -64,7 +65,7 @@ class TrainingImages:
         self._kept, self._ahead, self._spans = None, None, []
         self._decoded, self._decoded_bytes = {}, 0
         self._digests, self._keys, self._augments = digests, None, False
-        self._reader = reader
+        self._reader, self._sender = reader, Sender(cut.fitted.device)
 
     def __len__(self):
         return len(self.source)
@@ -225,7 +226,7 @@ class TrainingImages:
     def _views(self, batch, step, augmentation, n_turns=1, n_views=1):
         import torch
 
-        batch = batch.pixels
+        batch = received(batch).pixels
         generator = torch_stream(self.seed, "views", step)
         device = self.fitted.device
         if n_turns > 1 and not isinstance(batch, list) and batch.shape[-1] != batch.shape[-2]:
@@ -275,12 +276,15 @@ class TrainingImages:
         """Images of a step, while those of the next one are read in the background."""
         number, ahead = self._ahead or (None, None)
         if number != step:
-            ahead = self._reader.submit(self._read, indices_of(step))
+            ahead = self._reader.submit(self._read_and_send, indices_of(step))
         batch = ahead.result()
         following = indices_of(step + 1) if step + 1 < self.n_steps else ()
         if len(following):
-            self._ahead = (step + 1, self._reader.submit(self._read, following))
+            self._ahead = (step + 1, self._reader.submit(self._read_and_send, following))
         return batch
+
+    def _read_and_send(self, indices):
+        return self._sender.send(self._read(indices))
 
     def _read(self, indices):
         new = np.array([index for index in indices if index not in self._decoded], dtype=int)

@@ -2,11 +2,13 @@
 
 A far tensor keeps its numbers in a tensor of the CPU, but torch takes it for one of another device:
 it refuses the company of CPU tensors where CUDA does, and numpy cannot see it. float64 can be
-refused too, as Apple's MPS does. The device has no streams, and draws from the CPU's generator.
+refused too, as Apple's MPS does. It draws from the CPU's generator. Tensors made on a stream must
+be waited for before another stream uses them, which CUDA leaves to luck.
 
 It rests on torch's backends in Python, which torch calls experimental.
 """
 
+import threading
 from contextlib import contextmanager
 from functools import partial
 
@@ -62,6 +64,10 @@ class FarTensor(torch.Tensor):
     def tolist(self):
         return self.cpu().tolist()
 
+    def record_stream(self, stream):
+        """Their memory may be given to others when the stream is done with it."""
+        self.users = [*getattr(self, "users", []), stream]
+
     def numpy(self, *args, **kwargs):
         raise TypeError("can't convert a far tensor to numpy; use Tensor.cpu() first.")
 
@@ -80,6 +86,7 @@ def _call(function, *args, **kwargs):
     if parts is not NotImplemented:
         return parts
     name = function.overloadpacket.__name__
+    _check_streams(name, tree_leaves((args, kwargs)))
     given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
     one_is_far = result_is_far = any(isinstance(t, FarTensor) for t in given)
     if kwargs.get("device") is not None:
@@ -96,12 +103,72 @@ def _call(function, *args, **kwargs):
     def outside(made):
         if id(made) in changed:
             return changed[id(made)]
-        return FarTensor(made) if result_is_far else made
+        if not result_is_far:
+            return made
+        made = FarTensor(made)
+        made.stream = Stream.of_thread()
+        return made
 
     result = tree_map_only(torch.Tensor, outside, result)
     comes_back = [r for r in tree_leaves(result) if not isinstance(r, (FarTensor, type(None)))]
     Far.n_transfers += one_is_far and bool(comes_back or _size_depends_on_values(name, given_args))
     return result
+
+
+def _check_streams(name, given):
+    """Raise where a stream would use what another one may not have made yet."""
+    here = Stream.of_thread()
+    for tensor in given:
+        made_on = getattr(tensor, "stream", None) if hasattr(tensor, "near") else None
+        if made_on is None or made_on is here or made_on in here.waited_for:
+            continue
+        raise RuntimeError(f"{name}: a tensor of another stream was not waited for")
+
+
+class Stream:
+    """Where work on the device is done in order; each thread has one, unless it takes another."""
+
+    _threads, _default = threading.local(), None
+
+    def __init__(self, device=None):
+        self.waited_for, self.n_events = set(), 0
+
+    @classmethod
+    def of_thread(cls):
+        return getattr(cls._threads, "stream", None) or cls._of_process()
+
+    @classmethod
+    def _of_process(cls):
+        cls._default = cls._default or Stream()
+        return cls._default
+
+    def __deepcopy__(self, memo):
+        return self  # copies of tensors are of the same stream
+
+    def record_event(self):
+        assert self.of_thread() is self, "recorded behind what was done"
+        self.n_events += 1
+        return Event(self)
+
+    def wait_event(self, event):
+        self.waited_for.add(event.stream)
+
+
+class Event:
+    """A place in a stream."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+
+@contextmanager
+def use_stream(stream):
+    """Context in which a thread's work is done on a stream."""
+    before, Stream._threads.stream = getattr(Stream._threads, "stream", None), stream
+    try:
+        yield
+    finally:
+        Stream._threads.stream = before
 
 
 def _size_depends_on_values(name, args):
@@ -146,6 +213,7 @@ def _remade(near, is_parameter):
 class Far:
     """The device's module, as torch.cuda is CUDA's; also what the device allows and has seen."""
 
+    Stream = Stream
     float64 = True
     n_transfers = 0  # of values to the CPU, each of which waits for the device
     _libraries = None
@@ -161,6 +229,14 @@ class Far:
     @staticmethod
     def current_device():
         return 0
+
+    @staticmethod
+    def stream(stream):
+        return use_stream(stream)
+
+    @staticmethod
+    def current_stream(device=None):
+        return Stream.of_thread()
 
     @staticmethod
     def _is_in_bad_fork():
