@@ -15,9 +15,9 @@ ROOT = Path(skad.__file__).parent
 FLOORS = [
     {"__version__", "_compat", "_fitting", "_random", "_regions", "_rows", "_warnings", "_whole"},
     {"_decision", "_labels", "_parameters", "backbones", "diagnostics", "losses"},
-    {"conformal", "images", "metrics", "model_selection", "scorers"},
-    {"_verdicts", "augment", "datasets", "displays", "networks"},
-    {"features"},
+    {"images", "metrics", "model_selection", "scorers"},
+    {"_verdicts", "augment", "datasets", "displays", "networks", "streams"},
+    {"conformal", "features"},
     {"training"},
     {"adapters", "maps"},
     {"clusterers"},

@@ -17,6 +17,7 @@ from ..adapters._base import fitted_copy
 from ..features import FeatureExtractor
 from ..images._door import check_images
 from ..scorers import EnsembleScorer
+from ..streams._mixins import ScoreStreamMixin
 from ..training._journal import journal
 
 # Attributes of a fitted adapter that its detector has too.
@@ -53,7 +54,7 @@ def can_extend(detector):
     return True
 
 
-class BaseImageDetector(UnreadableParameters, DecisionMixin, BaseEstimator, ABC):
+class BaseImageDetector(ScoreStreamMixin, UnreadableParameters, DecisionMixin, BaseEstimator, ABC):
     """Images to decisions; subclasses give `_make_steps()`.
 
     The last step is a scorer, whose `offset_` is the detector's.

@@ -27,6 +27,7 @@ from ..maps._maps import lay_over, smooth
 from ..networks._parameters import LayerParameters
 from ..scorers import KNNScorer
 from ..scorers._parameters import ContaminationParameters
+from ..streams._mixins import MapStreamMixin
 from ._base import BaseImageDetector
 from ._image import BaseComposedDetector
 from ._map_checks import check_image_score, check_neighbors
@@ -109,7 +110,7 @@ class MapParameters(ContaminationParameters, RandomStateParameters, LayerParamet
     )
 
 
-class BaseMapDetector(MapParameters, BaseImageDetector):
+class BaseMapDetector(MapStreamMixin, MapParameters, BaseImageDetector):
     """Images to score maps; subclasses give `_make_steps()` and `_make_gallery()`."""
 
     # Layers before the last whose maps are compared, where nothing is said.
@@ -266,6 +267,11 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         """
         source = self._source_to_score(X)
         return self._collect(source, self._maps(source))
+
+    def _maps_of(self, images):
+        source = self._source_to_score(images)
+        yield from self._maps(source)
+        source.failures.warn(type(self).__name__, len(source))
 
     def predict_masks(self, X):
         """Mark the pixels that are defects.
