@@ -80,7 +80,7 @@ class PlainLoop:
         made = extractor.preprocessing_
         assert made.resize == "whole"
         self.size, self.images = made.image_size, images
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = extractor.fitted_network_.device
         self.network = extractor.network_.to(memory_format=torch.contiguous_format)
         names = trained_parameters(self.network, "last_two", "plain loop")
         self.network.reset_classifier(0)

@@ -52,6 +52,31 @@ def write_whole(path, pieces):
         raise
 
 
+def lock(file):
+    """Let no other process write to an open file as long as it is open here.
+
+    Parameters
+    ----------
+    file : file
+
+    Returns
+    -------
+    locked : bool
+        False where another process has it; True where there are no locks.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
+
+
 def _umask():
     mask = os.umask(0)
     os.umask(mask)

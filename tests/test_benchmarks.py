@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 
-from benchmarks import inspection_data, lite0, localization
+from benchmarks import gpu, inspection_data, lite0, localization
 from benchmarks.report import table
 from benchmarks.report_inspection import beside_anomalib, inspection
 from benchmarks.report_localization import localization as old_tables
@@ -152,3 +152,40 @@ def test_both_sides_of_a_comparison_are_told():
     text = beside_anomalib([line], table)
     assert "1% of patches, 300 / 300 cells, 1 thread" in text
     assert "+0.50" in text
+
+
+def run_on_cpu(capsys, tmp_path, *options):
+    status = gpu.main([*options, "--small", "--out", str(tmp_path / "lines.jsonl")])
+    lines = (tmp_path / "lines.jsonl").read_text().splitlines()
+    return status, capsys.readouterr().out, [json.loads(line) for line in lines]
+
+
+def test_sections_of_a_card_run_on_a_cpu(capsys, tmp_path):
+    options = ["one_picture", "deepsvdd", "memory", "--device", "cpu"]
+    status, text, lines = run_on_cpu(capsys, tmp_path, *options)
+    assert status == 0
+    assert [line["section"] for line in lines] == ["one_picture", "deepsvdd", "memory"]
+    (ratio,) = (v for label, v in lines[1]["figures"].items() if "ours / plain loop" in label)
+    assert 0 < ratio < 50
+    assert "no card" in lines[0]["machine"]
+    assert "there is none" in lines[2]["skipped"]
+    for line in lines[:2]:
+        assert all(label in text for label in line["figures"])
+
+
+def test_a_section_that_fails_is_told_of_and_others_go_on(capsys, tmp_path):
+    status, text, lines = run_on_cpu(
+        capsys, tmp_path, "one_picture", "faiss", "--device", "nowhere"
+    )
+    assert status == 1
+    assert "nowhere" in lines[0]["error"]
+    assert "Traceback" in lines[0]["traceback"]
+    assert "skipped" in lines[1]
+    assert "error" in text
+
+
+def test_a_section_beyond_the_budget_is_left_out():
+    arguments = gpu.parse(["panda", "--budget", "1"])
+    assert "2.0 minutes, and 0.7 are left" in gpu.run_section("panda", arguments, 0.7)["skipped"]
+    assert sum(gpu.MINUTES.values()) <= 8
+    assert gpu.MINUTES.keys() == gpu.SECTIONS.keys()

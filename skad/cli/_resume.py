@@ -5,6 +5,7 @@ import io
 import json
 import os
 
+from .._whole import lock
 from ._errors import UsageError
 
 
@@ -35,7 +36,8 @@ def open_to_append(path, header):
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     file = open(handle, "r+b")  # noqa: SIM115 - closed by who writes the rows
     try:
-        _lock(file, path)
+        if not lock(file):
+            raise UsageError(f"another skad score --watch writes to {path}; stop it first")
         content = file.read()
         end = _end_of_rows(content, quoted=header is not None)
         done = _paths_in(content[:end].decode("utf-8", "surrogateescape"), header, path)
@@ -48,20 +50,6 @@ def open_to_append(path, header):
     if header is not None and not end:
         text.write(header)
     return text, done
-
-
-def _lock(file, path):
-    """Let no other process write to a file as long as it is open here."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UsageError(f"another skad score --watch writes to {path}; stop it first") from error
-    except OSError:  # a file system without locks
-        return
 
 
 def _end_of_rows(content, quoted):

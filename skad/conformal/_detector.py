@@ -10,6 +10,7 @@ from .._compat import HasMethods, Interval, StrOptions, fit_context, safe_indexi
 from .._fitting import unchanged_on_error
 from .._labels import normal_rows
 from ..parallel._tasks import each
+from ..streams._mixins import ScoreStreamMixin
 from ._base import BaseConformal
 from ._ranks import count_at_or_below, discoveries, fewest_to_alarm, whole_part
 
@@ -18,7 +19,7 @@ from ._ranks import count_at_or_below, discoveries, fewest_to_alarm, whole_part
 _FAR = 1e6
 
 
-class ConformalDetector(BaseConformal):
+class ConformalDetector(ScoreStreamMixin, BaseConformal):
     r"""Outlier detector whose false alarms have the rate that was asked for.
 
     Normal images that the wrapped detector was not trained on tell how a normal image scores. The

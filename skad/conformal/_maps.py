@@ -11,6 +11,7 @@ from .._compat import HasMethods, Interval, fit_context, safe_indexing
 from .._fitting import parameters_of, unchanged_on_error
 from .._labels import normal_rows
 from .._regions import regions_below
+from ..streams._mixins import MapStreamMixin, ScoreStreamMixin
 from ._base import BaseConformal
 from ._ranks import discoveries, fewest_to_alarm, p_values_of, whole_part
 
@@ -22,7 +23,7 @@ _TOGETHER = 16
 _ONE_IN, _MOST, _VALUES = 5, 20, 2**12 + 1
 
 
-class ConformalMapDetector(BaseConformal):
+class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
     r"""Defects in images, with a rate of false alarms over whole images that was asked for.
 
     Normal images that the wrapped detector was not trained on tell how low the lowest pixel of a

@@ -18,6 +18,7 @@ from ..features import FeatureExtractor
 from ..images._door import check_images
 from ..parallel._lazily import is_lazy, lazily
 from ..parallel._spread import spread
+from ..streams._mixins import ScoreStreamMixin
 from ..training._journal import journal
 
 # Attributes of a fitted adapter that its detector has too.
@@ -55,7 +56,7 @@ def can_extend(detector):
 
 
 class BaseImageDetector(
-    UnreadableParameters, CallbackSupportMixin, DecisionMixin, BaseEstimator, ABC
+    ScoreStreamMixin, UnreadableParameters, CallbackSupportMixin, DecisionMixin, BaseEstimator, ABC
 ):
     """Images to decisions; subclasses give `_make_steps()`.
 

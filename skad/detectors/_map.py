@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from functools import partial
-from numbers import Real
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,13 +10,10 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
-from .._compat import HasMethods, Interval, StrOptions
+from .._compat import HasMethods
 from .._fitting import parameters_of
 from .._parameters import (
-    NOT_NEGATIVE,
-    POSITIVE,
     ParameterGroup,
-    RandomStateParameters,
     changed,
     parameter,
 )
@@ -25,95 +21,23 @@ from .._regions import regions_below
 from ..images._arrays import ImageArray
 from ..maps import BaseGallery, RetrievedPixels
 from ..maps._maps import lay_over, smooth
-from ..networks._parameters import LayerParameters
 from ..parallel._backend import inside_a_worker
 from ..parallel._spread import spread
 from ..scorers import KNNScorer
-from ..scorers._parameters import ContaminationParameters
+from ..streams._mixins import MapStreamMixin
 from ._base import BaseImageDetector
 from ._image import BaseComposedDetector
 from ._looking import Looking, as_they_are, features_and_maps
 from ._map_checks import check_image_score, check_neighbors
 from ._map_layers import map_layers
+from ._map_parameters import MapParameters
 from ._map_values import lowest_values, n_to_draw, pixel_threshold, score_of_map
 
 # The picture of the paper, in whose pixels `smoothing` is told.
 _PICTURE = 224
 
 
-class MapParameters(ContaminationParameters, RandomStateParameters, LayerParameters):
-    """What becomes of distances of pixels.
-
-    Attributes
-    ----------
-    adapter_ : adapter
-        Fitted; only with `adapter`.
-    gallery_ : gallery
-        Filled with the maps of the training images.
-    layers_ : list of str
-        Layers whose maps are compared.
-    pixel_offset_ : float
-        Threshold on `score_maps` below which a pixel is a defect.
-    """
-
-    layers: list | None = changed(
-        default=None,
-        note="Here maps are compared: by default the ends of the three resolutions before the "
-        "last (paper: 56, 28 and 14 pixels a side); of a network with maps of one "
-        'resolution, as vision transformers, the three stages before the last. Of "tiny-dense" '
-        "the two that it was trained for.",
-    )
-    image_score: str = parameter(
-        default="features",
-        limits=[StrOptions({"features", "map", "peak", "top"})],
-        text='What scores an image as a whole: "features", the distance of its pooled feature '
-        '(paper), or "map", the lowest value of its score map, slower by far where galleries '
-        "are whole. On magnetic tiles 90.0 AUROC by maps, and 71.9 by features with the "
-        'paper\'s 50 images, but 92.2 with ``n_neighbors=2, metric="cosine"``. "peak": of a '
-        "coreset, the distance of the farthest pixel, before maps are blurred, weighted by how far "
-        'apart those around its nearest are (PatchCore). "top": the mean of the lowest values of '
-        "its score map, `top_share` of all (AnomalyDINO), which one pixel does not decide.",
-    )
-    top_share: float = parameter(
-        default=0.01,
-        limits=[Interval(Real, 0, 1, closed="right")],
-        text='Share of the pixels whose mean is the score with ``image_score="top"`` (AnomalyDINO: '
-        "0.01).",
-    )
-    smoothing: float = parameter(
-        default=4.0,
-        limits=[NOT_NEGATIVE],
-        text="Standard deviation of the Gaussian, in pixels of a picture 224 wide (paper's code); "
-        "it grows and shrinks with `image_size`. 0 for none.",
-    )
-    contamination: str | float = changed(
-        default="auto",
-        note='With ``image_score="map"``, "peak" or "top" the share of `n_threshold_images`.',
-    )
-    pixel_contamination: float = parameter(
-        default=0.01,
-        limits=[Interval(Real, 0, 0.5, closed="right")],
-        text="Share of the pixels of normal images beyond the threshold of `predict_masks`; each "
-        "image counts alike, large or small.",
-    )
-    mask_false_alarm_rate: float | None = parameter(
-        default=None,
-        limits=[Interval(Real, 0, 1, closed="neither"), None],
-        text="In the place of `pixel_contamination`: largest share of normal images in whose "
-        "masks there is anything. At least one image in the rate is drawn for it (100 for "
-        "0.01), if there are as many; with fewer, n, no smaller rate than about 1 in n can "
-        "be kept on new images. :class:`~skad.ConformalMapDetector` promises a rate.",
-    )
-    n_threshold_images: int = parameter(
-        default=20,
-        limits=[POSITIVE],
-        text="Training images, drawn at random, whose maps the threshold of `predict_masks` is "
-        "taken from. Each is left out of those that it is compared with; centroids of all "
-        "hold it.",
-    )
-
-
-class BaseMapDetector(MapParameters, BaseImageDetector):
+class BaseMapDetector(MapStreamMixin, MapParameters, BaseImageDetector):
     """Images to score maps; subclasses give `_make_steps()` and `_make_gallery()`."""
 
     # Layers before the last whose maps are compared, where nothing is said.
@@ -269,6 +193,11 @@ class BaseMapDetector(MapParameters, BaseImageDetector):
         """
         source = self._source_to_score(X)
         return self._collect(source, self._maps(source))
+
+    def _maps_of(self, images):
+        source = self._source_to_score(images)
+        yield from self._maps(source)
+        source.failures.warn(type(self).__name__, len(source))
 
     def predict_masks(self, X):
         """Mark the pixels that are defects.

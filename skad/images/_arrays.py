@@ -120,7 +120,7 @@ class ImageArray(ImageSource):
 
     def _scale(self, batch, start):
         def name(i):
-            return f"image {self.number(self.index(start + i))}"
+            return self.name(self.index(start + i))
 
         return scale_pixels(batch, name, self.owner, self.reading.value_range, self.brightest)
 

@@ -22,8 +22,11 @@ def is_chunked(X):
     return type(X).__module__.startswith("dask.array")
 
 
-def refuse(X, owner):
-    """Raise for what looks like images but is none that can be read twice, or by index."""
+def refuse(X, owner, once=False):
+    """Raise for what looks like images but is none that can be read twice, or by index.
+
+    With `once`, what gives images one by one will do, if they come in order.
+    """
     if is_path(X):
         raise TypeError(
             f"{owner}: X is one path; give a list of image files, for example paths, labels = "
@@ -53,31 +56,59 @@ def refuse(X, owner):
             f"{owner}: X is a dict of {', '.join(map(repr, X)) or 'nothing'}; give the images "
             f"alone, as X['...'], or under one of {', '.join(map(repr, IMAGE_KEYS))}."
         )
-    passes_once = isinstance(X, (Iterator, Set)) or (
-        hasattr(X, "__iter__") and not (hasattr(X, "__getitem__") and hasattr(X, "__len__"))
-    )
-    if passes_once and not (hasattr(X, "__array__") or hasattr(X, "nnz")):
+    if passes_once(X) and not (once and not isinstance(X, Set)):
         raise TypeError(
             f"{owner}: X is a {type(X).__name__}, whose images have no fixed order or can be had "
             "but once; give a list: list(X), sorted(X)."
         )
 
 
+def passes_once(X):
+    """True for iterators, and for what can be gone through but has no places."""
+    by_index = hasattr(X, "__getitem__") and hasattr(X, "__len__")
+    if isinstance(X, (Iterator, Set)):
+        by_index = False
+    return hasattr(X, "__iter__") and not (by_index or hasattr(X, "__array__") or hasattr(X, "nnz"))
+
+
+def refuse_one_image(shape, channels_first, owner):
+    """Raise for the shape of an array that looks like that of one image."""
+    if len(shape) != 3:
+        return
+    one_tensor = channels_first and shape[0] in (1, 3) and min(shape[1:]) > 4
+    if one_tensor or (shape[-1] in (3, 4) and shape[0] > 4):
+        raise ValueError(
+            f"{owner}: X of shape {shape} looks like one image; a batch has one more axis. "
+            "Pass X[None] for one image, or X[..., None] for grey images that narrow."
+        )
+
+
 def items_of(X, owner):
     """A sequence of items, as a list where it is in memory; None for arrays and rows of numbers."""
+    items = sequence_of(X, owner)
+    return list(items) if listed(items) else items
+
+
+def listed(items):
+    """True for items that are in memory."""
+    return isinstance(items, (list, tuple, np.ndarray))
+
+
+def sequence_of(X, owner):
+    """The same as it is, without a copy."""
     if isinstance(X, Mapping):  # the columns of a data set
-        return items_of(_column_of(X, IMAGE_KEYS), owner)
+        return sequence_of(_column_of(X, IMAGE_KEYS), owner)
     if _is_table(X):
         column = _image_column(X, owner)
-        return None if column is None else items_of(column, owner)
+        return None if column is None else sequence_of(column, owner)
     if _is_column(X):
         X = X.to_numpy()
     if isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] == 1 and X.dtype.kind in "OU":
-        X = X[:, 0] if len(X) and is_image_item(_first_of(X[:, 0])) else X  # a table's column
+        X = X[:, 0] if len(X) and is_image_item(first_of(X[:, 0])) else X  # a table's column
     if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.ndim == 1):
         if len(X) == 0:
             raise ValueError(f"{owner}: X holds 0 images (0 sample(s)); give at least one.")
-        return list(X) if is_image_item(_first_of(X)) else None
+        return X if is_image_item(first_of(X)) else None
     if hasattr(X, "__array__") or hasattr(X, "nnz") or hasattr(X, "detach"):
         return None
     if isinstance(X, Sequence) or (hasattr(X, "__getitem__") and hasattr(X, "__len__")):
@@ -98,7 +129,7 @@ def _is_column(X):
     return hasattr(X, "to_numpy") and hasattr(X, "shape") and len(X.shape) == 1
 
 
-def _first_of(column):
+def first_of(column):
     """The first item of a column that is there; None where none is."""
     return next((one for one in column if not is_gap(one)), None)
 
@@ -114,7 +145,7 @@ def _image_column(X, owner):
         raise ValueError(f"{owner}: X holds 0 images (0 sample(s)); give at least one.")
     names_and_types = zip(names, X.dtypes)
     others = [name for name, dtype in names_and_types if not _is_numeric(dtype)]
-    with_items = [name for name in others if is_image_item(_first_of(X[name].to_numpy()))]
+    with_items = [name for name in others if is_image_item(first_of(X[name].to_numpy()))]
     if not with_items:
         return None
     if len(with_items) > 1 or len(names) > 1:

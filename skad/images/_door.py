@@ -5,7 +5,8 @@ from sklearn.utils.validation import validate_data
 
 from .._labels import normal_rows
 from ._arrays import ImageArray
-from ._containers import is_bag, is_chunked, items_of, refuse
+from ._chunks import Chunk
+from ._containers import is_bag, is_chunked, items_of, refuse, refuse_one_image
 from ._failures import Failures
 from ._items import ImageItems, tensor_to_numpy
 from ._pixels import CHANNELS, check_sides, check_type
@@ -79,6 +80,8 @@ def _source(estimator, X, reset, reading, failures):
     """Choose how to read `X` by what it is."""
     owner = type(estimator).__name__
     told = {"owner": owner, "reading": reading, "failures": failures}
+    if isinstance(X, Chunk):  # which was looked at as a whole
+        return _of_stream(X, told | {"first": X.first})
     X = X.compute() if is_bag(X) else X
     refuse(X, owner)
     items = items_of(X, owner)
@@ -94,6 +97,15 @@ def _source(estimator, X, reset, reading, failures):
         # X itself where scikit-learn can use more of it than its values: column names, or errors
         return _rows(estimator, values if channels_first else X, reset, told)
     return _images(values, channels_first, told)
+
+
+def _of_stream(chunk, told):
+    """Source for some images of a stream."""
+    if chunk.are_items:
+        return ImageItems(chunk.images, **told)
+    if _is_tensor(chunk.images):
+        return _images(tensor_to_numpy(chunk.images), True, told)
+    return _images(np.asarray(chunk.images), False, told)
 
 
 def _is_tensor(X):
@@ -124,12 +136,8 @@ def _images(X, channels_first, told):
     check_type(X.dtype, "an array", owner, told["reading"].value_range, X)
     if 0 in X.shape:
         raise ValueError(f"{owner}: X of shape {X.shape} holds images without pixels.")
-    one_tensor = channels_first and X.ndim == 3 and X.shape[0] in (1, 3) and min(X.shape[1:]) > 4
-    if one_tensor or (X.ndim == 3 and X.shape[-1] in (3, 4) and X.shape[0] > 4):
-        raise ValueError(
-            f"{owner}: X of shape {X.shape} looks like one image; a batch has one more axis. "
-            "Pass X[None] for one image, or X[..., None] for grey images that narrow."
-        )
+    if "first" not in told:
+        refuse_one_image(X.shape, channels_first, owner)
     layout = _layout(X, channels_first)
     if layout is None:
         axes = "(n, 1, 3 or 4 channels, height, width)"

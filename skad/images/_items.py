@@ -89,7 +89,7 @@ class ImageItems(ImageSource):
 
     def _checked(self, index, item):
         """Refuse early what can't be read later, before hours of work are spent on the rest."""
-        name = f"image {index}"
+        name = self.name(index)
         if type(item) is str and not is_address(item):  # most are
             check_file(item, name, self.owner)
             return item
@@ -130,7 +130,7 @@ class ImageItems(ImageSource):
         return torch.zeros((1, 1, 1), dtype=torch.uint8), None  # its score will be NaN
 
     def _pixels(self, index, detail):
-        name = f"image {self.number(index)}"
+        name = self.name(index)
         item = self._fetch(index, name)
         channel_axes = (2, 0)
         if is_pil(item) or is_encoded(item):

@@ -20,6 +20,8 @@ class ImageSource(ABC):
     reading : Reading
     failures : Failures, optional
         What becomes of images that can't be read; by default they are errors.
+    first : int
+        Index of the first image in what these are a part of; errors name images so.
     """
 
     #: Number of values in a flat row, None for images.
@@ -27,8 +29,9 @@ class ImageSource(ABC):
     #: Values of flat rows that become black and white, None for those of fixed range.
     pixel_range = None
 
-    def __init__(self, n_images, *, owner, reading, failures=None):
+    def __init__(self, n_images, *, owner, reading, failures=None, first=0):
         self._n_images, self.owner, self.reading = n_images, owner, reading
+        self.first = first
         self.brightest, self.failures = Brightest(), failures or Failures()
         self.indices = None  # those that were taken
         self._numbers = None  # of a part: those of its images in the whole
@@ -106,6 +109,10 @@ class ImageSource(ABC):
         if value is not None:
             self.brightest.update(value)
         self.failures.reasons.update(reasons)
+
+    def name(self, index):
+        """What an error calls the image at an index of the container."""
+        return f"image {self.first + self.number(index)}"
 
     @abstractmethod
     def read(self, start, stop, n_threads=1, detail=None):
