@@ -5,12 +5,15 @@ from sklearn.cluster import kmeans_plusplus
 from sklearn.utils import check_random_state
 
 from ._faiss import on_card
-from ._workers import each
+from ._workers import each_alike
 
 # Centroids that stand for a part, for each one wanted, and passes over all rows that correct what
 # these lose: 2 and 5 leave the sum of squares within 2 % of one k-means on blobs and on digits,
 # which differs as much from seed to seed. More centroids gain nothing, but for their time.
 _FINER, _N_PASSES = 2, 5
+
+# Clusterings of these centroids, which are few, of which the best is taken.
+_N_STARTS = 5
 
 
 def kmeans(rows, n_clusters, *, random_state, owner, weights=None):
@@ -50,7 +53,7 @@ def kmeans(rows, n_clusters, *, random_state, owner, weights=None):
         seed=int(random_state.randint(2**31 - 1)),
         min_points_per_centroid=1,
         max_points_per_centroid=n_samples,
-        gpu=int(on_card(faiss, "kmeans", n_samples)),
+        gpu=on_card(faiss, "kmeans", n_samples),  # True: all of them
     )
     search.train(scaled, weights, init_centroids=start)
     labels = search.assign(scaled)[1]
@@ -101,17 +104,30 @@ def kmeans_of_shards(shards, n_clusters, *, random_state, owner, prepare):
     centers : ndarray of float64, shape (n_found, n_features)
     """
     _check_count(sum(map(len, shards)), n_clusters, owner)
-    *seeds, last = check_random_state(random_state).randint(2**31 - 1, size=len(shards) + 1)
+    random_state = check_random_state(random_state)
+    seeds = random_state.randint(2**31 - 1, size=len(shards))
     n_finer = _FINER * int(n_clusters)
     parts = ((rows, prepare, n_finer, seed, owner) for rows, seed in zip(shards, seeds))
-    centers, counts = map(np.concatenate, zip(*each(_reduced, parts)))
-    n_clusters = min(n_clusters, len(centers))  # there may be fewer distinct rows
-    centers, _ = kmeans(centers, n_clusters, random_state=last, owner=owner, weights=counts)
+    finer, counts = map(np.concatenate, zip(*each_alike(_reduced, parts)))
+    n_clusters = min(n_clusters, len(finer))  # there may be fewer distinct rows
+    centers = _best(finer, counts, n_clusters, random_state, owner)
     for _ in range(_N_PASSES):
         parts = [(rows, prepare, centers) for rows in shards]
-        sums, counts = map(sum, zip(*each(_sums, parts)))
+        sums, counts = map(sum, zip(*each_alike(_sums, parts)))
         centers = sums[counts > 0] / counts[counts > 0, None]
     return centers
+
+
+def _best(rows, weights, n_clusters, random_state, owner):
+    """Centres of that of several clusterings with the least sum of squares."""
+    best, least = None, np.inf
+    for _ in range(_N_STARTS):
+        how = {"random_state": random_state, "owner": owner, "weights": weights}
+        centers, labels = kmeans(rows, n_clusters, **how)
+        spread = weights @ np.square(rows - centers[labels]).sum(axis=1)
+        if best is None or spread < least:
+            best, least = centers, spread
+    return best
 
 
 def _reduced(rows, prepare, n_clusters, seed, owner):

@@ -7,7 +7,7 @@ from functools import reduce
 import numpy as np
 
 from ._blocks import block_length, blocks
-from ._workers import each
+from ._workers import each_alike
 
 # Blocks that are added up by whoever takes them, before the sums of all are: those are no larger
 # than the rows, and the order is the same in one process and in many.
@@ -40,7 +40,7 @@ class Moments:
         if len(X) <= together:
             return cls._of_blocks(X)
         parts = ((part,) for part in blocks(X, n_features, at_least=together))
-        return reduce(operator.add, each(cls._of_blocks, parts))
+        return reduce(operator.add, each_alike(cls._of_blocks, parts))
 
     @classmethod
     def _of_blocks(cls, X):

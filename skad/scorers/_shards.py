@@ -74,7 +74,7 @@ class ShardedIndex:
             found = each(_search_elsewhere, parts, mapped=True)
         else:
             parts = ((i, X, count) for i, count in enumerate(counts))
-            found = each(self._search_here, parts)
+            found = each(self._search_here, parts, by_processes=False)
         squared = np.empty((len(X), 0))
         rows = np.empty((len(X), 0), dtype=int)
         for start, (more_squared, more_rows) in zip(self._starts, found):
