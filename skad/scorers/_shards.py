@@ -58,7 +58,7 @@ class ShardedIndex:
         import faiss
 
         parts = [(rows, self._prepare, self._kind) for rows in self._shards]
-        for i, written in enumerate(each(_build_elsewhere, parts, mapped=True)):
+        for i, written in enumerate(each(_build_elsewhere, parts)):
             built = faiss.deserialize_index(written)
             self._indexes[i] = NeighborIndex(self._shards[i], self._prepare, self._kind, built)
 
@@ -71,7 +71,7 @@ class ShardedIndex:
         counts = [min(n_neighbors, len(rows)) for rows in self._shards]
         if has_processes() and len(X) >= _WORTH_SENDING:
             parts = [(*sent, X, count) for sent, count in zip(self._to_send(), counts)]
-            found = each(_search_elsewhere, parts, mapped=True)
+            found = each(_search_elsewhere, parts)
         else:
             parts = ((i, X, count) for i, count in enumerate(counts))
             found = each(self._search_here, parts, by_processes=False)

@@ -18,8 +18,10 @@ def has_processes():
     return has_workers() and not getattr(backend, "supports_sharedmem", False)
 
 
-def each(function, arguments, *, mapped=False, by_processes=True):
+def each(function, arguments, *, by_processes=True):
     """Apply a function to each of several arguments, by workers or in turn.
+
+    Processes on this machine map large arrays from memory, of which joblib keeps a copy meanwhile.
 
     Parameters
     ----------
@@ -27,9 +29,6 @@ def each(function, arguments, *, mapped=False, by_processes=True):
         Of a module, so that processes find it.
     arguments : iterable of tuple
         Taken from as needed, so not all need be there at once.
-    mapped : bool, default=False
-        Whether processes on this machine map large arrays from memory; otherwise each gets a copy
-        of its own, which is gone when it is done.
     by_processes : bool, default=True
         Whether processes may do it, or only threads.
 
@@ -43,8 +42,8 @@ def each(function, arguments, *, mapped=False, by_processes=True):
         return
     backend, _ = get_active_backend()
     ordered = "generator" if getattr(backend, "supports_return_generator", False) else "list"
-    how = {} if mapped else {"max_nbytes": None}
-    yield from Parallel(return_as=ordered, **how)(delayed(function)(*one) for one in arguments)
+    # With options of its own, a call would have joblib start its processes anew.
+    yield from Parallel(return_as=ordered)(delayed(function)(*one) for one in arguments)
 
 
 def each_alike(function, arguments):

@@ -183,7 +183,7 @@ def test_processes_search_many_queries_and_keep_what_they_built():
 
 def test_workers_keep_the_last_few_indexes_that_they_built():
     kept, made = _shards._Kept(2), []
-    for name in "abbac" "ab":
+    for name in "abbacab":
         assert kept.get(name, lambda n=name: made.append(n) or n * 2) == name * 2
     assert made == ["a", "b", "c", "b"]
 
@@ -195,8 +195,6 @@ def test_parts_are_known_by_what_they_hold():
     others = [(rows + 1e-9, plain_rows, "exact"), (rows.reshape(3, 4), plain_rows, "exact")]
     others += [(rows, unit_rows, "exact"), (rows, plain_rows, "ivf")]
     assert len({one, *(_shards._digest(*other) for other in others)}) == 5
-
-
 
 
 def test_detectors_have_shards():
