@@ -10,12 +10,12 @@ _SAME_ULPS = 128
 
 def plain_rows(X):
     """Rows as float64."""
-    return X.astype(np.float64)
+    return X.astype(np.float64, order="C")
 
 
 def unit_rows(X):
     """Rows of unit length as float64; a zero row stays zero."""
-    X = X.astype(np.float64)
+    X = X.astype(np.float64, order="C")
     # Scaled by the largest value first: the squares of 1e-200 would vanish.
     X /= nonzero(np.abs(X).max(axis=1, keepdims=True))
     X /= nonzero(np.linalg.norm(X, axis=1, keepdims=True))

@@ -1,5 +1,6 @@
 """What a wheel holds: the weights among it."""
 
+import configparser
 import shutil
 import subprocess
 import sys
@@ -24,3 +25,13 @@ def test_the_wheel_holds_the_embedded_backbone(tmp_path):
     assert {"skad/report/page.css", "skad/report/page.js"} <= set(sizes)
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "skad").rglob("*.py")}
     assert modules <= set(sizes)
+
+
+def test_one_faiss_is_required_and_no_extra_brings_another():
+    """Two distributions of it overwrite each other; pip adds what an extra requires to the rest."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    wanted = settings["options"]["install_requires"].splitlines()
+    assert [line.split()[0] for line in wanted if line.startswith("faiss")] == ["faiss-cpu"]
+    for name, lines in settings["options.extras_require"].items():
+        assert "faiss" not in lines, name

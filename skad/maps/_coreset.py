@@ -110,6 +110,30 @@ class Coreset:
             self._held = [self._reduced(int(self.limit) // 2)]
             self._n_held = len(self._held[0])
 
+    def merge(self, other):
+        r"""Take what another coreset holds, of rows of its own: as if they all had come here.
+
+        What a coreset holds is itself a cover of its rows. Say that so many centres, wherever they
+        are, leave no row farther than :math:`\rho`. Greedy centres of any of the rows then cover
+        these within :math:`2 \rho` (Gonzalez 1985), so the centres of what is held cover all within
+        :math:`2 \rho` for the choice at the end, and as much again for each time that what was held
+        was reduced on the way: :math:`2 \rho` if all were held, :math:`4 \rho` for centres of the
+        centres of parts, however many these are.
+
+        Parameters
+        ----------
+        other : Coreset
+            Of the same number of features; it holds nothing afterwards.
+
+        Returns
+        -------
+        self : object
+        """
+        held, other._held, other._n_held = other._held, [], 0
+        for rows in held:
+            self.add(rows)
+        return self
+
     def centers(self):
         """The centres of all rows, a tensor of shape (n_centers, n_features)."""
         return self._reduced(self.n_centers)

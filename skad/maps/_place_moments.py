@@ -55,6 +55,20 @@ class PlaceMoments:
         self.scatter.baddbmm_(rows.transpose(1, 2), rows)
         self.count = count
 
+    def __add__(self, other):
+        """Sums of both, as if the rows of the other had come too; on the device of the first."""
+        one, two = self.to(self.mean.device), other.to(self.mean.device)
+        count = one.count + two.count
+        step = (two.mean - one.mean) * (two.count / max(count, 1))
+        for part, shift in ((two, step + one.mean - two.mean), (one, step)):
+            part._move(shift)
+            part.scatter.baddbmm_(shift[:, :, None], shift[:, None], alpha=part.count)
+        one.count = count
+        one.scatter += two.scatter
+        one.cubic += two.cubic
+        one.quartic += two.quartic
+        return one
+
     def _move(self, shift):
         """Sums about another mean (Chan, Golub and LeVeque), but for the scatter.
 

@@ -13,7 +13,10 @@ from ._networks import StoredNetworks
 # What this version writes. A later skad reads it; an earlier one says that it does not.
 FORMAT = 1
 
-_LIBRARIES = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "faiss-cpu", "skops")
+_LIBRARIES = (
+    *("torch", "torchvision", "timm", "scikit-learn", "numpy", "faiss-cpu", "faiss-gpu-cu12"),
+    "skops",
+)
 
 
 def save(estimator, path, *, weights="stored"):

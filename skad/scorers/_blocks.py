@@ -6,6 +6,11 @@ import numpy as np
 _BLOCK_VALUES = 2**19
 
 
+def block_length(values_per_row, at_least=1):
+    """Rows of one block, see :func:`blocks`."""
+    return max(at_least, _BLOCK_VALUES // max(1, values_per_row))
+
+
 def blocks(X, values_per_row, at_least=1):
     """Consecutive parts of `X` that each make do with `_BLOCK_VALUES` values.
 
@@ -21,7 +26,7 @@ def blocks(X, values_per_row, at_least=1):
     ------
     part : ndarray of shape (n_rows, n_features)
     """
-    step = max(at_least, _BLOCK_VALUES // max(1, values_per_row))
+    step = block_length(values_per_row, at_least)
     for start in range(0, len(X), step):
         yield X[start : start + step]
 

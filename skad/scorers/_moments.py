@@ -1,10 +1,17 @@
 """Moments of rows that come in batches: all that a shrunken covariance needs."""
 
+import operator
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
-from ._blocks import blocks
+from ._blocks import block_length, blocks
+from ._workers import each_alike
+
+# Blocks that are added up by whoever takes them, before the sums of all are: those are no larger
+# than the rows, and the order is the same in one process and in many.
+_BLOCKS_TOGETHER = 8
 
 
 @dataclass(frozen=True)
@@ -24,13 +31,21 @@ class Moments:
 
     @classmethod
     def of(cls, X):
-        """Moments of the rows of `X`, of shape (n_samples, n_features)."""
-        moments, n_features = None, X.shape[1]
+        """Moments of the rows of `X`, of shape (n_samples, n_features).
+
+        Workers of a joblib backend take some blocks each, if there are several times as many.
+        """
+        n_features = X.shape[1]
+        together = _BLOCKS_TOGETHER * block_length(n_features, at_least=n_features)
+        if len(X) <= together:
+            return cls._of_blocks(X)
+        parts = ((part,) for part in blocks(X, n_features, at_least=together))
+        return reduce(operator.add, each_alike(cls._of_blocks, parts))
+
+    @classmethod
+    def _of_blocks(cls, X):
         # At least as many rows at a time as features: a scatter matrix for fewer is a waste.
-        for part in blocks(X, n_features, at_least=n_features):
-            found = cls._of_block(part)
-            moments = found if moments is None else moments + found
-        return moments
+        return reduce(operator.add, map(cls._of_block, blocks(X, X.shape[1], at_least=X.shape[1])))
 
     @classmethod
     def _of_block(cls, X):

@@ -88,3 +88,9 @@ class NeighborParameters(
         'may miss a neighbour; "exact" never does. "auto" is "exact" up to 200 000 rows and '
         '"hnsw" beyond, with a warning.',
     )
+    n_shards: int = parameter(
+        default=1,
+        limits=[POSITIVE],
+        text="Parts that the gallery is searched in, by joblib's workers where there are any; "
+        '"exact" finds the same in any number. See :class:`~skad.KNNScorer`.',
+    )

@@ -72,6 +72,43 @@ def test_parts_are_nearly_as_good_as_the_whole(seed):
     assert {tuple(row) for row in centers} <= {tuple(row) for row in rows}
 
 
+@pytest.mark.parametrize("limit", [1e9, 600])
+@pytest.mark.parametrize("seed", range(3))
+def test_coresets_of_parts_merge_into_one_of_all(seed, limit):
+    rows = clustered(4000, 6, seed)
+    rows = rows[np.argsort(rows[:, 0])]  # so that no part knows of the others
+    parts = []
+    for i, part in enumerate(np.array_split(rows, 4)):
+        coreset = Coreset(100, limit, random_state=i)
+        for some in np.array_split(part, 5):
+            coreset.add(torch.from_numpy(some))
+        chosen = Coreset(100, limit, random_state=i)
+        chosen.add(coreset.centers())
+        parts.append(chosen)
+    merged = parts[0].merge(parts[1]).merge(parts[2]).merge(parts[3])
+    assert merged is parts[0]
+    assert parts[1]._n_held == 0
+    centers = merged.centers().numpy()
+    assert len(centers) == 100
+    assert {tuple(row) for row in centers} <= {tuple(row) for row in rows}
+    slow = radius(rows, rows[slowly(rows, 100, seed)])
+    assert radius(rows, centers) <= 1.25 * slow
+
+
+def test_merged_coresets_are_never_worse_than_four_times_the_best():
+    for seed in range(20):
+        rows = np.random.RandomState(seed).standard_cauchy((24, 2))
+        merged = Coreset(2, 1e9, random_state=seed)
+        for part in np.array_split(rows, 3):
+            coreset = Coreset(2, 1e9, random_state=seed)
+            coreset.add(torch.from_numpy(part))
+            chosen = Coreset(2, 1e9)
+            chosen.add(coreset.centers())
+            merged.merge(chosen)
+        best = min(radius(rows, rows[[i, j]]) for i in range(24) for j in range(i))
+        assert radius(rows, merged.centers().numpy()) <= 4 * best
+
+
 def test_few_directions_do():
     rows = clustered(1000, 300)
     whole = rows[greedy_centers(torch.from_numpy(rows), 100)]

@@ -10,7 +10,7 @@ import pytest
 from sklearn.base import clone
 
 from skad import KNNScorer
-from skad.scorers import _blocks, _knn, _neighbors
+from skad.scorers import _blocks, _indexes, _knn, _neighbors
 from tests.scorers.tables import (
     COVARIANCE_KINDS,
     KINDS,
@@ -277,9 +277,9 @@ def saved_and_loaded(scorer, folder):
 @pytest.mark.parametrize("n_centroids", [None, 50])
 @pytest.mark.parametrize("index", ["exact", "ivf", "hnsw"])
 def test_approximate_indexes_are_built_once(index, n_centroids, monkeypatch, tmp_path):
-    built, build = [], _neighbors._BUILDERS[index]
+    built, build = [], _indexes.BUILDERS[index]
     monkeypatch.setitem(
-        _neighbors._BUILDERS, index, lambda rows: built.append(len(rows)) or build(rows)
+        _indexes.BUILDERS, index, lambda rows: built.append(len(rows)) or build(rows)
     )
     rows, queries = table("digits"), table("digits")[::3] + 0.5
     scorer = KNNScorer(index=index, metric="mahalanobis", n_centroids=n_centroids).fit(rows)

@@ -1,0 +1,68 @@
+"""Work that is done in parts, by joblib's workers where there are any."""
+
+from functools import partial
+
+from joblib import Parallel, delayed, effective_n_jobs, parallel_config
+from joblib.parallel import get_active_backend
+from threadpoolctl import threadpool_info, threadpool_limits
+
+
+def has_workers():
+    """Whether ``joblib.parallel_config`` names a backend with several workers."""
+    return effective_n_jobs(None) > 1
+
+
+def has_processes():
+    """Whether these workers are processes, which share no objects with this one."""
+    backend, _ = get_active_backend()
+    return has_workers() and not getattr(backend, "supports_sharedmem", False)
+
+
+def each(function, arguments, *, by_processes=True):
+    """Apply a function to each of several arguments, by workers or in turn.
+
+    Processes on this machine map large arrays from memory, of which joblib keeps a copy meanwhile.
+
+    Parameters
+    ----------
+    function : callable
+        Of a module, so that processes find it.
+    arguments : iterable of tuple
+        Taken from as needed, so not all need be there at once.
+    by_processes : bool, default=True
+        Whether processes may do it, or only threads.
+
+    Yields
+    ------
+    result : object
+        In the order of the arguments, whoever is done first.
+    """
+    if not has_workers() or (has_processes() and not by_processes):
+        yield from (function(*one) for one in arguments)
+        return
+    backend, _ = get_active_backend()
+    ordered = "generator" if getattr(backend, "supports_return_generator", False) else "list"
+    # With options of its own, a call would have joblib start its processes anew.
+    yield from Parallel(return_as=ordered)(delayed(function)(*one) for one in arguments)
+
+
+def each_alike(function, arguments):
+    """As `each`, and to the same bits, whoever does it.
+
+    How a product of matrices is added up depends on the number of threads that take part. So each
+    is done by one, and without workers there are as many at once as it would have been given.
+    """
+    libraries = (one for one in threadpool_info() if one["user_api"] == "blas")
+    n_threads = max((one["num_threads"] for one in libraries), default=1)
+    alone = partial(_alone, function)
+    with threadpool_limits(1):
+        if has_workers():
+            yield from each(alone, arguments)
+        else:
+            with parallel_config("threading", n_jobs=n_threads):
+                yield from each(alone, arguments)
+
+
+def _alone(function, *arguments):
+    with threadpool_limits(1):
+        return function(*arguments)
