@@ -217,7 +217,7 @@ class FittedNetwork:
 
         parts = []
         for few in few_at_once(images):
-            with torch.inference_mode(), same_arithmetic(few):
+            with torch.inference_mode(), same_arithmetic(few, self.network):
                 parts.append(self.outputs(self._as_input(few)))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -234,7 +234,7 @@ class FittedNetwork:
         """
         import torch
 
-        with torch.inference_mode(), same_arithmetic(images):
+        with torch.inference_mode(), same_arithmetic(images, self.network):
             images = self._as_input(images)
             _, maps = self.views.all(images, lambda seen: (None, self._own_maps(seen)))
         check_one_each(self.map_names, maps, len(images))
@@ -258,7 +258,7 @@ class FittedNetwork:
 
         parts = []
         for few in few_at_once(images):
-            with torch.inference_mode(), same_arithmetic(few):
+            with torch.inference_mode(), same_arithmetic(few, self.network):
                 features, maps = self.outputs_and_maps(self._as_input(few), layers)
             check_one_each(layers, maps, len(few))
             parts.append((features, *maps))
