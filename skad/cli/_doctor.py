@@ -50,9 +50,9 @@ def _told_of_faiss():
         yield f"{name} {version(name)} (works on the CPU {place})"
     if len(names) > 1:
         yield (
-            f"warning: {' and '.join(names)} install the same module, faiss; which of them is there "
-            "is a matter of chance, and removing one breaks the other. Remove all (pip uninstall "
-            f"{' '.join(names)}), then install one."
+            f"warning: {' and '.join(names)} install the same module, faiss; which of them is "
+            "there is a matter of chance, and removing one breaks the other. Remove all (pip "
+            f"uninstall {' '.join(names)}), then install one."
         )
 
 
