@@ -4,9 +4,9 @@ import numpy as np
 
 from .._warnings import warn
 from ._blocks import blocks, blockwise
+from ._candidates import Tree, far_candidates
 from ._faiss import on_cpu, placed
 from ._indexes import BUILDERS
-from ._tree import Tree
 
 # faiss is asked for a few rows more than needed: what lies beyond the last one proves that no
 # nearer row was missed.
@@ -134,13 +134,24 @@ class NeighborIndex:
 
     def _search_float64(self, queries, n_neighbors):
         """Search again where float32 can't tell: dense data of few features, or many ties."""
+        squared = np.empty((len(queries), n_neighbors))
+        rows, scaled = np.empty(squared.shape, dtype=int), self._scaled(queries)
+        far = np.linalg.norm(scaled, axis=1) > _FAR
+        for some, candidates in ((~far, self._near_candidates), (far, self._far_candidates)):
+            if some.any():
+                found = candidates(scaled[some], n_neighbors)
+                for i, these in zip(np.flatnonzero(some), found):
+                    measured = self._measure(queries[i : i + 1], these[None])
+                    squared[i], rows[i] = (part[0, :n_neighbors] for part in measured)
+        return squared, rows
+
+    def _near_candidates(self, scaled, n_neighbors):
         if self._tree is None:
             self._tree = Tree(np.concatenate(list(self._prepared())), self._scaled)
-        found = []
-        for i, rows in enumerate(self._tree.candidates(self._scaled(queries), n_neighbors)):
-            squared, rows = self._measure(queries[i : i + 1], rows[None])
-            found.append((squared[0, :n_neighbors], rows[0, :n_neighbors]))
-        return tuple(np.stack(part) for part in zip(*found))
+        return self._tree.candidates(scaled, n_neighbors)
+
+    def _far_candidates(self, scaled, n_neighbors):
+        return far_candidates(lambda: map(self._scaled, self._prepared()), scaled, n_neighbors)
 
 
 class IndexFromGallery:

@@ -70,8 +70,7 @@ class ShardedIndex:
         """Find the nearest gallery rows of each row of `X`, as `NeighborIndex.search` does."""
         counts = [min(n_neighbors, len(rows)) for rows in self._shards]
         if has_processes() and len(X) >= _WORTH_SENDING:
-            parts = [(*sent, X, count) for sent, count in zip(self._to_send(), counts)]
-            found = each(_search_elsewhere, parts)
+            found = self._search_by_processes(X, counts)
         else:
             parts = ((i, X, count) for i, count in enumerate(counts))
             found = each(self._search_here, parts, by_processes=False)
@@ -89,8 +88,20 @@ class ShardedIndex:
             self._indexes[i] = NeighborIndex(self._shards[i], self._prepare, self._kind)
         return self._indexes[i].search(X, n_neighbors)
 
+    def _search_by_processes(self, X, counts):
+        """Search where parts are known; those that nobody knew are sent."""
+        found = [None] * len(counts)
+        if self._sent is not None:
+            parts = ((digest, X, count) for (digest, *_), count in zip(self._sent, counts))
+            found = list(each(_search_known, parts))
+        unknown = [i for i, one in enumerate(found) if one is None]
+        parts = [(*sent, X, count) for sent, count in zip(self._to_send(), counts)]
+        for i, one in zip(unknown, each(_search_sent, (parts[i] for i in unknown))):
+            found[i] = one
+        return found
+
     def _to_send(self):
-        """What makes each part elsewhere, and the name by which it is known there."""
+        """The name by which each part is known elsewhere, and what it is made of there."""
         if self._sent is None:
             written = self.written() or [None] * len(self._shards)
             self._sent = [
@@ -109,7 +120,12 @@ def _build_elsewhere(rows, prepare, kind):
     return NeighborIndex(rows, prepare, kind).written()
 
 
-def _search_elsewhere(digest, rows, prepare, kind, written, X, n_neighbors):
+def _search_known(digest, X, n_neighbors):
+    index = _KEPT.get(digest)
+    return None if index is None else index.search(X, n_neighbors)
+
+
+def _search_sent(digest, rows, prepare, kind, written, X, n_neighbors):
     import faiss
 
     def make():
@@ -125,14 +141,15 @@ class _Kept:
     def __init__(self, n_kept):
         self._n_kept, self._found, self._lock = n_kept, OrderedDict(), threading.Lock()
 
-    def get(self, name, make):
+    def get(self, name, make=lambda: None):
+        """What goes by a name; if it is not here, what is made of it, if anything."""
         with self._lock:
-            if name not in self._found:
-                self._found[name] = make()
-            self._found.move_to_end(name)
+            one = self._found.pop(name, None) or make()
+            if one is not None:
+                self._found[name] = one
             if len(self._found) > self._n_kept:
                 self._found.popitem(last=False)
-            return self._found[name]
+            return one
 
 
 _KEPT = _Kept(_N_KEPT)

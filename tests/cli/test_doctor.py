@@ -22,4 +22,4 @@ def test_two_of_them_are_one_too_many(capsys, monkeypatch, tmp_path):
     found = here(capsys, "doctor").out
     assert "  faiss-gpu-cu99 1.99 (works on the CPU" in found
     assert "and faiss-gpu-cu99 install the same module, faiss; which of them is there" in found
-    assert "pip uninstall faiss-" in found
+    assert "Remove all (pip uninstall faiss-" in found
