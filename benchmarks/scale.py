@@ -53,7 +53,8 @@ def stages(n):
     with TemporaryDirectory() as folder:
         paths = write_pictures(folder, n_files, SIDE)
         large = write_pictures(folder, min(10, n_files), LARGE)
-        figures["bytes of a picture"] = np.mean([os.path.getsize(path) for path in paths])
+        for side, files in ((SIDE, paths), (LARGE, large)):
+            figures[f"bytes of a picture, {side} px"] = np.mean([*map(os.path.getsize, files)])
         contents = [Path(path).read_bytes() for path in paths]
 
         def decode(contents):
@@ -125,11 +126,11 @@ def growth(n):
 
 
 def _growth(task, name, paths, few):
-    """Milliseconds of a picture among few and among all, and their ratio."""
+    """Milliseconds of a picture among few, before and after, and among all; their ratio."""
     task(paths[:few])  # warms up
-    first, last = (
-        1e3 * seconds(lambda s=some: task(s)) / len(some) for some in (paths[:few], paths)
-    )
+    counts = (few, len(paths), few)
+    took = [1e3 * seconds(lambda n=n: task(paths[:n])) / n for n in counts]
+    first, last = (took[0] + took[2]) / 2, took[1]
     return {
         f"milliseconds: {name}, {few} pictures": first,
         f"milliseconds: {name}, {len(paths)} pictures": last,

@@ -69,6 +69,7 @@ def workers(n, block=64):
         sent, back = (len(pickle.dumps(one)) for one in (blocks[0], np.zeros(block)))
         work = Work(n_blocks, block, cost, size, sent, back)
         figures = {
+            "load of the machine, with this process": os.getloadavg()[0],
             "milliseconds: a picture, paths to scores": 1e3 * cost,
             "pictures in a block": block,
             "bytes: a picture's file": size,

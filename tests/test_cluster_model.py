@@ -1,9 +1,12 @@
 """The simulation of workers, against what is computed by hand."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from benchmarks import report_scale, scale_transfer, timing
 from benchmarks.cluster_model import Cluster, Work, limits, simulate
 
 # 100 blocks of 50 pictures, 10 ms each: 0.5 s a block, 50 s on one core.
@@ -83,3 +86,23 @@ def test_limits_bound_what_is_simulated():
     found = simulate(cluster, work)
     assert 0.9 * min(limits(cluster, work).values()) < found.rate
     assert found.rate <= min(limits(cluster, work).values())
+
+
+def test_the_page_is_that_of_the_lines():
+    here = Path(report_scale.__file__).parent
+    lines = [json.loads(line) for line in (here / "scale.jsonl").read_text().splitlines()]
+    made = report_scale.page(lines, (here / "to_a_billion.rst").read_text())
+    assert made == report_scale.TARGET.read_text(), "python -m benchmarks.report_scale"
+    lines.append(lines[-1] | {"figures": {"milliseconds: a picture, paths to scores": 1e6}})
+    changed = report_scale.page(lines, (here / "to_a_billion.rst").read_text())
+    assert changed != made
+
+
+def test_bytes_go_between_processes(tmp_path):
+    out = tmp_path / "lines.jsonl"
+    tasks = {"transfer": scale_transfer.transfer}
+    timing.run_tasks(tasks, "", n=100, argv=["--n", "3", "--out", str(out)])
+    figures = json.loads(out.read_text())["figures"]
+    rates = [value for label, value in figures.items() if label.startswith("megabytes a second")]
+    assert len(rates) == 6
+    assert min(rates) > 0
