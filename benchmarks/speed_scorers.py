@@ -3,12 +3,14 @@
 import numpy as np
 
 from skad import EnsembleScorer, GaussianScorer, KDEScorer, KNNScorer
+from skad._fitting import parameters_of
 
 from .timing import paired_times, peak_memory, seconds
 
 
 def unfitted_threshold(scorer, gallery):
     """A scorer that knows its gallery but has no threshold, which would score all of it."""
+    scorer._fitted = parameters_of(scorer)
     scorer._fit(gallery)
     scorer.offset_, scorer.n_features_in_ = 0.0, gallery.shape[1]
     return scorer

@@ -33,6 +33,12 @@ def seconds(task):
     return time.perf_counter() - start
 
 
+def each(task, items, repeats=3):
+    """Median seconds for each item of what a task does with all of them."""
+    task(items[:8])
+    return np.median([seconds(lambda: task(items)) for _ in range(repeats)]) / len(items)
+
+
 def peak_memory(code):
     """Peak resident MiB of a process that runs a piece of code."""
     # Not resource.ru_maxrss, which a process takes over from the one that started it.
@@ -57,15 +63,20 @@ def _mebibytes(status, name):
     return float(status.read_text().split(f"{name}:")[1].split()[0]) / 1024
 
 
-def run_tasks(tasks, description):
-    """Run those that the command line names, print their figures, and append them to a file."""
+def run_tasks(tasks, description, n=None, argv=None):
+    """Run those that the command line names, print their figures, and append them to a file.
+
+    Where there is an `n`, ``--n`` is another, and each task is given it.
+    """
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     parser.add_argument("tasks", nargs="*", default=list(tasks), help=f"of {', '.join(tasks)}")
     parser.add_argument("--out", type=Path, help="file to which a line of JSON is appended")
-    arguments = parser.parse_args()
-    figures = {}
+    if n is not None:
+        parser.add_argument("--n", type=int, default=n, help="how many, at the most")
+    arguments = parser.parse_args(argv)
+    figures, given = {}, () if n is None else (arguments.n,)
     for name in arguments.tasks:
-        for label, value in tasks[name]().items():
+        for label, value in tasks[name](*given).items():
             figures[label] = round(float(value), 3)
             print(f"{label}: {value:.3f}", flush=True)
     if arguments.out:
