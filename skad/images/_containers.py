@@ -59,7 +59,7 @@ def refuse(X, owner, once=False):
     if passes_once(X) and not (once and not isinstance(X, Set)):
         raise TypeError(
             f"{owner}: X is a {type(X).__name__}, whose images have no fixed order or can be had "
-            "but once; give a list: list(X), sorted(X)."
+            "but once; give a list: list(X), sorted(X). Detectors score streams by iter_scores."
         )
 
 
