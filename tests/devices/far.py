@@ -86,8 +86,8 @@ def _call(function, *args, **kwargs):
     if parts is not NotImplemented:
         return parts
     name = function.overloadpacket.__name__
-    _check_streams(name, tree_leaves((args, kwargs)))
     given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+    _check_streams(name, given)
     one_is_far = result_is_far = any(isinstance(t, FarTensor) for t in given)
     if kwargs.get("device") is not None:
         result_is_far = torch.device(kwargs["device"]).type == NAME
