@@ -44,14 +44,9 @@ def resident(pids):
 @contextmanager
 def dask_workers(n_workers):
     """Dask, of so many processes."""
-    import dask
     import joblib
     from distributed import Client, LocalCluster
 
-    # Dask has its workers give memory back at once, which networks then ask for at every layer.
-    environ = "distributed.nanny.pre-spawn-environ"
-    dask.config.set({f"{environ}.MALLOC_TRIM_THRESHOLD_": 2**30})
-    dask.config.set({f"{environ}.MALLOC_MMAP_THRESHOLD_": 2**25})
     options = {"processes": True, "threads_per_worker": 1, "dashboard_address": None}
     with (
         LocalCluster(n_workers=n_workers, **options) as cluster,

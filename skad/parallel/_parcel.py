@@ -8,6 +8,7 @@ from collections import OrderedDict
 import numpy as np
 
 from ._backend import active_backend, shares_memory
+from ._memory import keep_freed_memory
 
 # What a worker has unpacked: a search among detectors has few in use at a time.
 _N_KEPT = 4
@@ -74,6 +75,7 @@ def unpacked(digest, arrays):
     """
     if digest is None:
         return arrays[0]
+    keep_freed_memory()
     with _lock:
         if digest not in _kept:
             head, *buffers = map(_fetched, arrays)
