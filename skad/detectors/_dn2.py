@@ -1,5 +1,7 @@
 """DN2: deep nearest neighbours."""
 
+import numpy as np
+
 from .._parameters import changed
 from ..features import FeatureExtractor
 from ..networks._budget import own_budget
@@ -74,6 +76,8 @@ class DN2(
             ("scorer", self._make(KNNScorer, metric=self.metric or "cosine")),
         ]
 
-    def _join(self, extractor, scorer):
-        if self.metric is None:
+    def _training_features(self, source, extractor, scorer):
+        features = super()._training_features(source, extractor, scorer)
+        if self.metric is None and np.ptp(features, axis=0).any():  # else there is no covariance
             scorer.set_params(**own_budget(extractor.network_, "neighbors"))
+        return features

@@ -105,6 +105,19 @@ def test_a_pipeline_leaves_labelled_anomalies_out_too():
     np.testing.assert_array_equal(by_hand.score_samples(rows), detector.score_samples(rows))
 
 
+def test_features_are_compared_as_their_network_says(tiles):
+    told = {"tiny": "mahalanobis_cosine", "tiny-dense": "cosine", "test_resnet": "cosine"}
+    for backbone, metric in told.items():
+        weights = None if backbone == "test_resnet" else "pretrained"
+        detector = DN2(backbone, weights=weights, image_size=32).fit(tiles[:8])
+        assert detector.pipeline_["scorer"].metric == metric
+        given = DN2(backbone, weights=weights, image_size=32, metric="euclidean").fit(tiles[:8])
+        assert given.pipeline_["scorer"].metric == "euclidean"
+    same = DN2(image_size=32).fit(tiles[[0] * 8])  # there is no covariance
+    assert same.pipeline_["scorer"].metric == "cosine"
+    assert (same.decision_function(tiles[[0, 9]]) >= 0).tolist() == [True, False]
+
+
 @pytest.mark.bits
 def test_the_same_images_give_the_same_bits(fitted, tiles):
     np.testing.assert_array_equal(
