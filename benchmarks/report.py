@@ -8,6 +8,7 @@ import statistics
 from pathlib import Path
 
 from .accuracy import TITLES
+from .report_acceptance import acceptance
 from .report_conformal_masks import conformal_masks
 from .report_inspection import beside_anomalib, inspection
 from .report_localization import localization
@@ -289,6 +290,7 @@ def main():
         PUBLISHED,
         scorers(results),
         from_scratch(read("from_scratch.jsonl")),
+        acceptance(read("acceptance.jsonl"), table),
         many_classes(read("many_classes.jsonl"), table),
         localization(read("localization.jsonl"), table),
         inspection(read("localization.jsonl"), table),

@@ -12,7 +12,12 @@ from ..images._door import check_images
 from ..losses import angular_center_loss, compactness_loss, elastic_penalty
 from ..networks._budget import TINY, in_words
 from ..networks._parameters import RandomParameters
-from ..training._parameters import OPEN_STAGES, FineTuningParameters, StepParameters
+from ..training._parameters import (
+    OPEN_STAGES,
+    AcceptanceParameters,
+    FineTuningParameters,
+    StepParameters,
+)
 from ..training._task import Task
 from ._base import BaseAdapter, unit
 from ._fisher import FisherDiagonal, fisher_of
@@ -27,7 +32,9 @@ PUBLISHED = {"learning_rate": 1e-2, "trainable": "last_two"}
 ELASTIC_PENALTY, L2_SP_PENALTY = 1e4, 0.1
 
 
-class CompactnessParameters(FineTuningParameters, SourceHeadParameters, StepParameters):
+class CompactnessParameters(
+    FineTuningParameters, SourceHeadParameters, StepParameters, AcceptanceParameters
+):
     """Compactness, and what keeps it in bounds."""
 
     loss: str = parameter(
@@ -168,6 +175,11 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
         return self._adapt(X, y, X_source=X_source, y_source=y_source)
 
     def _plan(self, n_images, network):
+        if self.accept == "if_better" and self.stopping == "sample_wise":
+            raise ValueError(
+                f"{type(self).__name__}: accept='if_better' keeps one network, and "
+                "stopping='sample_wise' several; leave one of the two out."
+            )
         held_back = self.stopping in ("elastic", "l2_sp")
         published = PUBLISHED | {"n_steps": ELASTIC_STEPS if held_back else EARLY_STEPS}
         given = settled(self, network, "compactness", published)

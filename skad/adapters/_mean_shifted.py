@@ -7,6 +7,7 @@ from ..networks._budget import TINY, in_words
 from ..networks._parameters import RandomParameters
 from ..training._parameters import (
     OPEN_STAGES,
+    AcceptanceParameters,
     EpochParameters,
     FineTuningParameters,
     StepParameters,
@@ -20,7 +21,11 @@ PUBLISHED = {"n_epochs": 25, "learning_rate": 1e-5, "trainable": "last_two"}
 
 
 class MeanShiftParameters(
-    FineTuningParameters, StepParameters, EpochParameters, TemperatureParameters
+    FineTuningParameters,
+    StepParameters,
+    EpochParameters,
+    TemperatureParameters,
+    AcceptanceParameters,
 ):
     """Contrast as seen from the mean."""
 

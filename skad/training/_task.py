@@ -1,5 +1,7 @@
 """Task: what is trained, what is carried along, and the loss of a step."""
 
+from contextlib import contextmanager
+
 import torch
 
 
@@ -37,6 +39,11 @@ class Task(torch.nn.Module):
 
         Training ends if this gives True.
         """
+
+    @contextmanager
+    def kept(self):
+        """Context in which the network is what it would be if training ended here."""
+        yield
 
     def measures(self):
         """Further measures for `training_curve_`, a dict of str to float."""
