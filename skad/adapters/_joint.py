@@ -123,6 +123,8 @@ class JointTask(Task):
     labels : array-like
     """
 
+    metric = "euclidean"
+
     def __init__(self, start, settings, source, labels):
         super().__init__(start)
         self.weight = settings.compactness_weight

@@ -1,12 +1,10 @@
 """Acceptance: whether training made a network better, told by synthetic anomalies."""
 
-from contextlib import nullcontext
-
 import numpy as np
 from scipy.stats import t
 
 from .._random import numpy_stream, torch_seed
-from .._rows import unit_rows
+from .._rows import plain_rows, unit_rows
 from ..features import FeatureExtractor
 from ..images._door import check_images
 from ..model_selection import SyntheticAnomalies
@@ -15,10 +13,13 @@ from ..model_selection import SyntheticAnomalies
 HELD_OUT, MOST_HELD_OUT, FEWEST_IMAGES = 0.2, 200, 10
 
 # Anomalies made of them, at the most, but for two of each.
-MOST_ANOMALIES = 1000
+MOST_ANOMALIES = 400
+
+# Looks in a training: each costs as much as ten steps or so.
+N_LOOKS = 8
 
 # Pictures that the held-out ones are compared with, at the most.
-GALLERY = 500
+GALLERY = 300
 
 # A gain is more than chance beyond this quantile of Student's t, and this much of the AUROC.
 CONFIDENCE, LEAST_GAIN = 0.975, 0.003
@@ -44,19 +45,19 @@ def n_held_out(n_images, owner):
 class Acceptance:
     """The criterion: AUROC of held-out normal pictures against anomalies made of them.
 
-    A picture's score is the cosine distance of its features to the nearest of the pictures that are
-    trained with. The AUROC is the mean over kinds of anomalies.
+    A picture's score is the distance of its features to the nearest of the pictures that are
+    trained with, by the metric of the training. The AUROC is the mean over kinds of anomalies.
 
     Parameters
     ----------
     start : Start
         Its network as it is before training.
-    kept : callable
-        Context in which the network is the one that would be kept.
+    task : Task
+        Says which network would be kept, and by which metric features are compared.
     """
 
-    def __init__(self, start, kept=nullcontext):
-        self.kept = kept
+    def __init__(self, start, task):
+        self.task = task
         trained = start.images.sampler.images
         drawn = numpy_stream(start.seed, "gallery").permutation(trained)[:GALLERY]
         pictures, made = synthetic_pictures(start)
@@ -108,8 +109,8 @@ class Acceptance:
         }
 
     def _values(self):
-        with self.kept():
-            scores = nearest(self._queries(), self._gallery())
+        with self.task.kept():
+            scores = nearest(self._queries(), self._gallery(), self.task.metric)
         return auroc_values(scores, self.kinds, self.sources)
 
 
@@ -133,9 +134,14 @@ def margin_of(gains):
     return float(quantile * gains.std(ddof=1) / len(gains) ** 0.5 + LEAST_GAIN)
 
 
-def nearest(queries, gallery):
-    """Cosine distance of rows to the nearest of others."""
-    return 1 - (unit_rows(queries) @ unit_rows(gallery).T).max(axis=1)
+def nearest(queries, gallery, metric):
+    """Squared distance of rows to the nearest of others, by the metric "cosine" or "euclidean"."""
+    queries, gallery = map(
+        {"cosine": unit_rows, "euclidean": plain_rows}[metric], (queries, gallery)
+    )
+    products = queries @ gallery.T
+    squares = (queries**2).sum(axis=1)[:, None] + (gallery**2).sum(axis=1)
+    return (squares - 2 * products).min(axis=1)
 
 
 def auroc_values(scores, kinds, sources):

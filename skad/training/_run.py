@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from .._random import local_seed, numpy_stream, torch_seed
+from . import _acceptance
 from ._acceptance import Acceptance
 from ._checkpoint import Checkpoint, recipe_of
 from ._loop import TrainingError, train
@@ -59,7 +60,7 @@ class Training:
         # One kernel for all parameters, where there are kernels to be launched.
         fused = {"fused": True} if start.device.type == "cuda" else {}
         self.optimizer = plan.make_optimizer(list(task.trained.values()), **fused)
-        self.acceptance = Acceptance(start, task.kept) if plan.accept == "if_better" else None
+        self.acceptance = Acceptance(start, task) if plan.accept == "if_better" else None
         self.watch = self._make_watch()
         self.snapshots, self._good, self._best, self.stopped_at = {}, None, None, None
         self._progress = Progress(
@@ -121,12 +122,13 @@ class Training:
         self._finish(done)
 
     def _make_watch(self):
+        n_looks = N_LOOKS if self.acceptance is None else _acceptance.N_LOOKS
         return CollapseWatch(
             self._watched_features(),
             self.start.features.mean(0).cpu().double().numpy(),
             spread_limit=self.plan.collapse_limit,
             from_widest=self.plan.from_scratch,
-            every=max(FEWEST_STEPS, self.plan.n_steps // N_LOOKS),
+            every=max(FEWEST_STEPS, self.plan.n_steps // n_looks),
             monitor=self._monitor,
             owner=self.owner,
         )

@@ -23,7 +23,11 @@ class Task(torch.nn.Module):
     network : torch.nn.Module
         The network of `start`, whose frozen stages need no gradient.
     images : TrainingImages
+    metric : {"cosine", "euclidean"}
+        By which its features are compared.
     """
+
+    metric = "cosine"
 
     def __init__(self, start):
         super().__init__()

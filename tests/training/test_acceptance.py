@@ -73,12 +73,13 @@ def test_a_margin_is_more_than_chance_and_no_margin_is_asked_of_the_same():
     assert margin_of(np.zeros(50)) == 0
 
 
-def test_scores_are_distances_to_the_nearest_direction():
+def test_scores_are_distances_to_the_nearest_picture():
     rng = np.random.RandomState(0)
     queries, gallery = rng.normal(size=(5, 4)), rng.normal(size=(7, 4))
-    for query, found in zip(queries, nearest(3 * queries, gallery)):
-        cosines = [q @ query / np.linalg.norm(q) / np.linalg.norm(query) for q in gallery]
-        assert found == pytest.approx(1 - max(cosines))
+    for metric, scale in (("euclidean", np.ones_like), ("cosine", np.linalg.norm)):
+        for query, found in zip(queries, nearest(queries, gallery, metric)):
+            gaps = [q / scale(q) - query / scale(query) for q in gallery]
+            assert found == pytest.approx(min(gap @ gap for gap in gaps))
 
 
 @pytest.mark.parametrize(("n_images", "expected"), [(10, 2), (100, 20), (5000, 200)])
