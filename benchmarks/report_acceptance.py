@@ -10,11 +10,11 @@ from .inspection_data import TITLES as INSPECTED
 TITLE = "Trainings that have to prove themselves"
 
 INTRODUCTION = """\
-AUROC in percent of the frozen network, of the trained one (``accept="always"``) and of the one that
-the criterion keeps (``accept="if_better"``, which trains with a fifth of the pictures less). "kept
-at": step of it, 0 for the frozen one. "rho": Spearman's correlation of the criterion, which sees no
-label, with the true AUROC over the looks of the training. Settings of the criterion were chosen on
-the first table's sets, and reported on the second's.
+AUROC in percent of the frozen network, of the one at the end of a training ("always") and of the
+one that the criterion keeps of the same training ("if_better"); the scorer has all pictures, the
+training four fifths of them. "kept at": step, 0 for the frozen one. "rho": Spearman's correlation
+of the criterion, which sees no label, with the true AUROC over the looks of the training. Settings
+of the criterion were chosen on the sets of the first table, and are reported on those of the second.
 """
 
 ROLES = {

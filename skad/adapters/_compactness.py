@@ -124,6 +124,18 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
     skad.MeanShiftedContrastive : Adaptation that collapses more slowly.
     skad.displays.TrainingCurveDisplay : Picture of `training_curve_`.
 
+    Notes
+    -----
+    The embedded network "tiny" gains next to nothing, for two reasons. A step moves all weights
+    together by `learning_rate` times `clip_norm` at most (ten times that with momentum 0.9): the
+    150 steps of its default move 110 units of weight by 0.015. And the longer steps that do change
+    it teach its last layer, which is linear, to shrink the directions in which normal pictures
+    vary: without a training, :math:`\exp(-s C)` with their covariance C. That takes the euclidean
+    metric from 89.8 to 91.3 (AUROC, four classes of CIFAR-10, 300 pictures each, the best s),
+    where the cosine metric is without it (91.2, and 91.3 with it), and whitening goes to 91.6. See
+    ``benchmarks/last_layer.py``. Set ``accept="if_better"`` to have the frozen network kept where a
+    training cannot show that it is better.
+
     References
     ----------
     Reiss, Cohen, Bergman, Hoshen, "PANDA: Adapting Pretrained Features for Anomaly Detection and
