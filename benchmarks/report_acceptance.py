@@ -14,7 +14,7 @@ AUROC in percent of the frozen network, of the one at the end of a training ("al
 one that the criterion keeps of the same training ("if_better"); the scorer has all pictures, the
 training four fifths of them. "kept at": step, 0 for the frozen one. "rho": Spearman's correlation
 of the criterion, which sees no label, with the true AUROC over the looks of the training. Settings
-of the criterion were chosen on the sets of the first table, and are reported on those of the second.
+of the criterion were chosen on the sets of the first table, and reported on those of the second.
 """
 
 ROLES = {
