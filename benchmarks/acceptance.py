@@ -80,6 +80,11 @@ def pictures(folder, data, name):
     return train, images.X_test[chosen], np.where(images.y_test[chosen] == normal, 1, -1)
 
 
+def parameters_of(network, folder):
+    """Parameters of a detector for a network; float32, as few processors multiply bfloat16."""
+    return {} if network == "tiny" else shared_mobilenet(folder) | {"precision": "float32"}
+
+
 def watched(adapter, metric, X_test, y_test):
     """A class of adapters that also take the true AUROC at each look."""
 
@@ -104,7 +109,7 @@ def watched(adapter, metric, X_test, y_test):
 def measure(arguments, data, name, network, method, seed):
     """One line of figures."""
     X, X_test, y_test = pictures(arguments.data_folder, data, name)
-    given = {} if network == "tiny" else shared_mobilenet(arguments.weights_folder)
+    given = parameters_of(network, arguments.weights_folder)
     budget, start = METHODS[network, method], time.perf_counter()
     parts = DETECTORS[method](**given, **budget, random_state=seed)._make_steps()
     watching = watched(ADAPTERS[method], METRICS[method], X_test, y_test)

@@ -332,7 +332,7 @@ class CompactnessTask(Task):
     def __init__(self, start, loss, penalty, fisher, identity):
         super().__init__(start)
         self.angular, self.penalty, self.fisher = loss == "angular", penalty, fisher
-        self.metric = "cosine" if self.angular else "euclidean"
+        self.metrics = ("cosine",) if self.angular else ("euclidean", "cosine")
         features = unit(start.features) if self.angular else start.features
         center = features.mean(0)
         self.register_buffer("center", unit(center[None])[0] if self.angular else center)

@@ -123,7 +123,7 @@ class JointTask(Task):
     labels : array-like
     """
 
-    metric = "euclidean"
+    metrics = ("euclidean", "cosine")
 
     def __init__(self, start, settings, source, labels):
         super().__init__(start)

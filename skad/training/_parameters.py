@@ -204,9 +204,9 @@ class AcceptanceParameters(ParameterGroup):
         text='"always": the trained network is kept (papers). "if_better": a fifth of the images, '
         "at most 200, is held out of the training, and at each look along it those are told from "
         "anomalies made of them (:class:`~skad.model_selection.SyntheticAnomalies`) by the "
-        "distance to the nearest image that is trained with; kept is the network whose AUROC "
-        "gained most over the frozen one's, if that is more than chance explains, else the frozen "
-        "one. (Ours.)",
+        "distance to the nearest image that is trained with (the cosine; where losses are "
+        "euclidean, that distance too); kept is the network whose AUROC gained most over the "
+        "frozen one's, by one point beyond what chance explains, else the frozen one. (Ours.)",
     )
 
 

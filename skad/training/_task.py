@@ -23,11 +23,11 @@ class Task(torch.nn.Module):
     network : torch.nn.Module
         The network of `start`, whose frozen stages need no gradient.
     images : TrainingImages
-    metric : {"cosine", "euclidean"}
-        By which its features are compared.
+    metrics : tuple of {"cosine", "euclidean"}
+        By which its features are compared, first of all the first.
     """
 
-    metric = "cosine"
+    metrics = ("cosine",)
 
     def __init__(self, start):
         super().__init__()

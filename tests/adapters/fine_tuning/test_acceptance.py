@@ -79,6 +79,25 @@ def test_gains_are_over_the_frozen_network(accepted):
     assert accepted.acceptance_["frozen_auroc"] == curve["synthetic_auroc"][0]
 
 
+def test_lengths_alone_prove_nothing(normal, monkeypatch):
+    monkeypatch.setattr(_acceptance, "LEAST_GAIN", 0.0)
+    monkeypatch.setattr(_acceptance, "CONFIDENCE", 0.5)  # a margin of zero
+
+    def by_lengths(queries, gallery, metric):
+        """Anomalies stand out by the euclidean distance, more at each look."""
+        scores = np.arange(float(len(queries)))
+        seen.append(metric)
+        return scores if metric == "euclidean" and len(seen) > 2 else -scores
+
+    seen = []
+    monkeypatch.setattr(_acceptance, "nearest", by_lengths)
+    adapter = compactness(n_steps=2, accept="if_better").fit(normal)
+    curve = adapter.training_curve_
+    assert curve["synthetic_auroc"][1] > curve["synthetic_auroc"][0]
+    assert curve["synthetic_gain"][1] == 0
+    assert adapter.accepted_at_ == 0
+
+
 def test_collapse_may_end_what_is_not_accepted(normal, hard):
     adapter = compactness(**SPOILT, stop_at_collapse=True, accept="if_better").fit(normal)
     assert adapter.collapsed_at_ == adapter.training_curve_["step"][-1] < 12
