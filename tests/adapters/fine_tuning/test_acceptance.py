@@ -84,10 +84,10 @@ def test_lengths_alone_prove_nothing(normal, monkeypatch):
     monkeypatch.setattr(_acceptance, "CONFIDENCE", 0.5)  # a margin of zero
 
     def by_lengths(queries, gallery, metric):
-        """Anomalies stand out by the euclidean distance, more at each look."""
+        """Anomalies stand out by the euclidean distance after training."""
         scores = np.arange(float(len(queries)))
         seen.append(metric)
-        return scores if metric == "euclidean" and len(seen) > 2 else -scores
+        return scores if metric == "euclidean" and len(seen) > 4 else -scores
 
     seen = []
     monkeypatch.setattr(_acceptance, "nearest", by_lengths)
