@@ -22,7 +22,7 @@ N_LOOKS = 8
 GALLERY = 300
 
 # A gain is more than chance beyond this quantile of Student's t, and this much of the AUROC.
-CONFIDENCE, LEAST_GAIN = 0.975, 0.01
+CONFIDENCE, LEAST_GAIN = 0.975, 0.003
 
 
 def n_held_out(n_images, owner):
