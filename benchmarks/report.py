@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .accuracy import TITLES
 from .report_acceptance import acceptance
+from .report_choosing import choosing
 from .report_conformal_masks import conformal_masks
 from .report_inspection import beside_anomalib, inspection
 from .report_localization import localization
@@ -19,7 +20,6 @@ TARGET = HERE.parent / "doc" / "results.rst"
 
 HEAD = """\
 Results
-=======
 
 .. Written by ``python -m benchmarks.report`` from the lines that the benchmarks left; don't edit.
 
@@ -292,6 +292,7 @@ def main():
         from_scratch(read("from_scratch.jsonl")),
         acceptance(read("acceptance.jsonl"), table),
         many_classes(read("many_classes.jsonl"), table),
+        choosing(read("choosing.jsonl"), table),
         localization(read("localization.jsonl"), table),
         inspection(read("localization.jsonl"), table),
         beside_anomalib(read("beside_anomalib.jsonl"), table),
