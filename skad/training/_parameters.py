@@ -203,7 +203,7 @@ class AcceptanceParameters(ParameterGroup):
         limits=[StrOptions({"always", "if_better"})],
         text='"always": the trained network is kept (papers). "if_better": a fifth of the images, '
         "at most 200, is held out of the training, and at each look along it those are told from "
-        "anomalies made of them (:class:`~skad.model_selection.SyntheticAnomalies`) by the "
+        "anomalies made of them (:class:`~skad.model_selection.SyntheticAnomalies`, shifts) by the "
         "distance to the nearest image that is trained with (the cosine; where losses are "
         "euclidean, that distance too); kept is the network whose AUROC gained most over the "
         "frozen one's, by 0.3 points beyond what chance explains, else the frozen one. (Ours.)",
