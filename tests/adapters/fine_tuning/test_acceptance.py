@@ -171,7 +171,7 @@ def test_pictures_of_every_kind_are_made_into_anomalies(container, zeros):
         "twelve bits": (images * 255).astype(np.uint16),
         "sizes": [image[: 8 - i % 2] / 16 for i, image in enumerate(images)],
     }[container]
-    others = {"value_range": 12} if container == "twelve bits" else {}
+    others = {"value_range": (0, 4080)} if container == "twelve bits" else {}
     adapter = compactness(extractor=extractor(**others), n_steps=1, accept="if_better").fit(given)
     expected = compactness(extractor=extractor(), n_steps=1, accept="if_better").fit(images / 16)
     if container != "sizes":
