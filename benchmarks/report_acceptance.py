@@ -14,7 +14,9 @@ AUROC in percent of the frozen network, of the one at the end of a training ("al
 one that the criterion keeps of the same training ("if_better"); the scorer has all pictures, the
 training four fifths of them. "kept at": step, 0 for the frozen one. "rho": Spearman's correlation
 of the criterion, which sees no label, with the true AUROC over the looks of the training. Settings
-of the criterion were chosen on the sets of the first table, and reported on those of the second.
+of the criterion were chosen on the sets of the first table, and reported on those of the second;
+that anomalies are changes of whole pictures was chosen with the figures of cells and tiles in view.
+Most lines are of scores that a training kept, with fewer anomalies than the package makes.
 """
 
 ROLES = {
