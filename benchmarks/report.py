@@ -8,6 +8,7 @@ import statistics
 from pathlib import Path
 
 from .accuracy import TITLES
+from .report_acceptance import acceptance
 from .report_choosing import choosing
 from .report_conformal_masks import conformal_masks
 from .report_inspection import beside_anomalib, inspection
@@ -19,7 +20,6 @@ TARGET = HERE.parent / "doc" / "results.rst"
 
 HEAD = """\
 Results
-=======
 
 .. Written by ``python -m benchmarks.report`` from the lines that the benchmarks left; don't edit.
 
@@ -290,6 +290,7 @@ def main():
         PUBLISHED,
         scorers(results),
         from_scratch(read("from_scratch.jsonl")),
+        acceptance(read("acceptance.jsonl"), table),
         many_classes(read("many_classes.jsonl"), table),
         choosing(read("choosing.jsonl"), table),
         localization(read("localization.jsonl"), table),

@@ -13,6 +13,7 @@ from .._compat import fit_context
 from .._fitting import fitted_copy, unchanged_on_error
 from ..features import FeatureExtractor
 from ..images._door import check_images, take_source
+from ..training._acceptance import n_held_out
 from ..training._journal import journal
 from ..training._parameters import ExtractorParameters
 from ..training._run import Training
@@ -112,20 +113,31 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
             raise ValueError(f"{owner}: training needs at least 2 normal images; got 1 sample.")
         take_source(self, source)
         seed = int(check_random_state(self.random_state).randint(2**31))
+        held_out = 0
+        if getattr(self, "accept", "always") == "if_better":
+            held_out = n_held_out(len(source), owner)
         with journal() as files:
             inner = fitted_copy(self._inner(), source)
-            plan = self._plan(len(source), inner.network_)
+            plan = self._plan(len(source) - held_out, inner.network_)
             with (
                 fit_task(self, plan.n_steps) as progress,
-                Start(owner, inner, source, plan, seed) as start,
+                Start(owner, inner, source, plan, seed, held_out) as start,
             ):
                 task = self._task(start, **auxiliary)
                 outcome = Training(task, plan, start, self.get_params(), progress).run(files)
             self.extractor_ = start.extractor
             self.training_curve_ = outcome.curve
             self.stopped_at_, self.collapsed_at_ = outcome.stopped_at, outcome.collapsed_at
+            self._tell(outcome.acceptance)
             self._learn(task, outcome)
         return self
+
+    def _tell(self, acceptance):
+        """Set why a network was kept, if it had to prove itself."""
+        for name in ("acceptance_", "accepted_at_"):
+            vars(self).pop(name, None)
+        if acceptance is not None:
+            self.acceptance_, self.accepted_at_ = acceptance, acceptance["step"]
 
     def _check_extractor(self):
         given = self.extractor

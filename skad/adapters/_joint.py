@@ -7,7 +7,7 @@ from .._parameters import NOT_NEGATIVE, POSITIVE, changed, parameter
 from ..images._door import check_images
 from ..losses import compactness_loss
 from ..networks._parameters import RandomParameters
-from ..training._parameters import FineTuningParameters, StepParameters
+from ..training._parameters import AcceptanceParameters, FineTuningParameters, StepParameters
 from ..training._task import Task
 from ._base import BaseAdapter
 from ._compactness import EARLY_STEPS
@@ -15,7 +15,9 @@ from ._heads import SourceHeadParameters, source_head
 from ._plans import fine_tuning
 
 
-class JointParameters(FineTuningParameters, SourceHeadParameters, StepParameters):
+class JointParameters(
+    FineTuningParameters, SourceHeadParameters, StepParameters, AcceptanceParameters
+):
     """Compactness beside classification; what is left open is PANDA's."""
 
     compactness_weight: float = parameter(
@@ -120,6 +122,8 @@ class JointTask(Task):
     source : ImageSource
     labels : array-like
     """
+
+    metrics = ("euclidean", "cosine")
 
     def __init__(self, start, settings, source, labels):
         super().__init__(start)

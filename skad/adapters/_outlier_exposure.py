@@ -10,6 +10,7 @@ from ..images._door import check_images
 from ..losses import outlier_exposure_loss
 from ..networks._parameters import RandomParameters
 from ..training._parameters import (
+    AcceptanceParameters,
     EpochParameters,
     FineTuningParameters,
     OutputParameters,
@@ -17,7 +18,7 @@ from ..training._parameters import (
 )
 from ..training._task import Task
 from ._base import BaseAdapter
-from ._plans import fine_tuning, steps_of_epochs
+from ._plans import check_output, fine_tuning, steps_of_epochs
 
 
 class OutlierExposureParameters(FineTuningParameters, StepParameters, EpochParameters):
@@ -32,7 +33,11 @@ class OutlierExposureParameters(FineTuningParameters, StepParameters, EpochParam
 
 
 class OutlierExposureAdapter(
-    RandomParameters, OutlierExposureParameters, OutputParameters, BaseAdapter
+    RandomParameters,
+    OutlierExposureParameters,
+    OutputParameters,
+    AcceptanceParameters,
+    BaseAdapter,
 ):
     r"""PANDA-OE's adaptation: train a logit, and the network below it, on normal images and others.
 
@@ -109,6 +114,7 @@ class OutlierExposureAdapter(
         return self._adapt(X, y, X_outliers=X_outliers)
 
     def _plan(self, n_images, network):
+        check_output(self)
         steps = steps_of_epochs(self.n_epochs, n_images, self.batch_size)
         # Normal images may look alike to a logit.
         return fine_tuning(self, self.n_steps or steps, warns_of_collapse=False)

@@ -12,7 +12,7 @@ from ..training._plan import Plan
 # Parameters of an adapter that its plan takes as they are, where the adapter has them.
 _SHARED = (
     *("batch_size", "trainable", "clip_norm", "collapse_limit", "stop_at_collapse"),
-    *("memory_limit", "checkpoint", "max_minutes", "compile", "verbose"),
+    *("accept", "memory_limit", "checkpoint", "max_minutes", "compile", "verbose"),
 )
 
 
@@ -40,6 +40,16 @@ def settled(adapter, network, objective, published):
     given = {name: getattr(adapter, name) for name in published}
     own = published | own_budget(network, objective)
     return {name: own[name] if value is None else value for name, value in given.items()}
+
+
+def check_output(adapter):
+    """Refuse outputs of a head where the network may be kept that no head was trained for."""
+    if adapter.accept == "if_better" and adapter.output != "features":
+        raise ValueError(
+            f"{type(adapter).__name__}: accept='if_better' compares features, and the frozen "
+            f"network has no trained head; got output={adapter.output!r}. Set output='features', "
+            "or accept='always'."
+        )
 
 
 def fine_tuning(adapter, n_steps, learning_rate=None, **others):

@@ -1,6 +1,7 @@
 """Pseudo-labels: a network learns to tell the clusters of normal images apart."""
 
 import hashlib
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from ..augment import ContrastiveAugmentation
 from ..networks._one_image import same_arithmetic
 from ..networks._parameters import RandomParameters
 from ..training._parameters import (
+    AcceptanceParameters,
     AugmentationParameters,
     ClippingParameters,
     CollapseParameters,
@@ -33,7 +35,7 @@ from ._base import BaseAdapter
 from ._classes import NOISE, indices_of_classes, takes_images
 from ._heads import LinearHead, linear_head, new_head, random_head
 from ._odin import OdinParameters, odin_logits
-from ._plans import cosine_decay, from_scratch, steps_of_epochs
+from ._plans import check_output, cosine_decay, from_scratch, steps_of_epochs
 
 
 class PseudoLabelParameters(
@@ -44,6 +46,7 @@ class PseudoLabelParameters(
     EpochParameters,
     AugmentationParameters,
     StageParameters,
+    AcceptanceParameters,
 ):
     """Clusters as classes, and weights that are averaged.
 
@@ -196,6 +199,7 @@ class PseudoLabelAdapter(
         return self._adapt(X, y, class_labels=class_labels)
 
     def _plan(self, n_images, network):
+        check_output(self)
         learns = self.batch_norm == "train"
         if learns and not (isinstance(self.trainable, str) and self.trainable == "all"):
             raise ValueError(
@@ -257,7 +261,8 @@ class PseudoLabelAdapter(
         return epochs
 
     def _learn(self, task, outcome):
-        if outcome.collapsed_at is None or not self.stop_at_collapse:
+        went_back = outcome.collapsed_at is not None and self.stop_at_collapse
+        if outcome.acceptance is not None or not went_back:
             task.take_average()
         self._keep_head(task.head)
         self.labels_, self.classes_ = task.labels, task.classes
@@ -387,6 +392,16 @@ class PseudoLabelTask(Task):
         if not rest and epoch in self.averaged:
             modules = {"network": self.network, "head": self.head}
             self.average.update_parameters(torch.nn.ModuleDict(modules))
+
+    @contextmanager
+    def kept(self):
+        """Context in which network and head have the averaged weights."""
+        own = self.state()
+        self.take_average()
+        try:
+            yield
+        finally:
+            self.restore(own)
 
     def take_average(self):
         """Give network and head the averaged weights."""

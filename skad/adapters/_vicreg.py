@@ -7,14 +7,25 @@ from .._random import local_seed, torch_seed
 from ..augment import ContrastiveAugmentation
 from ..losses import vicreg_loss
 from ..networks._parameters import RandomParameters
-from ..training._parameters import EpochParameters, FineTuningParameters, StepParameters
+from ..training._parameters import (
+    AcceptanceParameters,
+    EpochParameters,
+    FineTuningParameters,
+    StepParameters,
+)
 from ..training._task import Task
 from ._base import BaseAdapter
 from ._plans import fine_tuning, steps_of_epochs
 from ._projection import ProjectorParameters, checked_widths, mlp
 
 
-class VICRegParameters(FineTuningParameters, StepParameters, EpochParameters, ProjectorParameters):
+class VICRegParameters(
+    FineTuningParameters,
+    StepParameters,
+    EpochParameters,
+    ProjectorParameters,
+    AcceptanceParameters,
+):
     """Features that agree between views and go on to vary."""
 
     invariance_weight: float = parameter(

@@ -22,7 +22,10 @@ from ..streams._mixins import ScoreStreamMixin
 from ..training._journal import journal
 
 # Attributes of a fitted adapter that its detector has too.
-FORWARDED = ("training_curve_", "stopped_at_", "collapsed_at_", "labels_")
+FORWARDED = (
+    *("training_curve_", "stopped_at_", "collapsed_at_", "accepted_at_", "acceptance_"),
+    "labels_",
+)
 
 
 class ScorerParameters(ParameterGroup):

@@ -19,6 +19,9 @@ _LABELS = {
     "effective_rank": "effective rank\n(1 or more)",
     "mmd": "discrepancy (MMD)\nfrom uniform",
     "auroc": "AUROC",
+    "synthetic_auroc": "AUROC of\nsynthetic anomalies",
+    "synthetic_gain": "its gain over\nthe frozen network",
+    "margin": "gain asked for",
 }
 
 # Values of these that span more than so many decades are drawn on a logarithmic axis.

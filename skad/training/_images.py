@@ -27,6 +27,8 @@ class TrainingImages:
         Those of the training; no images are read for later ones.
     seed : int
         Decides the order of the images, and their augmentation.
+    held_out : sequence of int
+        Images that are not trained with.
     memory_limit : float
         Most MiB for what is kept.
     reader : concurrent.futures.Executor
@@ -51,6 +53,7 @@ class TrainingImages:
         seed,
         memory_limit,
         reader,
+        held_out=(),
         fewest=1,
         together=64,
         n_jobs=-1,
@@ -58,7 +61,7 @@ class TrainingImages:
     ):
         self.cut, self.source, self.seed = cut, source, seed
         self.fitted, self.together, self.n_steps = cut.fitted, together, n_steps
-        self.sampler = BatchSampler(len(source), batch_size, seed, fewest)
+        self.sampler = BatchSampler(len(source), batch_size, seed, fewest, held_out)
         self.memory_limit = memory_limit
         self.n_threads = count_threads(n_jobs)
         self.detail, self._augmentation = cut.fitted.preprocessing.detail, None

@@ -25,17 +25,19 @@ class BatchSampler:
     seed : int
     fewest : int, default=1
         Least number of images in a batch, where there are as many; one batch may be larger for it.
+    held_out : sequence of int, default=()
+        Places of images that are in no batch.
     """
 
-    def __init__(self, n_images, batch_size, seed, fewest=1):
-        self.n_images, self.seed = n_images, seed
-        self.n_batches = n_batches(n_images, batch_size, fewest)  # in an epoch
+    def __init__(self, n_images, batch_size, seed, fewest=1, held_out=()):
+        self.images, self.seed = np.setdiff1d(np.arange(n_images), held_out), seed
+        self.n_batches = n_batches(len(self.images), batch_size, fewest)  # in an epoch
         self._epoch = None
 
     def __call__(self, step):
         """Places of the images of a step, ndarray of int."""
         epoch, batch = divmod(step, self.n_batches)
         if epoch != self._epoch:
-            order = numpy_stream(self.seed, "order", epoch).permutation(self.n_images)
+            order = numpy_stream(self.seed, "order", epoch).permutation(self.images)
             self._epoch, self._batches = epoch, np.array_split(order, self.n_batches)
         return self._batches[batch]

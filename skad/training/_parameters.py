@@ -3,7 +3,7 @@
 import os
 from numbers import Integral
 
-from .._compat import HasMethods
+from .._compat import HasMethods, StrOptions
 from .._parameters import (
     ABOVE_ZERO,
     NOT_NEGATIVE,
@@ -180,6 +180,33 @@ class CollapseParameters(ParameterGroup):
         default=False,
         limits=["boolean"],
         text="Stop there, and keep the network of the last look before it.",
+    )
+
+
+class AcceptanceParameters(ParameterGroup):
+    """Whether a training has to prove itself.
+
+    Attributes
+    ----------
+    accepted_at_ : int
+        Only for ``accept="if_better"``: step of the network that is kept, 0 for the frozen one.
+    acceptance_ : dict
+        Only for ``accept="if_better"``: why. "accepted", "reason" (in words), "step", "best_step"
+        (of the best look, accepted or not), its "gain" and "margin", "frozen_auroc" (before
+        training), "kinds" (AUROC for each kind of synthetic anomalies, by the network that is
+        kept) and "n_held_out". Along the training, `training_curve_` has "synthetic_auroc",
+        "synthetic_gain" and "margin".
+    """
+
+    accept: str = parameter(
+        default="always",
+        limits=[StrOptions({"always", "if_better"})],
+        text='"always": the trained network is kept (papers). "if_better": a fifth of the images, '
+        "at most 200, is held out of the training, and at each look along it those are told from "
+        "anomalies made of them (:class:`~skad.model_selection.SyntheticAnomalies`, shifts) by the "
+        "distance to the nearest image that is trained with (the cosine; where losses are "
+        "euclidean, that distance too); kept is the network whose AUROC gained most over the "
+        "frozen one's, by 0.3 points beyond what chance explains, else the frozen one. (Ours.)",
     )
 
 

@@ -31,6 +31,8 @@ class Plan:
         Steps whose networks are all kept.
     selected_by : str, optional
         Measure whose lowest value says which network is kept; by default the last is.
+    accept : {"always", "if_better"}
+        Whether the network is kept that the criterion calls best, rather than the last.
     collapse_limit : float
         Share of its first, or widest, angular spread below which features have collapsed.
     stop_at_collapse : bool
@@ -58,6 +60,7 @@ class Plan:
     clip_norm: float | None = None
     snapshot_steps: tuple = ()
     selected_by: str | None = None
+    accept: str = "always"
     collapse_limit: float = 0.0
     stop_at_collapse: bool = False
     warns_of_collapse: bool = True

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 
 from .._random import local_seed, numpy_stream, torch_seed
+from . import _acceptance
+from ._acceptance import Acceptance
 from ._checkpoint import Checkpoint, recipe_of
 from ._loop import TrainingError, train
 from ._progress import Progress
@@ -26,12 +28,15 @@ class Outcome:
         Step at which collapse was seen.
     snapshots : dict of int to dict of str to tensor
         State of the task at each of the plan's `snapshot_steps`.
+    acceptance : dict or None
+        Why that network is kept; None where it had nothing to prove.
     """
 
     curve: dict
     stopped_at: int
     collapsed_at: int | None
     snapshots: dict
+    acceptance: dict | None
 
 
 class Training:
@@ -55,6 +60,7 @@ class Training:
         # One kernel for all parameters, where there are kernels to be launched.
         fused = {"fused": True} if start.device.type == "cuda" else {}
         self.optimizer = plan.make_optimizer(list(task.trained.values()), **fused)
+        self.acceptance = Acceptance(start, task) if plan.accept == "if_better" else None
         self.watch = self._make_watch()
         self.snapshots, self._good, self._best, self.stopped_at = {}, None, None, None
         self._progress = Progress(
@@ -94,8 +100,10 @@ class Training:
         self._warn()
         self.task.eval().requires_grad_(False)
         self.task.zero_grad(set_to_none=True)
-        watch = self.watch
-        return Outcome(watch.as_arrays, self.stopped_at, watch.collapsed_at, self.snapshots)
+        watch, reason = self.watch, None
+        if self.acceptance is not None:
+            reason = self.acceptance.record(watch.curve, self.stopped_at)
+        return Outcome(watch.as_arrays, self.stopped_at, watch.collapsed_at, self.snapshots, reason)
 
     def _train(self, first):
         plan = self.plan
@@ -114,30 +122,27 @@ class Training:
         self._finish(done)
 
     def _make_watch(self):
+        n_looks = N_LOOKS if self.acceptance is None else _acceptance.N_LOOKS
         return CollapseWatch(
             self._watched_features(),
             self.start.features.mean(0).cpu().double().numpy(),
             spread_limit=self.plan.collapse_limit,
             from_widest=self.plan.from_scratch,
-            every=max(FEWEST_STEPS, self.plan.n_steps // N_LOOKS),
-            monitor=self.task.measures,
+            every=max(FEWEST_STEPS, self.plan.n_steps // n_looks),
+            monitor=self._monitor,
             owner=self.owner,
         )
 
     def _watched_features(self):
-        """Features of the images that are watched, as the network stands."""
-        images, cut, size = self.start.images, self.start.cut, self.start.extractor.batch_size
+        """What gives the features of the images that are watched."""
+        images = self.start.images
         indices = numpy_stream(self.start.seed, "watched").permutation(len(images))[:N_WATCHED]
-        hidden = images.hidden(np.sort(indices))
+        return self.start.features_of(images, np.sort(indices))
 
-        def features_of():
-            cut.network.eval()
-            with torch.no_grad():
-                # Copies, as the first layer of the trained part may work in place.
-                parts = [cut.trained_part(part.clone()) for part in hidden.split(size)]
-            return torch.cat(parts).cpu().numpy()
-
-        return features_of
+    def _monitor(self):
+        """Measures of the task, and those of the criterion."""
+        own = {} if self.acceptance is None else self.acceptance.measures()
+        return self.task.measures() | own
 
     def _loss(self, step):
         """Loss of a step, in the mode and at the rate that belong to it."""
@@ -176,11 +181,16 @@ class Training:
         """Take the measures, and keep the network if none was better by the plan's."""
         self.start.images.check_views()
         self.watch.look(step)
-        name = self.plan.selected_by
-        if name is not None:
-            values = [record[name] for record in self.watch.curve if record["step"]]
-            if values and values.index(min(values)) == len(values) - 1:
-                self._best = (step, self.task.state())
+        values = self._faults()
+        if values and values.index(min(values)) == len(values) - 1:
+            self._best = (step, self.task.state())
+
+    def _faults(self):
+        """What the networks of the looks so far are judged by, low = better."""
+        curve, name = self.watch.curve, self.plan.selected_by
+        if self.acceptance is not None:
+            return [record["margin"] - record["synthetic_gain"] for record in curve]
+        return [record[name] for record in curve if record["step"]] if name is not None else []
 
     def _state(self, step):
         return {
@@ -217,7 +227,8 @@ class Training:
         if self.watch.curve[-1]["step"] != done:
             self._look(done)
         self.stopped_at, kept = done, self._best
-        if self.watch.collapsed_at is not None and self.plan.stop_at_collapse:
+        stopped = self.watch.collapsed_at is not None and self.plan.stop_at_collapse
+        if stopped and self.acceptance is None:
             kept = self._good
         if kept is not None:
             self.stopped_at, state = kept
@@ -230,6 +241,6 @@ class Training:
 
     def _warn(self):
         """Tell of a collapse that the network went into."""
-        told = self.plan.warns_of_collapse and not self.plan.stop_at_collapse
-        if told and self.watch.collapsed_at is not None:
+        told, seen_at = self.plan.warns_of_collapse, self.watch.collapsed_at
+        if told and seen_at is not None and self.stopped_at >= seen_at:
             self.watch.warn()

@@ -3,7 +3,10 @@
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
-from .._random import torch_seed
+import numpy as np
+import torch
+
+from .._random import numpy_stream, torch_seed
 from ..networks._compiled import compiled
 from ..networks._cut import HEAD, CutNetwork, FrozenNetwork
 from ._images import TrainingImages
@@ -23,9 +26,13 @@ class Start:
     source : ImageSource
     plan : Plan
     seed : int
+    n_held_out : int
+        Images that are not trained with.
 
     Attributes
     ----------
+    held_out : ndarray of int
+        Their places, drawn at random.
     extractor : FeatureExtractor
         With the network in training.
     fitted : FittedNetwork
@@ -37,8 +44,10 @@ class Start:
     device : torch.device
     """
 
-    def __init__(self, owner, inner, source, plan, seed):
+    def __init__(self, owner, inner, source, plan, seed, n_held_out=0):
         self.owner, self.inner, self.source, self.plan, self.seed = owner, inner, source, plan, seed
+        order = numpy_stream(seed, "held out").permutation(len(source))
+        self.held_out = np.sort(order[:n_held_out])
         self.extractor = getattr(inner, "extractor_", inner)
         self.fitted = self.extractor.fitted_network_
         views = self.fitted.views
@@ -61,7 +70,7 @@ class Start:
                 self._made_faster.enter_context(self.cut.folded())
             modules = self.cut.trained_modules()
             self._made_faster.enter_context(compiled(modules, self.plan.compile))
-        self.images = self._open(self.source, self.plan.batch_size, self.seed)
+        self.images = self._open(self.source, self.plan.batch_size, self.seed, self.held_out)
         self.features = self.images.first_features(keep=not self.plan.augments)
         return self
 
@@ -77,7 +86,31 @@ class Start:
         images = self._open(source, batch_size, torch_seed(self.seed, "auxiliary"))
         return images, images.first_features()
 
-    def _open(self, source, batch_size, seed):
+    def features_of(self, images, indices):
+        """A function that gives the features of some images as the network stands.
+
+        Parameters
+        ----------
+        images : TrainingImages
+        indices : ndarray of int
+
+        Returns
+        -------
+        features_of : callable
+            Gives an ndarray of shape (n_images, n_features).
+        """
+        hidden, size = images.hidden(indices), self.extractor.batch_size
+
+        def features():
+            self.cut.network.eval()
+            with torch.no_grad():
+                # Copies, as the first layer of the trained part may work in place.
+                parts = [self.cut.trained_part(part.clone()) for part in hidden.split(size)]
+            return torch.cat(parts).cpu().numpy()
+
+        return features
+
+    def _open(self, source, batch_size, seed, held_out=()):
         """Images to train with; what is kept for all of them shares the memory limit."""
         left = self.plan.memory_limit - sum(images.kept_memory for images in self.opened)
         images = TrainingImages(
@@ -86,6 +119,7 @@ class Start:
             batch_size=batch_size,
             n_steps=self.plan.n_steps,
             seed=seed,
+            held_out=held_out,
             memory_limit=max(left, 0),
             reader=self._reader,
             fewest=self.plan.fewest,

@@ -1,5 +1,7 @@
 """Task: what is trained, what is carried along, and the loss of a step."""
 
+from contextlib import contextmanager
+
 import torch
 
 
@@ -21,7 +23,11 @@ class Task(torch.nn.Module):
     network : torch.nn.Module
         The network of `start`, whose frozen stages need no gradient.
     images : TrainingImages
+    metrics : tuple of {"cosine", "euclidean"}
+        By which its features are compared, first of all the first.
     """
+
+    metrics = ("cosine",)
 
     def __init__(self, start):
         super().__init__()
@@ -37,6 +43,11 @@ class Task(torch.nn.Module):
 
         Training ends if this gives True.
         """
+
+    @contextmanager
+    def kept(self):
+        """Context in which the network is what it would be if training ended here."""
+        yield
 
     def measures(self):
         """Further measures for `training_curve_`, a dict of str to float."""

@@ -51,6 +51,10 @@ BROKEN = {
     ),
     "msc": (contrastive, _mean_shifted, "mean_shifted_contrastive_loss", {"momentum": 0.5}),
     "vicreg": (vicreg, _vicreg, "vicreg_loss", {"momentum": 0.5}),
+    "if_better": (
+        *(contrastive, _mean_shifted, "mean_shifted_contrastive_loss"),
+        {"accept": "if_better", "momentum": 0.5},
+    ),
     "oe": (exposure, _outlier_exposure, "outlier_exposure_loss", {}),
     "jo": (joint, _joint, "compactness_loss", {}),
 }
