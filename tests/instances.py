@@ -159,6 +159,7 @@ INSTANCES = [
     ConfidenceScorer(),
     EnsembleScorer(),
     EnsembleScorer("sum"),
+    EnsembleScorer("knn_gaussian"),
     EnsembleScorer([CentroidScorer(), GaussianScorer()], scaling="quantile"),
     SklearnScorer(OneClassSVM()),
     SklearnScorer(IsolationForest(n_estimators=5, random_state=0)),
