@@ -155,7 +155,11 @@ def measure_training(task, features, run, extractor):
         random_state=run["seed"],
     ).fit(task.X_train)
     sides = ((adapter.transform(task.X_train), y), adapter.transform(task.X_test))
-    return measure_scores(task, sides) | {"quality": quality(y, labels)}
+    return {
+        "auroc": measure_scores(task, sides)["auroc"],
+        "frozen": measure_scores(task, features)["auroc"],
+        "quality": quality(y, labels),
+    }
 
 
 class Given:
@@ -215,21 +219,16 @@ def runs(arguments):
 
 def summary(path):
     """Print means, and the least and largest difference to DN2 on frozen features."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    frozen = {}
-    for line in lines:
-        if line["task"] == "scores":
-            frozen[tuple(line[name] for name in PROTOCOL[1:])] = line["auroc"]
     groups = defaultdict(list)
-    for line in lines:
+    for line in map(json.loads, path.read_text().splitlines()):
         if line["task"] == "labels":
             continue
-        base = frozen.get(tuple(line[name] for name in PROTOCOL[1:]))
+        base = line.get("frozen", line["auroc"])["DN2"]
         looked_at = line["data"] == "cifar10" and line["left_out"] in ("airplane", "dog", "ship")
         settings = [line.get(n) for n in ("labels", "n_epochs", "learning_rate", "trainable")]
         kind = (line["task"], line["data"], line["network"], line["n_train"], looked_at, *settings)
         for name, value in line["auroc"].items():
-            groups[(*kind, name)].append((value, value - base["DN2"] if base else np.nan))
+            groups[(*kind, name)].append((value, value - base))
     for kind, found in groups.items():
         values, gains = np.array(found).T
         print(
