@@ -6,6 +6,7 @@ __version__ = "0.1.0"
 
 # Public names and the modules that hold them; those load torch, so they are imported on first use.
 _HOMES = {
+    "AutoDetector": "detectors",
     "AutoencoderAdapter": "adapters",
     "CLAD": "detectors",
     "CentroidScorer": "scorers",

@@ -21,6 +21,7 @@ from skad import (
     PANDAOE,
     SCAN,
     SPADE,
+    AutoDetector,
     AutoencoderAdapter,
     CentroidScorer,
     CompactnessAdapter,
@@ -169,6 +170,7 @@ INSTANCES = [
     Whitening(),
     Whitening(n_components=0.9),
     Whitening(center=False, shrinkage=0.5),
+    AutoDetector([DN2(n_neighbors=1, **SMALL)], n_splits=2),
     ConformalDetector(KNNScorer(1), false_alarm_rate=0.3, method="cross"),
     ConformalDetector(
         IsolationForest(n_estimators=10, random_state=0),

@@ -3,6 +3,7 @@
 from .._lazy import lazy_names
 
 _HOMES = {
+    "AutoDetector": "_auto",
     "CLAD": "_clad",
     "DN2": "_dn2",
     "MSC": "_msc",

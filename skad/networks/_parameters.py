@@ -8,25 +8,9 @@ from .._compat import HasMethods, Interval, StrOptions
 from .._parameters import POSITIVE, ParameterGroup, RandomStateParameters, parameter
 
 
-class ImageParameters(ParameterGroup):
-    """How images are made ready, and where the network computes."""
+class DeviceParameters(ParameterGroup):
+    """Where it is computed."""
 
-    image_size: int | None = parameter(
-        default=None,
-        limits=[POSITIVE, None],
-        text='Side in pixels that the network sees; by default the backbone\'s (64 for "tiny", '
-        '192 for "tiny-dense", 224 in most papers). Vision transformers of a fixed size are built '
-        "for it, their "
-        "position embeddings resized; their patches must divide it.",
-    )
-    resize: str | None = parameter(
-        default=None,
-        limits=[StrOptions({"crop", "whole"}), None],
-        text='"crop": shorter side to 8/7 of `image_size`, then the centre (papers); "whole": the '
-        'whole image, its proportions not kept. By default "whole" for networks whose '
-        'metadata say so (``crop_pct`` 1, as "tiny"), "crop" for others. Both by antialiased '
-        "bicubic interpolation.",
-    )
     device: str | list = parameter(
         default="auto",
         limits="no_validation",  # torch.device says what it knows
@@ -37,18 +21,11 @@ class ImageParameters(ParameterGroup):
         "Loaded where that device is missing, a network computes on the CPU, with a "
         ":class:`~skad.DeviceWarning`.",
     )
-    mean: float | tuple | None = parameter(
-        default=None,
-        limits=[Real, "array-like", None],
-        kind="float or tuple of float",
-        text="Subtracted from each channel, for pixels in [0, 1]; by default the backbone's.",
-    )
-    std: float | tuple | None = parameter(
-        default=None,
-        limits=[Real, "array-like", None],
-        kind="float or tuple of float",
-        text="Divided into each channel after that; by default the backbone's.",
-    )
+
+
+class ReadingParameters(ParameterGroup):
+    """How images are read."""
+
     image_shape: tuple | None = parameter(
         default=None,
         limits=["array-like", None],
@@ -83,6 +60,39 @@ class ImageParameters(ParameterGroup):
         limits=[Integral, None],
         text="Threads that decode image files: -1 for one on each core (default), None for one, or "
         "as many as ``joblib.parallel_config`` says, as in scikit-learn.",
+    )
+
+
+class ImageParameters(ReadingParameters, DeviceParameters):
+    """How images are made ready, and where the network computes."""
+
+    image_size: int | None = parameter(
+        default=None,
+        limits=[POSITIVE, None],
+        text='Side in pixels that the network sees; by default the backbone\'s (64 for "tiny", '
+        '192 for "tiny-dense", 224 in most papers). Vision transformers of a fixed size are built '
+        "for it, their "
+        "position embeddings resized; their patches must divide it.",
+    )
+    resize: str | None = parameter(
+        default=None,
+        limits=[StrOptions({"crop", "whole"}), None],
+        text='"crop": shorter side to 8/7 of `image_size`, then the centre (papers); "whole": the '
+        'whole image, its proportions not kept. By default "whole" for networks whose '
+        'metadata say so (``crop_pct`` 1, as "tiny"), "crop" for others. Both by antialiased '
+        "bicubic interpolation.",
+    )
+    mean: float | tuple | None = parameter(
+        default=None,
+        limits=[Real, "array-like", None],
+        kind="float or tuple of float",
+        text="Subtracted from each channel, for pixels in [0, 1]; by default the backbone's.",
+    )
+    std: float | tuple | None = parameter(
+        default=None,
+        limits=[Real, "array-like", None],
+        kind="float or tuple of float",
+        text="Divided into each channel after that; by default the backbone's.",
     )
 
 

@@ -5,8 +5,9 @@ from ._blocks import block_size
 from ._parcel import packed, unpacked
 from ._tasks import answers
 
-# Blocks of a round for each worker: as many results wait to be used, at the most.
-_ROUND = 16
+# Blocks of a round for each worker, at the end of which some wait for others; there are more
+# where their results, which wait to be used, are small.
+_ROUND, _MOST_WAITING = 16, 128 * 2**20
 
 
 def spread(estimator, method, source, together):
@@ -43,13 +44,17 @@ def spread(estimator, method, source, together):
         return
     starts = range(0, len(source), size)
     digest, arrays = packed(estimator)
-    for i in range(0, len(starts), _ROUND * workers):
-        some = starts[i : i + _ROUND * workers]
+    first, n_blocks = 0, _ROUND * workers
+    while first < len(starts):
+        some = starts[first : first + n_blocks]
         blocks = [source.part(start, min(start + size, len(source))) for start in some]
         tasks = [(method, block, digest, *arrays) for block in blocks]
         for result, notes in answers(_of_block, tasks, source.owner):
             source.take_notes(notes)
             yield result
+        first += len(some)
+        if hasattr(result, "nbytes"):
+            n_blocks = max(n_blocks, _MOST_WAITING // max(result.nbytes, 1))
 
 
 def _of_block(method, block, digest, *arrays):

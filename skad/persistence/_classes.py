@@ -14,6 +14,7 @@ _INNER = {
     "FittedNetwork": "networks._fitted",
     "Foreground": "maps._foreground",
     "GaussianPixels": "maps",
+    "Leaderboard": "model_selection._leaderboard",
     "MapStore": "maps._store",
     "Moments": "scorers._moments",
     "PlaceMoments": "maps._place_moments",

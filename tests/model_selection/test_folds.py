@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from skad import DN2, FeatureExtractor, KNNScorer, OneClassKFold, auroc_scorer
 from skad.model_selection import leave_one_class_out, one_vs_rest, pollute, super_categories
 
-from .test_features import Counted
+from ..test_features import Counted
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

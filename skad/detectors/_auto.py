@@ -1,0 +1,307 @@
+"""AutoDetector: a choice among detectors on normal images alone."""
+
+import tempfile
+import time
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from .._compat import StrOptions, fit_context
+from .._decision import DecisionMixin
+from .._fitting import unchanged_on_error
+from .._parameters import ABOVE_ZERO, AT_LEAST_TWO, POSITIVE, ParameterGroup, parameter
+from .._warnings import warn
+from ..images._door import check_images
+from ..model_selection import Leaderboard, SyntheticAnomalies, SyntheticKFold
+from ..networks._parameters import DeviceParameters, RandomParameters, ReadingParameters
+from ..scorers._calibrated import normal_scores
+from ..scorers._parameters import ContaminationParameters
+from ..streams._mixins import ScoreStreamMixin
+from ._base import UnreadableParameters
+from ._candidates import PRESETS
+from ._trial import Fold, Trial, best_of, tried
+
+
+class SearchParameters(ParameterGroup):
+    """What is searched, and how."""
+
+    candidates: object = parameter(
+        default="fast",
+        limits=[StrOptions({"fast", "thorough"}), list, tuple, dict],
+        kind='"fast", "thorough", list of detectors or dict of str to detector',
+        kw_only=False,
+        text='What there is to choose from. "fast": frozen networks, their layers, sizes and '
+        'scores, and maps; "thorough": more of them, and trained networks. Of a list, a detector '
+        "is called as it prints.",
+    )
+    synthetic: object = parameter(
+        default=None,
+        limits="no_validation",
+        kind="SyntheticAnomalies",
+        text="Makes the anomalies that candidates are compared on; by default "
+        "``SyntheticAnomalies(per_image=4)``. Give it `outliers`, where there are some.",
+    )
+    n_splits: int = parameter(
+        default=3,
+        limits=[AT_LEAST_TWO],
+        text="Folds of normal images; each candidate is fitted on all but one of them.",
+    )
+    n_best: int = parameter(
+        default=3,
+        limits=[POSITIVE],
+        text="Most candidates whose scores are combined. A further one must add to the AUROC more "
+        "than twice its standard error over folds and kinds of anomalies.",
+    )
+    max_minutes: float | None = parameter(
+        default=None,
+        limits=[ABOVE_ZERO, None],
+        text="No further candidate is tried after so many minutes, less what the last refit will "
+        "take; the first always is. What comes out then depends on the machine.",
+    )
+
+
+def can_map(detector):
+    """Whether one of the detectors has maps; before the fit nobody knows."""
+    members = getattr(detector, "detectors_", ())
+    return any(hasattr(member, "score_maps") for member in members)
+
+
+class AutoDetector(
+    RandomParameters,
+    SearchParameters,
+    ContaminationParameters,
+    ReadingParameters,
+    DeviceParameters,
+    ScoreStreamMixin,
+    UnreadableParameters,
+    DecisionMixin,
+    BaseEstimator,
+):
+    r"""Choose among detectors, and combine the best, on normal images alone.
+
+    Each candidate is fitted to all folds of the normal images but one, and scores those of that
+    fold and anomalies made of them (:class:`~skad.model_selection.SyntheticAnomalies`). It is
+    judged by its AUROC, a mean over folds and kinds of anomalies. The best is taken, and as many
+    others as make it better; they are fitted to all images, and give
+
+    .. math:: s(x) = \frac1M \sum_m \Phi^{-1}\bigl(F_m(s_m(x))\bigr),
+
+    the mean of their calibrated scores: :math:`F_m` is the share of normal images, each scored by a
+    fit without it, that score lower.
+
+    Attributes
+    ----------
+    leaderboard_ : Leaderboard
+        What was tried, the best first; it prints as a table.
+    detectors_ : list of detector
+        Those taken, fitted to all images.
+    calibration_scores_ : list of ndarray of shape (n_images,)
+        Of each, scores of the normal images by fits without them, lowest first.
+    offset_ : float
+        Threshold on `score_samples`.
+    pixel_range_ : tuple of float or None
+        Values of flat rows that become black and white; None for pixels of fixed range.
+    n_features_in_ : int
+        Length of flat rows, only where `fit` saw those.
+
+    See Also
+    --------
+    skad.model_selection.SyntheticKFold : The same by GridSearchCV.
+    skad.ConformalDetector : Around this one, for a rate of false alarms that holds.
+
+    Notes
+    -----
+    Made anomalies are others than those that will come. See ``leaderboard_[i]["by_kind"]`` for the
+    kinds that matter to you, and leave the others out by ``SyntheticAnomalies(kinds=[...])``.
+
+    References
+    ----------
+    Caruana, Niculescu-Mizil, Crew, Ksikes, "Ensemble Selection from Libraries of Models", ICML
+    2004. Li, Sohn, Yoon, Pfister, "CutPaste", CVPR 2021.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skad import DN2, AutoDetector
+    >>> digits, labels = load_digits(return_X_y=True)
+    >>> candidates = [DN2(), DN2(layers=["layer3"])]
+    >>> detector = AutoDetector(candidates, n_splits=2).fit(digits[labels == 0][:40])
+    >>> detector.predict(digits[[0, 1]])  # a zero and a one
+    array([ 1, -1])
+    >>> len(detector.leaderboard_)
+    2
+    """
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Compare the candidates, take the best and fit them to all images.
+
+        Parameters
+        ----------
+        X : images
+            Normal images, at least four, in any container, see :ref:`containers`.
+        y : array-like of shape (n_images,), optional
+            Images labelled -1 (or True) are left out.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            If images are missing, broken or too few; if no candidate can be fitted to them.
+        """
+        with unchanged_on_error(self):
+            source = check_images(self, X, y, reset=True)
+            makers, folds = self._makers(), self._folds(source)
+            trials = self._trials(makers, source, folds)
+            taken = best_of(trials, folds, self.n_best)
+            self.detectors_ = [makers[trial.name]().fit(source) for trial in taken]
+            self.calibration_scores_ = [trial.normal(folds) for trial in taken]
+            self.leaderboard_ = Leaderboard([_row(trial, taken) for trial in trials])
+            own = [trial.calibrated(folds) for trial in taken]
+            normal = [
+                np.mean(scores, axis=0)[fold.kinds == "normal"]
+                for fold, *scores in zip(folds, *own)
+            ]
+            self.offset_ = self._offset(np.concatenate(normal))
+        source.brightest.warn_if_dark(type(self).__name__)
+        return self
+
+    def _makers(self):
+        """What gives each candidate, unfitted, by name."""
+        given = self.candidates
+        if isinstance(given, str):
+            return PRESETS[given](self)
+        named = given if isinstance(given, dict) else {_printed(one): one for one in given}
+        if not named:
+            raise ValueError("AutoDetector: candidates holds no detector; give one at least.")
+        for name, one in named.items():
+            if not (hasattr(one, "fit") and hasattr(one, "score_samples")):
+                raise TypeError(
+                    f"AutoDetector: candidate {name} has no fit and score_samples; give detectors."
+                )
+        return {name: (lambda one=one: clone(one)) for name, one in named.items()}
+
+    def _folds(self, source):
+        if len(source) < 4:
+            raise ValueError(
+                "AutoDetector: at least 4 normal images are needed, to fit to some and to compare "
+                f"on others; got n_samples = {len(source)} (with 1 sample nothing can be compared)."
+            )
+        synthetic = SyntheticAnomalies(per_image=4) if self.synthetic is None else self.synthetic
+        seed = int(check_random_state(self.random_state).randint(2**31))
+        cv = SyntheticKFold(n_splits=min(self.n_splits, len(source) // 2), random_state=seed)
+        folds = []
+        for train, held in cv.split(np.zeros(len(source))):
+            made = synthetic.make(source.take(held))
+            folds.append(Fold(train, held, made.images, made.kinds))
+        return folds
+
+    def _trials(self, makers, source, folds):
+        """What each candidate says; those that come too late are told of as well."""
+        begun, trials, longest = time.monotonic(), [], 0.0
+        with tempfile.TemporaryDirectory() as folder:
+            for name, make in makers.items():
+                passed = (time.monotonic() - begun) / 60
+                if trials and self.max_minutes and passed + longest > self.max_minutes:
+                    trials.append(_too_late(name))
+                    continue
+                trials.append(tried(name, lambda make=make: _kept(make(), folder), source, folds))
+                longest = max(longest, trials[-1].minutes / len(folds) * self.n_best)
+                if self.verbose:
+                    print(f"{name}: {trials[-1].auroc:.3f} {trials[-1].note}")
+        if not any(trial.folds for trial in trials):
+            raise ValueError(
+                f"AutoDetector: no candidate can be fitted to these images: {trials[0].note}"
+            )
+        failed = [trial.name for trial in trials if trial.note and not trial.folds]
+        if failed:
+            warn(
+                f"AutoDetector: {len(failed)} of {len(trials)} candidates were not tried or could "
+                f"not be fitted ({', '.join(failed[:3])}{', ...' if len(failed) > 3 else ''}); "
+                "leaderboard_ tells why."
+            )
+        return trials
+
+    def score_samples(self, X):
+        """Score of each image, high = normal.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+
+        Returns
+        -------
+        scores : ndarray of float64, shape (n_images,)
+            Mean of the calibrated scores, about standard normal for normal images. NaN for images
+            that could not be read, with ``on_error="skip"``.
+        """
+        check_is_fitted(self)
+        source = check_images(self, X, on_error=self.on_error)
+        scores = self._scores(source)
+        scores[source.failures.mask(len(source))] = np.nan
+        source.failures.warn(type(self).__name__, len(source))
+        return scores
+
+    def _scores(self, source):
+        found = []
+        for detector, known in zip(self.detectors_, self.calibration_scores_):
+            score = getattr(detector, "_scores", detector.score_samples)
+            found.append(normal_scores(score(source), known))
+        return np.mean(found, axis=0)
+
+    @available_if(can_map)
+    def score_maps(self, X):
+        """Where in the images anomalies are, by the best of the detectors that has maps.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+
+        Returns
+        -------
+        maps : list of ndarray
+            See :meth:`skad.MapDetector.score_maps`.
+        """
+        member = next(member for member in self.detectors_ if hasattr(member, "score_maps"))
+        return member.score_maps(check_images(self, X))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+def _printed(detector):
+    """What prints as a detector does, in one line."""
+    return " ".join(repr(detector).split())
+
+
+def _kept(detector, folder):
+    """A detector that keeps features in a folder, so that each picture is computed once."""
+    if detector.get_params(deep=False).get("memory", folder) is None:
+        detector.set_params(memory=folder)
+    return detector
+
+
+def _too_late(name):
+    return Trial(name, [], note="not tried: max_minutes")
+
+
+def _row(trial, taken):
+    return {
+        "candidate": trial.name,
+        "auroc": trial.auroc,
+        "fold_std": float(np.std(trial.folds)) if trial.folds else float("nan"),
+        "minutes": trial.minutes,
+        "weight": 1 / len(taken) if trial in taken else 0.0,
+        "note": trial.note,
+        "by_kind": trial.by_kind,
+    }

@@ -1,0 +1,149 @@
+"""Trial: what one candidate says of pictures that it was not fitted to."""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..model_selection._search import auroc_by_kind
+from ..scorers._calibrated import normal_scores
+
+
+@dataclass(eq=False)
+class Fold:
+    """Normal pictures that are put aside, and anomalies made of them.
+
+    Parameters
+    ----------
+    train, held : ndarray of int
+        Places of normal pictures that are fitted to, and of those put aside.
+    images : sequence
+        The latter, then anomalies.
+    kinds : ndarray of str
+        Of each of them.
+    """
+
+    train: np.ndarray
+    held: np.ndarray
+    images: object
+    kinds: np.ndarray
+
+
+@dataclass(eq=False)
+class Trial:
+    """Scores by one candidate, or by several together.
+
+    Parameters
+    ----------
+    name : str
+    scores : list of ndarray
+        Of the images of each fold; empty where it could not be tried.
+    minutes : float
+    note : str
+    """
+
+    name: str
+    scores: list
+    minutes: float = 0.0
+    note: str = ""
+    by_kind: dict = field(default_factory=dict)
+    folds: list = field(default_factory=list)
+    cells: list = field(default_factory=list)
+
+    def judge(self, folds):
+        """Measure it; gives itself."""
+        found = [auroc_by_kind(fold.kinds, s) for fold, s in zip(folds, self.scores)]
+        kinds = dict.fromkeys(kind for one in found for kind in one)
+        self.by_kind = {k: float(np.mean([one[k] for one in found if k in one])) for k in kinds}
+        self.cells = [area for one in found for area in one.values()]
+        self.folds = [float(np.mean(list(one.values()))) for one in found]
+        return self
+
+    @property
+    def auroc(self):
+        """Mean over folds and kinds of anomalies."""
+        return float(np.mean(self.folds)) if self.folds else float("nan")
+
+    def normal(self, folds):
+        """Scores of the normal pictures, each by a fit without it."""
+        parts = [s[fold.kinds == "normal"] for fold, s in zip(folds, self.scores)]
+        return np.sort(np.concatenate(parts))
+
+    def calibrated(self, folds):
+        """Scores as quantiles of the normal distribution, by those of the normal pictures."""
+        known = self.normal(folds)
+        return [normal_scores(scores, known) for scores in self.scores]
+
+
+def tried(name, candidate, source, folds):
+    """Fit a candidate on each fold and score what was put aside.
+
+    Parameters
+    ----------
+    name : str
+    candidate : callable
+        Gives an unfitted detector.
+    source : ImageSource
+    folds : list of Fold
+
+    Returns
+    -------
+    trial : Trial
+        With a note, and no scores, where it can't be fitted to these pictures.
+    """
+    begun = time.monotonic()
+    try:
+        scores = [
+            candidate().fit(source.take(fold.train)).score_samples(fold.images) for fold in folds
+        ]
+    except (ValueError, TypeError, ArithmeticError) as error:
+        return Trial(name, [], (time.monotonic() - begun) / 60, f"{type(error).__name__}: {error}")
+    return Trial(name, scores, (time.monotonic() - begun) / 60).judge(folds)
+
+
+def together(trials, folds):
+    """What several candidates say together: the mean of their calibrated scores.
+
+    Parameters
+    ----------
+    trials : list of Trial
+    folds : list of Fold
+
+    Returns
+    -------
+    trial : Trial
+    """
+    calibrated = [trial.calibrated(folds) for trial in trials]
+    scores = [np.mean(of_fold, axis=0) for of_fold in zip(*calibrated)]
+    return Trial(" + ".join(trial.name for trial in trials), scores).judge(folds)
+
+
+def best_of(trials, folds, n_best):
+    """The best trial, and others that surely make it better (Caruana et al.).
+
+    Another one is taken where the AUROC with it, over folds and kinds of anomalies, is higher by
+    more than its standard error, so that what is no more than chance is left out.
+
+    Parameters
+    ----------
+    trials : list of Trial
+    folds : list of Fold
+    n_best : int
+        Most of them.
+
+    Returns
+    -------
+    chosen : list of Trial
+    """
+    left = sorted((trial for trial in trials if trial.cells), key=lambda trial: -trial.auroc)
+    chosen, left = left[:1], left[1:]
+    best = chosen[0]
+    while left and len(chosen) < n_best:
+        joined = [together([*chosen, trial], folds) for trial in left]
+        gains = [np.subtract(one.cells, best.cells) for one in joined]
+        i = int(np.argmax([gain.mean() for gain in gains]))
+        if gains[i].mean() <= 2 * gains[i].std() / np.sqrt(gains[i].size):
+            break
+        best = joined[i]
+        chosen.append(left.pop(i))
+    return chosen

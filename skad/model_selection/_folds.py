@@ -1,0 +1,99 @@
+"""Folds that train on normal samples only."""
+
+import numpy as np
+from sklearn.model_selection import StratifiedKFold
+
+from .._compat import num_samples
+from .._labels import outlier_mask
+
+
+class OneClassKFold:
+    """K folds that train on normal samples only and test on both kinds.
+
+    Normal samples and anomalies are each dealt out evenly to the test folds; the training fold is
+    what remains of the normal samples.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds, at least 2.
+    shuffle : bool, default=False
+        Deal out in random order instead of the given one.
+    random_state : int, RandomState instance or None, default=None
+        Draws that order.
+    outlier_label : object, optional
+        The label of the anomalies, where labels are neither +1 and -1 nor booleans.
+
+    See Also
+    --------
+    skad.metrics.auroc_scorer : The scorer that goes with it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skad import OneClassKFold
+    >>> y = np.array([1, 1, 1, 1, -1, -1])
+    >>> for train, test in OneClassKFold(n_splits=2).split(y, y):
+    ...     print(train, test)
+    [2 3] [0 1 4]
+    [0 1] [2 3 5]
+    """
+
+    def __init__(self, n_splits=5, *, shuffle=False, random_state=None, outlier_label=None):
+        self.n_splits = n_splits
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.outlier_label = outlier_label
+
+    def split(self, X, y=None, groups=None):
+        """Yield indices of training and test samples.
+
+        Parameters
+        ----------
+        X : sequence of length n_samples
+            The samples; only their number counts.
+        y : array-like of shape (n_samples,)
+            Labels: +1 and -1, booleans (True = anomaly), or any with `outlier_label`.
+        groups : object
+            Not used, present for scikit-learn's convention.
+
+        Yields
+        ------
+        train, test : ndarray of int
+            Indices of normal samples; indices of both kinds.
+
+        Raises
+        ------
+        ValueError
+            If labels are missing, ambiguous, or fewer of a kind than folds.
+        """
+        if y is None:
+            raise ValueError("OneClassKFold needs the labels y, to tell normal from anomaly.")
+        outlier = outlier_mask(y, outlier_label=self.outlier_label, owner="OneClassKFold")
+        if num_samples(X) != len(outlier):
+            raise ValueError(
+                f"OneClassKFold: X has {num_samples(X)} samples, but y has {len(outlier)} labels."
+            )
+        for kind, count in (("normal", (~outlier).sum()), ("anomalous", outlier.sum())):
+            if count < self.n_splits:
+                raise ValueError(
+                    f"OneClassKFold: n_splits={self.n_splits}, but only {count} samples are {kind};"
+                    " every test fold needs both kinds."
+                )
+        folds = StratifiedKFold(
+            self.n_splits,
+            shuffle=self.shuffle,
+            random_state=self.random_state if self.shuffle else None,
+        )
+        for train, test in folds.split(np.zeros(len(outlier)), outlier):
+            yield train[~outlier[train]], test
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        """Number of folds; the parameters are there for scikit-learn's convention."""
+        return self.n_splits
+
+    def __repr__(self):
+        return (
+            f"OneClassKFold(n_splits={self.n_splits}, shuffle={self.shuffle}, "
+            f"random_state={self.random_state})"
+        )

@@ -1,0 +1,207 @@
+"""Search among detectors on normal pictures alone: folds, and a scorer that makes anomalies."""
+
+import numpy as np
+from sklearn.model_selection import KFold
+
+from .._compat import num_samples
+from .._labels import has_anomaly_labels
+from ..metrics import auroc_score, pixel_auroc_score
+from ._synthetic import DEFECTS, SyntheticAnomalies
+
+
+class SyntheticKFold:
+    """K folds of normal pictures, for a search whose anomalies are made.
+
+    Each fold trains on the other normal pictures; the scorer makes anomalies of those put aside.
+
+    Parameters
+    ----------
+    synthetic : SyntheticAnomalies, optional
+        Makes them; by default ``SyntheticAnomalies()``.
+    n_splits : int, default=3
+        Number of folds, at least 2.
+    shuffle : bool, default=True
+        Deal out in random order: pictures in a folder often come in groups.
+    random_state : int, RandomState instance or None, default=0
+        Draws that order.
+
+    Attributes
+    ----------
+    scorer : SyntheticAUROC
+        What goes with it as ``scoring``.
+
+    See Also
+    --------
+    skad.model_selection.SyntheticAUROC : The scorer.
+    skad.OneClassKFold : Where anomalies are known.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skad import DN2
+    >>> from skad.model_selection import SyntheticAnomalies, SyntheticKFold
+    >>> zeros = load_digits(n_class=1).images[:30] / 16
+    >>> cv = SyntheticKFold(SyntheticAnomalies(["stain", "tiles"]), n_splits=2)
+    >>> search = GridSearchCV(
+    ...     DN2(image_size=32), {"n_neighbors": [1, 2]}, cv=cv, scoring=cv.scorer
+    ... )
+    >>> bool(search.fit(zeros).best_score_ > 0.5)
+    True
+    """
+
+    def __init__(self, synthetic=None, n_splits=3, *, shuffle=True, random_state=0):
+        self.synthetic = synthetic
+        self.n_splits = n_splits
+        self.shuffle = shuffle
+        self.random_state = random_state
+
+    @property
+    def scorer(self):
+        """What goes with it as ``scoring``."""
+        return SyntheticAUROC(self.synthetic)
+
+    def split(self, X, y=None, groups=None):
+        """Yield indices of training and test pictures.
+
+        Parameters
+        ----------
+        X : sequence of length n_samples
+            Normal pictures; only their number counts.
+        y, groups : object
+            Not used, present for scikit-learn's convention.
+
+        Yields
+        ------
+        train, test : ndarray of int
+
+        Raises
+        ------
+        ValueError
+            If labels tell of anomalies, or a test fold would have fewer than two pictures.
+        """
+        if y is not None and has_anomaly_labels(y):
+            raise ValueError(
+                "SyntheticKFold: y tells of anomalies; it folds normal pictures alone. Use "
+                "OneClassKFold(...).split(X, y) and auroc_scorer, or leave the anomalies out."
+            )
+        n_samples = num_samples(X)
+        if n_samples < 2 * self.n_splits:
+            raise ValueError(
+                f"SyntheticKFold: {n_samples} pictures are too few for n_splits={self.n_splits}; "
+                "each test fold needs two, to make anomalies of."
+            )
+        order = self.random_state if self.shuffle else None
+        folds = KFold(self.n_splits, shuffle=self.shuffle, random_state=order)
+        yield from folds.split(np.zeros(n_samples))
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        """Number of folds; the parameters are there for scikit-learn's convention."""
+        return self.n_splits
+
+    def __repr__(self):
+        return f"SyntheticKFold({self.synthetic!r}, n_splits={self.n_splits})"
+
+
+class SyntheticAUROC:
+    r"""Scorer that needs no labels: how well a detector tells normal pictures from changed ones.
+
+    .. math:: \frac1K \sum_{k=1}^{K} \mathrm{AUROC}(\text{normal}, \text{anomalies of kind } k)
+
+    over the kinds of anomalies that are made of the pictures it is given.
+
+    Parameters
+    ----------
+    synthetic : SyntheticAnomalies, optional
+        Makes them; by default ``SyntheticAnomalies()``.
+    pixels : bool, default=False
+        Measure `score_maps` against the masks instead, by pixel AUROC of each kind of defect.
+
+    See Also
+    --------
+    skad.model_selection.SyntheticKFold : Folds that go with it.
+
+    Notes
+    -----
+    The same picture gives the same anomalies in every fold and for every candidate, so that
+    features kept by ``FeatureExtractor(memory=...)`` are computed once for each.
+    """
+
+    def __init__(self, synthetic=None, *, pixels=False):
+        self.synthetic = synthetic
+        self.pixels = pixels
+
+    def __call__(self, estimator, X, y=None):
+        """Mean AUROC over kinds.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted.
+        X : images
+            Normal pictures that it was not fitted to.
+        y : object
+            Not used.
+
+        Returns
+        -------
+        score : float
+            In [0, 1], higher is better.
+        """
+        return float(np.mean(list(self.by_kind(estimator, X).values())))
+
+    def by_kind(self, estimator, X):
+        """AUROC of each kind of anomaly.
+
+        Parameters
+        ----------
+        estimator, X
+            See `__call__`.
+
+        Returns
+        -------
+        auroc : dict of str to float
+        """
+        made = (SyntheticAnomalies() if self.synthetic is None else self.synthetic).make(X)
+        if self.pixels:
+            return self._of_pixels(estimator, made)
+        scores = estimator.decision_function(made.images)
+        return auroc_by_kind(made.kinds, scores)
+
+    def _of_pixels(self, estimator, made):
+        maps = estimator.score_maps(made.images)
+        found = {}
+        for kind in (kind for kind in DEFECTS if kind in made.kinds):
+            indices = np.flatnonzero((made.kinds == kind) | (made.kinds == "normal"))
+            masks = [made.masks[i] for i in indices]
+            found[kind] = pixel_auroc_score(masks, [maps[i] for i in indices])
+        return found
+
+    def __repr__(self):
+        return f"SyntheticAUROC({self.synthetic!r}, pixels={self.pixels})"
+
+
+def auroc_by_kind(kinds, scores):
+    """AUROC of the normal pictures against each kind of anomaly.
+
+    Parameters
+    ----------
+    kinds : ndarray of str, shape (n_images,)
+        "normal", or the kind of anomaly.
+    scores : ndarray of shape (n_images,)
+        High = normal.
+
+    Returns
+    -------
+    auroc : dict of str to float
+    """
+    normal = scores[kinds == "normal"]
+    found = {}
+    for kind in dict.fromkeys(kinds[kinds != "normal"]):
+        changed = scores[kinds == kind]
+        y = np.repeat([1, -1], [len(normal), len(changed)])
+        found[str(kind)] = auroc_score(y, np.concatenate([normal, changed]))
+    return found
+
+
+synthetic_auroc_scorer = SyntheticAUROC()
