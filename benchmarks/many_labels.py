@@ -59,10 +59,8 @@ SCORERS = {
     "Gaussian, 10 clusters": GAUSSIAN(10),
     "Gaussian, 30 clusters": GAUSSIAN(30),
     "Gaussian, true classes": GAUSSIAN(),
-    "DN2 and Gaussian": EnsembleScorer("knn_gaussian"),
-    "DN2, k-Cos(Mah) and Gaussian": EnsembleScorer(
-        [KNNScorer(), KNNScorer(metric="mahalanobis_cosine"), GAUSSIAN()], scaling="quantile"
-    ),
+    "DN2 and Gaussian": EnsembleScorer([KNNScorer(), GAUSSIAN()], scaling="quantile"),
+    "DN2, k-Cos(Mah) and Gaussian": EnsembleScorer("mixed"),
 }
 
 

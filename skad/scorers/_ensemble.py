@@ -1,4 +1,4 @@
-"""Ensembles of scores: NSA's, of layers and metrics, and nearest neighbours beside a Gaussian."""
+"""Ensembles of scores: NSA's, of layers and metrics, and one for normal rows of many classes."""
 
 from numbers import Integral
 
@@ -28,11 +28,12 @@ class EnsembleScorer(BaseScorer):
 
     Parameters
     ----------
-    scorers : "ens", "sum", "knn_gaussian" or list of scorers, default="ens"
+    scorers : "ens", "sum", "mixed" or list of scorers, default="ens"
         - "ens": the paper's Ens.: k-Cos and k-Cos(Mah) for taps that are flattened maps
           (`map_taps`), c-Cos and c-Cos(Mah) for the others.
         - "sum": k-Cos + k-Cos(Mah) of every tap, added as they are; the paper's best figure.
-        - "knn_gaussian": ``KNNScorer()`` and ``GaussianScorer(normalize=True)`` of every tap; see
+        - "mixed": ``KNNScorer()``, ``KNNScorer(metric="mahalanobis_cosine")`` and
+          ``GaussianScorer(normalize=True)`` of every tap, for normal rows of many classes; see
           Notes. (Ours.)
         - a list: these scorers, cloned, for every tap. Estimators that are not skad's come in a
           :class:`~skad.SklearnScorer`.
@@ -44,7 +45,7 @@ class EnsembleScorer(BaseScorer):
     scaling : {"auto", "range", "quantile", "none"}, default="auto"
         "range": as above. "quantile": 5 and 95 % quantiles in the place of minimum and maximum, for
         training rows that hold outliers. "none": scores are added as they are. "auto" is "none" for
-        ``scorers="sum"``, "quantile" for "knn_gaussian", otherwise "range".
+        ``scorers="sum"``, "quantile" for "mixed", otherwise "range".
     contamination : "auto" or float in (0, 0.5], default="auto"
         Share of the training rows beyond the threshold `offset_`; "auto" is 0.1.
 
@@ -67,11 +68,12 @@ class EnsembleScorer(BaseScorer):
 
     Notes
     -----
-    "knn_gaussian" is for normal rows of many classes, which need not be known. Where some classes
-    are dense and others are not, one distance to the nearest rows does not suit all of them; the
-    distance to their mean, measured by what directions normal rows spread in, knows nothing of
-    single rows, but of what all have in common. Each is ahead where the other fails:
-    FIGURES
+    "mixed" adds up three answers, since none is right everywhere where normal rows are of many
+    classes: the distance to the nearest rows, the same where directions count by how little normal
+    rows spread in them, and the distance to the mean of all. One class left out, "tiny", against
+    :class:`~skad.DN2` in the mean: CIFAR-10 +4.6, Fashion-MNIST +0.4, MNIST -0.1. Single classes
+    gain up to 21 and lose up to 7 (deer). It needs more rows than features: whitened neighbours
+    hold each row themselves.
 
     References
     ----------
@@ -91,7 +93,7 @@ class EnsembleScorer(BaseScorer):
 
     _parameter_constraints = {  # noqa: RUF012
         **BaseScorer._parameter_constraints,
-        "scorers": [StrOptions({"ens", "sum", "knn_gaussian"}), list, tuple],
+        "scorers": [StrOptions({"ens", "sum", "mixed"}), list, tuple],
         "tap_widths": ["array-like", None],
         "map_taps": ["array-like"],
         "scaling": [StrOptions({"auto", "range", "quantile", "none"})],
@@ -160,12 +162,13 @@ class EnsembleScorer(BaseScorer):
             return [KNNScorer(1, metric=metric, aggregation="mean") for metric in metrics]
         if self.scorers == "ens":
             return [CentroidScorer(metric) for metric in ("cosine", "mahalanobis_cosine")]
-        if self.scorers == "knn_gaussian":
-            return [KNNScorer(), GaussianScorer(normalize=True)]
+        if self.scorers == "mixed":
+            whitened = KNNScorer(metric="mahalanobis_cosine")
+            return [KNNScorer(), whitened, GaussianScorer(normalize=True)]
         strangers = [scorer for scorer in self.scorers if not isinstance(scorer, BaseScorer)]
         if strangers or not self.scorers:
             raise ValueError(
-                f"{type(self).__name__}: scorers must be 'ens', 'sum', 'knn_gaussian' or a list of "
+                f"{type(self).__name__}: scorers must be 'ens', 'sum', 'mixed' or a list of "
                 f"one scorer of skad or more; got {strangers or 'an empty list'}. Put other "
                 "estimators into skad.SklearnScorer."
             )
@@ -175,7 +178,7 @@ class EnsembleScorer(BaseScorer):
         """Lower end and width of the training scores."""
         scaling = self.scaling
         if scaling == "auto":
-            own = {"sum": "none", "knn_gaussian": "quantile"}
+            own = {"sum": "none", "mixed": "quantile"}
             scaling = own.get(self.scorers, "range") if isinstance(self.scorers, str) else "range"
         if scaling == "none":
             return 0.0, 1.0

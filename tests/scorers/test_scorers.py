@@ -148,15 +148,15 @@ def test_presets_and_scalings_of_the_ensemble():
     plain = sum(m.fit(rows[::2]).score_samples(rows) for m in members)
     summed = EnsembleScorer("sum").fit(rows[::2])
     np.testing.assert_allclose(summed.score_samples(rows), plain)
-    near_and_far = [KNNScorer(), GaussianScorer(normalize=True)]
+    mixed = [KNNScorer(), KNNScorer(metric="mahalanobis_cosine"), GaussianScorer(normalize=True)]
     cases = [(members, "range", (0, 1)), (members, "quantile", (0.05, 0.95))]
-    for members, scaling, quantiles in [*cases, (near_and_far, None, (0.05, 0.95))]:
+    for members, scaling, quantiles in [*cases, (mixed, None, (0.05, 0.95))]:
         expected = 0
         for member in members:
             member.fit(rows[::2])
             low, high = np.quantile(member._training_scores(rows[::2]), quantiles)
             expected = expected + (member.score_samples(rows) - low) / (high - low)
-        kind = {"scorers": members, "scaling": scaling} if scaling else {"scorers": "knn_gaussian"}
+        kind = {"scorers": members, "scaling": scaling} if scaling else {"scorers": "mixed"}
         found = EnsembleScorer(**kind).fit(rows[::2])
         np.testing.assert_allclose(found.score_samples(rows), expected)
 
@@ -186,7 +186,8 @@ def test_estimators_of_scikit_learn_serve_as_scorers(estimator):
 
 def test_few_rows_do_not_make_a_gaussian_outweigh_the_neighbors():
     rows = np.random.RandomState(0).normal(size=(80, 200)) + 1
-    scorer = EnsembleScorer("knn_gaussian").fit(rows[:30])
+    members = [KNNScorer(), GaussianScorer(normalize=True)]
+    scorer = EnsembleScorer(members, scaling="quantile").fit(rows[:30])
     spreads = [
         np.std(member.score_samples(rows[30:])) / width
         for (_, member), (_, width) in zip(scorer.members_, scorer.ranges_)
@@ -217,7 +218,7 @@ EVERY_SCORER = [
     ConfidenceScorer(),
     EnsembleScorer(tap_widths=[30, 34]),
     EnsembleScorer("sum"),
-    EnsembleScorer("knn_gaussian"),
+    EnsembleScorer("mixed"),
     SklearnScorer(IsolationForest(n_estimators=5, random_state=0)),
 ]
 
