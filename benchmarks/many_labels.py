@@ -9,6 +9,7 @@ and ships were looked at when scores and settings were chosen; all else was not.
         --classes airplane dog ship
     python -m benchmarks.many_labels trainings --data cifar10 --n-train 300 --n-test 200 \
         --classes airplane dog ship
+    python -m benchmarks.many_labels one_class --n-train 1000 --n-test 200 --counts 25 100 400
     python -m benchmarks.many_labels summary
 """
 
@@ -37,7 +38,7 @@ from skad import (
     PseudoLabelAdapter,
 )
 from skad.metrics import auroc_score, clustering_accuracy
-from skad.model_selection import leave_one_class_out
+from skad.model_selection import leave_one_class_out, one_vs_rest
 
 from .accuracy import HERE, SHARED, load_images, shared_mobilenet, versions
 from .many_classes import is_known
@@ -62,6 +63,19 @@ SCORERS = {
     "DN2 and Gaussian": EnsembleScorer([KNNScorer(), GAUSSIAN()], scaling="quantile"),
     "DN2, k-Cos(Mah) and Gaussian": EnsembleScorer("mixed"),
 }
+
+
+# Of these few rows of one class are enough.
+OF_FEW = ("DN2", "Gaussian", "k-Cos(Mah)", "DN2 and Gaussian", "DN2, k-Cos(Mah) and Gaussian")
+
+
+def measure_one_class(y_test, train, test):
+    """AUROC in percent of one class against the rest."""
+    found = {}
+    for name in OF_FEW:
+        scores = SCORERS[name].fit(train).decision_function(test)
+        found[name] = round(100 * auroc_score(y_test, scores), 2)
+    return {"auroc": found}
 
 
 def measure_scores(task, features):
@@ -196,6 +210,15 @@ def runs(arguments):
     extractor = FeatureExtractor(**parameters)
     features = all_features(arguments, images, extractor)
     chosen = [images.classes.index(name) for name in arguments.classes or images.classes]
+    if arguments.task == "one_class":
+        for task in one_vs_rest(features[0], *images[1:2], features[1], images.y_test):
+            for count in arguments.counts:
+                values = [getattr(arguments, name) for name in PROTOCOL[:-1]]
+                run = dict(zip(PROTOCOL, [*values, None])) | {"n_train": count}
+                run |= {"normal": images.classes[task.name]}
+                rows = task.X_train[:count]
+                yield run, partial(measure_one_class, task.y_test, rows, task.X_test)
+        return
     for task in leave_one_class_out(*images[:4], classes=chosen):
         kept = images.y_train != task.name
         sides = ((features[0][kept], images.y_train[kept]), features[1])
@@ -238,7 +261,7 @@ def summary(path):
 def parse():
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("task", choices=["scores", "labels", "trainings", "summary"])
+    parser.add_argument("task", choices=["scores", "labels", "trainings", "one_class", "summary"])
     sets = ["cifar10", "fashion_mnist", "mnist"]
     parser.add_argument("--data", choices=sets, default="cifar10")
     parser.add_argument("--network", choices=["tiny", "mobilenetv2"], default="tiny")
@@ -249,6 +272,7 @@ def parse():
     labels += [f"{name}, agreement {share}" for name in labels[1:] for share in (0.5, 0.8)]
     parser.add_argument("--labels", nargs="+", choices=labels, default=labels)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--counts", nargs="+", type=int, default=[25, 100, 400])
     parser.add_argument("--n-epochs", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--trainable", default="last_two")
