@@ -9,7 +9,9 @@ Each worker has one thread for torch and one that decodes. Files are small JPEGs
 import os
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +81,42 @@ def ray_workers(n_workers):
     ray.init(num_cpus=n_workers, include_dashboard=False, log_to_driver=False)
     register_ray()
     with joblib.parallel_config("ray", n_jobs=n_workers):
-        yield list
+        yield lambda: list(filter(of_ray, map(int, filter(str.isdigit, os.listdir("/proc")))))
     ray.shutdown()
+
+
+def of_ray(pid):
+    """Whether a process is one of Ray's workers at work."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::PoolActor")
+    except OSError:  # it has ended
+        return False
+
+
+def scores_of(detector, paths):
+    """Scores, in a process of a pool."""
+    import torch
+
+    torch.set_num_threads(1)
+    return detector.score_samples(paths)
+
+
+def limit():
+    """Images a second of two processes without a cluster, over one: what there is to be had."""
+    from skad import DN2
+
+    with tempfile.TemporaryDirectory() as folder:
+        paths = small_files(folder)
+        detector = DN2(n_jobs=1).fit(paths[:200])
+        alone = seconds(lambda: detector.score_samples(paths[: N_FILES // 2]))
+        with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+
+            def both(n):
+                list(pool.map(scores_of, [detector] * 2, [paths[:n]] * 2))
+
+            both(500)
+            taken = seconds(lambda: both(N_FILES // 2))
+    return {"two processes without a cluster, images a second / one": 2 * alone / taken}
 
 
 def throughput(name, workers):
@@ -134,6 +170,7 @@ def growth():
 
 
 TASKS = {
+    "limit": limit,
     "dask": lambda: throughput("dask", dask_workers),
     "loky": lambda: throughput("loky", loky_workers),
     "ray": lambda: throughput("ray", ray_workers),

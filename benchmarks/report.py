@@ -8,6 +8,7 @@ import statistics
 from pathlib import Path
 
 from .accuracy import TITLES
+from .report_choosing import choosing
 from .report_conformal_masks import conformal_masks
 from .report_inspection import beside_anomalib, inspection
 from .report_localization import localization
@@ -290,6 +291,7 @@ def main():
         scorers(results),
         from_scratch(read("from_scratch.jsonl")),
         many_classes(read("many_classes.jsonl"), table),
+        choosing(read("choosing.jsonl"), table),
         localization(read("localization.jsonl"), table),
         inspection(read("localization.jsonl"), table),
         beside_anomalib(read("beside_anomalib.jsonl"), table),

@@ -66,6 +66,7 @@ FOR_SCORERS = {
         "_parameters",
         "_rows",
         "_warnings",
+        "parallel",
     ),
 }
 

@@ -16,6 +16,7 @@ from .._parameters import ABOVE_ZERO, AT_LEAST_TWO, POSITIVE, ParameterGroup, pa
 from .._warnings import warn
 from ..images._door import check_images
 from ..model_selection import Leaderboard, SyntheticAnomalies, SyntheticKFold
+from ..model_selection._synthetic import DEFECTS, SHIFTS
 from ..networks._parameters import DeviceParameters, RandomParameters, ReadingParameters
 from ..scorers._calibrated import normal_scores
 from ..scorers._parameters import ContaminationParameters
@@ -23,6 +24,10 @@ from ..streams._mixins import ScoreStreamMixin
 from ._base import UnreadableParameters
 from ._candidates import PRESETS
 from ._trial import Fold, Trial, best_of, tried
+
+# Other colours are not among them: on CIFAR-10, MNIST and magnetic tiles detectors that find those
+# best find real anomalies worst (Spearman correlations of -0.6, -0.3 and -0.5).
+KINDS = [kind for kind in (*DEFECTS, *SHIFTS) if kind != "colors"]
 
 
 class SearchParameters(ParameterGroup):
@@ -42,7 +47,7 @@ class SearchParameters(ParameterGroup):
         limits="no_validation",
         kind="SyntheticAnomalies",
         text="Makes the anomalies that candidates are compared on; by default "
-        "``SyntheticAnomalies(per_image=4)``. Give it `outliers`, where there are some.",
+        'all kinds but "colors", four of each image. Give it `outliers`, where there are some.',
     )
     n_splits: int = parameter(
         default=3,
@@ -84,8 +89,8 @@ class AutoDetector(
 
     Each candidate is fitted to all folds of the normal images but one, and scores those of that
     fold and anomalies made of them (:class:`~skad.model_selection.SyntheticAnomalies`). It is
-    judged by its AUROC, a mean over folds and kinds of anomalies. The best is taken, and as many
-    others as make it better; they are fitted to all images, and give
+    judged by its AUROC over folds and kinds of anomalies, whose log-odds are averaged. The best is
+    taken, and as many others as make it better; they are fitted to all images, and give
 
     .. math:: s(x) = \frac1M \sum_m \Phi^{-1}\bigl(F_m(s_m(x))\bigr),
 
@@ -193,7 +198,8 @@ class AutoDetector(
                 "AutoDetector: at least 4 normal images are needed, to fit to some and to compare "
                 f"on others; got n_samples = {len(source)} (with 1 sample nothing can be compared)."
             )
-        synthetic = SyntheticAnomalies(per_image=4) if self.synthetic is None else self.synthetic
+        synthetic = SyntheticAnomalies(KINDS, per_image=4)
+        synthetic = synthetic if self.synthetic is None else self.synthetic
         seed = int(check_random_state(self.random_state).randint(2**31))
         cv = SyntheticKFold(n_splits=min(self.n_splits, len(source) // 2), random_state=seed)
         folds = []
@@ -286,8 +292,10 @@ def _printed(detector):
 
 def _kept(detector, folder):
     """A detector that keeps features in a folder, so that each picture is computed once."""
-    if detector.get_params(deep=False).get("memory", folder) is None:
-        detector.set_params(memory=folder)
+    given = detector.get_params()
+    for name in ("memory", "extractor__memory"):
+        if given.get(name, folder) is None:
+            detector.set_params(**{name: folder})
     return detector
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..model_selection._search import auroc_by_kind
+from ..model_selection._search import auroc_by_kind, log_odds, mean_auroc
 from ..scorers._calibrated import normal_scores
 
 
@@ -48,21 +48,21 @@ class Trial:
     note: str = ""
     by_kind: dict = field(default_factory=dict)
     folds: list = field(default_factory=list)
-    cells: list = field(default_factory=list)
+    cells: object = ()
 
     def judge(self, folds):
         """Measure it; gives itself."""
         found = [auroc_by_kind(fold.kinds, s) for fold, s in zip(folds, self.scores)]
         kinds = dict.fromkeys(kind for one in found for kind in one)
-        self.by_kind = {k: float(np.mean([one[k] for one in found if k in one])) for k in kinds}
-        self.cells = [area for one in found for area in one.values()]
-        self.folds = [float(np.mean(list(one.values()))) for one in found]
+        self.by_kind = {k: mean_auroc(one[k] for one in found if k in one) for k in kinds}
+        self.cells = log_odds(area for one in found for area in one.values())
+        self.folds = [mean_auroc(one.values()) for one in found]
         return self
 
     @property
     def auroc(self):
-        """Mean over folds and kinds of anomalies."""
-        return float(np.mean(self.folds)) if self.folds else float("nan")
+        """Mean over folds and kinds of anomalies, as log-odds."""
+        return mean_auroc(self.folds) if self.folds else float("nan")
 
     def normal(self, folds):
         """Scores of the normal pictures, each by a fit without it."""
@@ -121,8 +121,8 @@ def together(trials, folds):
 def best_of(trials, folds, n_best):
     """The best trial, and others that surely make it better (Caruana et al.).
 
-    Another one is taken where the AUROC with it, over folds and kinds of anomalies, is higher by
-    more than its standard error, so that what is no more than chance is left out.
+    Another one is taken where the AUROC with it, as log-odds over folds and kinds of anomalies, is
+    higher by more than twice its standard error, so that what is no more than chance is left out.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def best_of(trials, folds, n_best):
     -------
     chosen : list of Trial
     """
-    left = sorted((trial for trial in trials if trial.cells), key=lambda trial: -trial.auroc)
+    left = sorted((trial for trial in trials if trial.folds), key=lambda trial: -trial.auroc)
     chosen, left = left[:1], left[1:]
     best = chosen[0]
     while left and len(chosen) < n_best:

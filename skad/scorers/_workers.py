@@ -1,10 +1,16 @@
 """Work that is done in parts, by joblib's workers where there are any."""
 
 from functools import partial
+from itertools import islice
 
-from joblib import Parallel, delayed, effective_n_jobs, parallel_config
+from joblib import effective_n_jobs, parallel_config
 from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_info, threadpool_limits
+
+from ..parallel._tasks import answers
+
+# Arguments for each worker that are taken together.
+_ROUND = 8
 
 
 def has_workers():
@@ -22,13 +28,14 @@ def each(function, arguments, *, by_processes=True):
     """Apply a function to each of several arguments, by workers or in turn.
 
     Processes on this machine map large arrays from memory, of which joblib keeps a copy meanwhile.
+    What a lost worker had is given to another.
 
     Parameters
     ----------
     function : callable
         Of a module, so that processes find it.
     arguments : iterable of tuple
-        Taken from as needed, so not all need be there at once.
+        Taken eight for each worker at a time, so not all need be there at once.
     by_processes : bool, default=True
         Whether processes may do it, or only threads.
 
@@ -40,10 +47,9 @@ def each(function, arguments, *, by_processes=True):
     if not has_workers() or (has_processes() and not by_processes):
         yield from (function(*one) for one in arguments)
         return
-    backend, _ = get_active_backend()
-    ordered = "generator" if getattr(backend, "supports_return_generator", False) else "list"
-    # With options of its own, a call would have joblib start its processes anew.
-    yield from Parallel(return_as=ordered)(delayed(function)(*one) for one in arguments)
+    arguments, n_together = iter(arguments), _ROUND * effective_n_jobs(None)
+    while some := list(islice(arguments, n_together)):
+        yield from answers(function, some, "scorer")
 
 
 def each_alike(function, arguments):

@@ -41,6 +41,12 @@ def test_too_few_pictures_and_anomalies_are_refused():
         list(SyntheticKFold().split(ZEROS, np.repeat([1, -1], 12)))
 
 
+def mean_of(areas):
+    areas = np.clip(areas, 0.005, 0.995)
+    odds = np.exp(np.mean(np.log(areas / (1 - areas))))
+    return odds / (1 + odds)
+
+
 def test_score_is_the_mean_over_kinds():
     synthetic = SyntheticAnomalies(KINDS, per_image=2)
     detector = DN2(image_size=32).fit(ZEROS[:16])
@@ -52,7 +58,7 @@ def test_score_is_the_mean_over_kinds():
         chosen = (made.kinds == "normal") | (made.kinds == kind)
         expected[kind] = roc_auc_score(made.y[chosen], scores[chosen])
     assert scorer.by_kind(detector, ZEROS[16:]) == pytest.approx(expected)
-    assert scorer(detector, ZEROS[16:]) == pytest.approx(np.mean(list(expected.values())))
+    assert scorer(detector, ZEROS[16:]) == pytest.approx(mean_of(list(expected.values())))
 
 
 def test_each_picture_goes_through_the_network_once_in_a_search(tmp_path):
@@ -84,5 +90,5 @@ def test_pixels_of_a_map_detector():
 def test_the_ready_scorer_makes_all_kinds():
     detector = DN2(image_size=32).fit(ZEROS[:16])
     assert synthetic_auroc_scorer(detector, ZEROS[16:20]) == pytest.approx(
-        np.mean(list(SyntheticAUROC(SyntheticAnomalies()).by_kind(detector, ZEROS[16:20]).values()))
+        mean_of(list(SyntheticAUROC(SyntheticAnomalies()).by_kind(detector, ZEROS[16:20]).values()))
     )

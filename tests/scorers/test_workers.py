@@ -1,5 +1,6 @@
 """Fits that joblib's workers take part in: the bits of one process; and sums of parts."""
 
+import os
 from functools import partial
 
 import joblib
@@ -133,3 +134,23 @@ def test_work_is_taken_as_needed_and_given_back_in_order():
         assert _workers.has_processes()
         assert list(_workers.each(lambda i: i, numbers(), by_processes=False)) == list(range(6))
     assert not _workers.has_workers()
+
+
+def squared(number, mark):
+    """Its square; the end of the process that is the first to do it."""
+    if number == 3 and not os.path.exists(mark):
+        open(mark, "w").close()
+        os._exit(1)
+    return number**2
+
+
+@pytest.mark.filterwarnings("ignore:A worker stopped")
+def test_the_work_of_a_lost_worker_is_done_by_another(tmp_path):
+    arguments = [(number, str(tmp_path / "mark")) for number in range(40)]
+    with (
+        joblib.parallel_config("loky", n_jobs=2),
+        pytest.warns(UserWarning, match="scorer: workers were lost"),
+    ):
+        found = list(_workers.each(squared, arguments))
+    assert found == [number**2 for number in range(40)]
+    assert (tmp_path / "mark").exists()
