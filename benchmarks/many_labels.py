@@ -51,7 +51,7 @@ FINER, STARTS = (10, 20, 30, 50, 100), (0, 1, 2, 3)
 
 GAUSSIAN = partial(GaussianScorer, normalize=True)
 SCORERS = {
-    "DN2": KNNScorer(2, metric="cosine"),
+    "2 neighbours": KNNScorer(2, metric="cosine"),
     "20 neighbours": KNNScorer(20, metric="cosine"),
     "k-Cos(Mah)": KNNScorer(1, metric="mahalanobis_cosine", aggregation="mean"),
     "c-Cos": CentroidScorer("cosine"),
@@ -60,13 +60,13 @@ SCORERS = {
     "Gaussian, 10 clusters": GAUSSIAN(10),
     "Gaussian, 30 clusters": GAUSSIAN(30),
     "Gaussian, true classes": GAUSSIAN(),
-    "DN2 and Gaussian": EnsembleScorer([KNNScorer(), GAUSSIAN()], scaling="quantile"),
-    "DN2, k-Cos(Mah) and Gaussian": EnsembleScorer("mixed"),
+    "2 neighbours and Gaussian": EnsembleScorer([KNNScorer(), GAUSSIAN()], scaling="quantile"),
+    "mixed": EnsembleScorer("mixed"),
 }
 
 
 # Of these few rows of one class are enough.
-OF_FEW = ("DN2", "Gaussian", "k-Cos(Mah)", "DN2 and Gaussian", "DN2, k-Cos(Mah) and Gaussian")
+OF_FEW = ("2 neighbours", "Gaussian", "k-Cos(Mah)", "2 neighbours and Gaussian", "mixed")
 
 
 def measure_one_class(y_test, train, test):
@@ -239,12 +239,12 @@ def runs(arguments):
 
 
 def summary(path):
-    """Print means, and the least and largest difference to DN2 on frozen features."""
+    """Print means, and the least and largest difference to two neighbours by cosine, frozen."""
     groups = defaultdict(list)
     for line in map(json.loads, path.read_text().splitlines()):
         if line["task"] == "labels":
             continue
-        base = line.get("frozen", line["auroc"])["DN2"]
+        base = line.get("frozen", line["auroc"])["2 neighbours"]
         looked_at = line["data"] == "cifar10" and line["left_out"] in ("airplane", "dog", "ship")
         settings = [line.get(n) for n in ("labels", "n_epochs", "learning_rate", "trainable")]
         kind = (line["task"], line["data"], line["network"], line["n_train"], looked_at, *settings)
