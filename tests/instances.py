@@ -160,6 +160,7 @@ INSTANCES = [
     ConfidenceScorer(),
     EnsembleScorer(),
     EnsembleScorer("sum"),
+    EnsembleScorer("mixed"),
     EnsembleScorer([CentroidScorer(), GaussianScorer()], scaling="quantile"),
     SklearnScorer(OneClassSVM()),
     SklearnScorer(IsolationForest(n_estimators=5, random_state=0)),

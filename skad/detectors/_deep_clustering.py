@@ -46,6 +46,8 @@ class DeepClustering(
     -----
     Look at the clusters (`labels_`) before relying on the scores. Those of CIFAR-10 that were half
     right made them worse than :class:`~skad.DN2`'s more often than better; true classes gained 9.
+    ``ImageDetector(scorer=EnsembleScorer("mixed"))`` trains nothing and needs no clusters, see
+    :class:`~skad.EnsembleScorer`.
 
     References
     ----------

@@ -146,6 +146,35 @@ class Covariance:
 
         return blockwise(lengths, X, X.shape[1])
 
+    def left_out(self, squared, n_rows):
+        r"""Squared lengths of the rows behind the estimate, each left out of mean and covariance.
+
+        By Sherman and Morrison's formula, with :math:`m^2` as of all n rows and shrinkage
+        :math:`\lambda`,
+
+        .. math:: \frac{n}{n - 1} \, \frac{m^2}{1 - (1 - \lambda)\, m^2 / (n - 1)},
+
+        which is exact but for :math:`\lambda` and the mean variance, which hold all rows.
+
+        Parameters
+        ----------
+        squared : ndarray of float64, shape (n_rows,)
+            What `squared_lengths` gives for the rows and their mean. None of the directions may
+            have been dropped.
+        n_rows : int
+            At least 2.
+
+        Returns
+        -------
+        squared : ndarray of float64, shape (n_rows,)
+        """
+        n_features, n_directions = self.directions.shape
+        trace = self.variances.sum() + (n_features - n_directions) * self.rest
+        shrinkage = self.rest * n_features / trace
+        left = 1.0 - (1.0 - shrinkage) * squared / (n_rows - 1)
+        # Nothing is left of a direction that is one row's alone.
+        return squared * (n_rows / (n_rows - 1)) / np.maximum(left, np.finfo(np.float64).eps)
+
 
 def _principal(moments, n_rows, n_features):
     """Directions of variance, largest first, and the variances; those without are left out."""

@@ -1,4 +1,4 @@
-"""NSA's ensemble of layers and metrics."""
+"""Ensembles of scores: NSA's, of layers and metrics, and one for normal rows of many classes."""
 
 from numbers import Integral
 
@@ -8,6 +8,7 @@ from sklearn.base import clone
 from .._compat import StrOptions
 from ._base import BaseScorer
 from ._centroid import CentroidScorer
+from ._gaussian import GaussianScorer
 from ._knn import KNNScorer
 
 # Shares of the training scores between which "quantile" scales, so that a few outliers among the
@@ -22,15 +23,18 @@ class EnsembleScorer(BaseScorer):
 
     over layers ("taps") l, whose features :math:`x_l` lie side by side in the columns of X, and
     scorers m. Minimum and maximum are those of the training scores, leave-one-out for the scorers
-    of the presets (and not for Gaussians and estimators of scikit-learn in a list); scores of new
-    rows are not clipped to them.
+    of the presets (and not for Gaussians of several groups and estimators of scikit-learn in a
+    list); scores of new rows are not clipped to them.
 
     Parameters
     ----------
-    scorers : "ens", "sum" or list of scorers, default="ens"
+    scorers : "ens", "sum", "mixed" or list of scorers, default="ens"
         - "ens": the paper's Ens.: k-Cos and k-Cos(Mah) for taps that are flattened maps
           (`map_taps`), c-Cos and c-Cos(Mah) for the others.
         - "sum": k-Cos + k-Cos(Mah) of every tap, added as they are; the paper's best figure.
+        - "mixed": ``KNNScorer()``, ``KNNScorer(metric="mahalanobis_cosine")`` and
+          ``GaussianScorer(normalize=True)`` of every tap, for normal rows of many classes; see
+          Notes. (Ours.)
         - a list: these scorers, cloned, for every tap. Estimators that are not skad's come in a
           :class:`~skad.SklearnScorer`.
     tap_widths : array-like of int, optional
@@ -41,7 +45,7 @@ class EnsembleScorer(BaseScorer):
     scaling : {"auto", "range", "quantile", "none"}, default="auto"
         "range": as above. "quantile": 5 and 95 % quantiles in the place of minimum and maximum, for
         training rows that hold outliers. "none": scores are added as they are. "auto" is "none" for
-        ``scorers="sum"``, otherwise "range".
+        ``scorers="sum"``, "quantile" for "mixed", otherwise "range".
     contamination : "auto" or float in (0, 0.5], default="auto"
         Share of the training rows beyond the threshold `offset_`; "auto" is 0.1.
 
@@ -62,6 +66,15 @@ class EnsembleScorer(BaseScorer):
     --------
     skad.FeatureExtractor : ``layers=`` puts several layers side by side.
 
+    Notes
+    -----
+    "mixed" adds up three answers, since none is right everywhere where normal rows are of many
+    classes: the distance to the nearest rows, the same where directions count by how little normal
+    rows spread in them, and the distance to the mean of all. One class left out, "tiny", against
+    ``KNNScorer()`` in the mean: CIFAR-10 +4.7, Fashion-MNIST +0.4, MNIST -0.1. Single classes gain
+    up to 21 and lose up to 8. It is for many rows: of fewer than there are features, whitened
+    neighbours lean on each row itself, and 25 images of one class score 1.1 lower.
+
     References
     ----------
     Yousef, Ackermann, Kurup, Bishop, "No Shifted Augmentations (NSA)", feature ensembling.
@@ -80,7 +93,7 @@ class EnsembleScorer(BaseScorer):
 
     _parameter_constraints = {  # noqa: RUF012
         **BaseScorer._parameter_constraints,
-        "scorers": [StrOptions({"ens", "sum"}), list, tuple],
+        "scorers": [StrOptions({"ens", "sum", "mixed"}), list, tuple],
         "tap_widths": ["array-like", None],
         "map_taps": ["array-like"],
         "scaling": [StrOptions({"auto", "range", "quantile", "none"})],
@@ -149,12 +162,15 @@ class EnsembleScorer(BaseScorer):
             return [KNNScorer(1, metric=metric, aggregation="mean") for metric in metrics]
         if self.scorers == "ens":
             return [CentroidScorer(metric) for metric in ("cosine", "mahalanobis_cosine")]
+        if self.scorers == "mixed":
+            whitened = KNNScorer(metric="mahalanobis_cosine")
+            return [KNNScorer(), whitened, GaussianScorer(normalize=True)]
         strangers = [scorer for scorer in self.scorers if not isinstance(scorer, BaseScorer)]
         if strangers or not self.scorers:
             raise ValueError(
-                f"{type(self).__name__}: scorers must be 'ens', 'sum' or a list of one scorer of "
-                f"skad or more; got {strangers or 'an empty list'}. Put other estimators into "
-                "skad.SklearnScorer."
+                f"{type(self).__name__}: scorers must be 'ens', 'sum', 'mixed' or a list of "
+                f"one scorer of skad or more; got {strangers or 'an empty list'}. Put other "
+                "estimators into skad.SklearnScorer."
             )
         return [clone(scorer) for scorer in self.scorers]
 
@@ -162,7 +178,8 @@ class EnsembleScorer(BaseScorer):
         """Lower end and width of the training scores."""
         scaling = self.scaling
         if scaling == "auto":
-            scaling = "none" if self.scorers == "sum" else "range"
+            own = {"sum": "none", "mixed": "quantile"}
+            scaling = own.get(self.scorers, "range") if isinstance(self.scorers, str) else "range"
         if scaling == "none":
             return 0.0, 1.0
         low, high = np.quantile(scores, _QUANTILES if scaling == "quantile" else (0.0, 1.0))

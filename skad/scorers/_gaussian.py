@@ -270,7 +270,21 @@ class GaussianScorer(IncrementalScorer):
         for mean, covariance in zip(self.means_, covariances):
             score = -covariance.squared_lengths(rows, mean)
             if self._fitted.log_likelihood:
-                constant = covariance.n_dimensions * np.log(2.0 * np.pi)
-                score = 0.5 * (score - covariance.log_determinant - constant)
+                score = 0.5 * (score - _log_volume(covariance))
             np.maximum(scores, score, out=scores)
         return scores
+
+    def _training_scores(self, X):
+        scores, given = self._score(X), self._fitted
+        if len(self.means_) > 1 or given.n_components is not None or len(X) < 2:
+            return scores
+        (covariance,) = self.covariances_
+        if not given.log_likelihood:
+            return -covariance.left_out(-scores, len(X))
+        volume = _log_volume(covariance)  # that of all rows
+        return -0.5 * (covariance.left_out(-2.0 * scores - volume, len(X)) + volume)
+
+
+def _log_volume(covariance):
+    r""":math:`\log\det\Sigma + d \log 2\pi`."""
+    return covariance.log_determinant + covariance.n_dimensions * np.log(2.0 * np.pi)

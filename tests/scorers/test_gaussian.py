@@ -38,6 +38,31 @@ def test_gaussian_equals_the_slow_version(kind, dtype):
     assert_close(scorer.score_samples(queries), expected)
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "shrinkage"),
+    [("digits", 0.0), ("clustered", 0.0), ("digits", 0.2), ("few rows", 0.2), ("two rows", 0.2)],
+)
+def test_training_scores_of_a_gaussian_leave_each_row_out(kind, shrinkage, normalize):
+    unscaled = table(kind)[:: 1 if "rows" in kind else 4]
+    if kind == "digits":
+        unscaled = unscaled[:, [20, 27, 35, 36, 43]] + 1
+    rows = unit(unscaled) if normalize else unscaled
+    n, d = rows.shape
+    spread = rows.var(axis=0).mean() * n / (n - 1)
+    expected = []
+    for i, row in enumerate(rows):
+        others = np.delete(rows, i, axis=0)
+        covariance = (1 - shrinkage) * slow_covariance(others, 0.0)
+        covariance += shrinkage * spread * np.eye(d)
+        expected.append(-slow_mahalanobis(row[None], others.mean(axis=0), covariance)[0])
+    scorer = GaussianScorer(shrinkage=shrinkage, normalize=normalize).fit(unscaled)
+    assert_close(scorer._training_scores(unscaled), np.array(expected))
+    density = GaussianScorer(shrinkage=shrinkage, normalize=normalize, log_likelihood=True)
+    volume = 2 * density.fit(unscaled).score_samples(unscaled) - scorer.score_samples(unscaled)
+    assert_close(density._training_scores(unscaled), (np.array(expected) + volume) / 2)
+
+
 @pytest.mark.parametrize("center", [True, False])
 @pytest.mark.parametrize("kind", COVARIANCE_KINDS)
 def test_whitening_is_the_inverse_root_of_the_covariance(kind, center):

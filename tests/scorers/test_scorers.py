@@ -148,12 +148,16 @@ def test_presets_and_scalings_of_the_ensemble():
     plain = sum(m.fit(rows[::2]).score_samples(rows) for m in members)
     summed = EnsembleScorer("sum").fit(rows[::2])
     np.testing.assert_allclose(summed.score_samples(rows), plain)
-    for scaling, quantiles in (("range", (0, 1)), ("quantile", (0.05, 0.95))):
+    mixed = [KNNScorer(), KNNScorer(metric="mahalanobis_cosine"), GaussianScorer(normalize=True)]
+    cases = [(members, "range", (0, 1)), (members, "quantile", (0.05, 0.95))]
+    for members, scaling, quantiles in [*cases, (mixed, None, (0.05, 0.95))]:
         expected = 0
         for member in members:
-            low, high = np.quantile(member.score_samples(rows[::2]), quantiles)
+            member.fit(rows[::2])
+            low, high = np.quantile(member._training_scores(rows[::2]), quantiles)
             expected = expected + (member.score_samples(rows) - low) / (high - low)
-        found = EnsembleScorer(members, scaling=scaling).fit(rows[::2])
+        kind = {"scorers": members, "scaling": scaling} if scaling else {"scorers": "mixed"}
+        found = EnsembleScorer(**kind).fit(rows[::2])
         np.testing.assert_allclose(found.score_samples(rows), expected)
 
 
@@ -180,6 +184,18 @@ def test_estimators_of_scikit_learn_serve_as_scorers(estimator):
     np.testing.assert_allclose(ensemble.score_samples(rows), again)
 
 
+def test_few_rows_do_not_make_a_gaussian_outweigh_the_neighbors():
+    rows = np.random.RandomState(0).normal(size=(80, 200)) + 1
+    members = [KNNScorer(), GaussianScorer(normalize=True)]
+    scorer = EnsembleScorer(members, scaling="quantile").fit(rows[:30])
+    spreads = [
+        np.std(member.score_samples(rows[30:])) / width
+        for (_, member), (_, width) in zip(scorer.members_, scorer.ranges_)
+    ]
+    # By its own rows, which are all as far from their mean, the Gaussian would count a hundredfold.
+    assert 0.2 < spreads[1] / spreads[0] < 5
+
+
 def test_a_member_without_a_range_does_not_outweigh_the_others():
     rows = np.random.RandomState(0).normal(size=(10, 50)) + 1
     # As many directions as the rows fill: all rows are equally far, but for rounding.
@@ -202,6 +218,7 @@ EVERY_SCORER = [
     ConfidenceScorer(),
     EnsembleScorer(tap_widths=[30, 34]),
     EnsembleScorer("sum"),
+    EnsembleScorer("mixed"),
     SklearnScorer(IsolationForest(n_estimators=5, random_state=0)),
 ]
 
