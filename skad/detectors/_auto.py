@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._compat import StrOptions, fit_context
 from .._decision import DecisionMixin
 from .._fitting import unchanged_on_error
-from .._parameters import ABOVE_ZERO, AT_LEAST_TWO, POSITIVE, ParameterGroup, parameter
+from .._parameters import AT_LEAST_TWO, POSITIVE, changed, parameter
 from .._warnings import warn
 from ..images._door import check_images
 from ..model_selection import Leaderboard, SyntheticAnomalies, SyntheticKFold
@@ -21,6 +21,7 @@ from ..networks._parameters import DeviceParameters, RandomParameters, ReadingPa
 from ..scorers._calibrated import normal_scores
 from ..scorers._parameters import ContaminationParameters
 from ..streams._mixins import ScoreStreamMixin
+from ..training._parameters import TimeParameters
 from ._base import UnreadableParameters
 from ._candidates import PRESETS
 from ._trial import Fold, Trial, best_of, tried
@@ -30,7 +31,7 @@ from ._trial import Fold, Trial, best_of, tried
 KINDS = [kind for kind in (*DEFECTS, *SHIFTS) if kind != "colors"]
 
 
-class SearchParameters(ParameterGroup):
+class SearchParameters(TimeParameters):
     """What is searched, and how."""
 
     candidates: object = parameter(
@@ -60,11 +61,10 @@ class SearchParameters(ParameterGroup):
         text="Most candidates whose scores are combined. A further one must add to the AUROC more "
         "than twice its standard error over folds and kinds of anomalies.",
     )
-    max_minutes: float | None = parameter(
+    max_minutes: float | None = changed(
         default=None,
-        limits=[ABOVE_ZERO, None],
-        text="No further candidate is tried after so many minutes, less what the last refit will "
-        "take; the first always is. What comes out then depends on the machine.",
+        note="No further candidate is tried when they are up, less what the last fits will take; "
+        "the first always is.",
     )
 
 

@@ -99,13 +99,21 @@ def _convolve(module, images, weight, bias):
         around = module._reversed_padding_repeated_twice
         images = torch.nn.functional.pad(images, around, mode=module.padding_mode)
         padding = (0, 0)
-    if images.numel() > _SMALL:
+    if images.numel() > _SMALL or not _takes(weight):
         return torch.conv2d(
             images, weight, bias, module.stride, padding, module.dilation, module.groups
         )
     return torch.ops.aten.mkldnn_convolution(
         images, weight, bias, padding, module.stride, module.dilation, module.groups
     )
+
+
+def _takes(weight):
+    """Whether oneDNN has products of this kind of numbers on this CPU; not all have bfloat16's."""
+    import torch
+
+    half = weight.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+    return not half or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _every_convolution():
@@ -117,7 +125,7 @@ def _every_convolution():
             if function is torch.conv2d and not kwargs and len(args) == 7:
                 image, weight, bias, stride, padding, dilation, groups = args
                 dense = groups == 1 and weight.shape[-1] > 1 and image.numel() <= _SMALL
-                if dense and not isinstance(padding, str):
+                if dense and not isinstance(padding, str) and _takes(weight):
                     return torch.ops.aten.mkldnn_convolution(
                         image, weight, bias, padding, stride, dilation, groups
                     )

@@ -125,7 +125,10 @@ def _from_factory(backbone):
 def _from_name(name, weights, image_size):
     if name in EMBEDDED:
         create, path = EMBEDDED[name]
-        return _with_file(create, path) if isinstance(weights, str) else create()
+        network = create()
+        if isinstance(weights, str):
+            load_weights(network, path)
+        return network
     import timm
 
     library, _, bare = name.rpartition("/")
@@ -144,21 +147,6 @@ def _from_name(name, weights, image_size):
         "or torchvision. "
         f"{hint or 'timm.list_models() lists names.'}"
     )
-
-
-def _with_file(create, path):
-    """Build an embedded network with the parameters of its file; drawing others takes longer."""
-    import torch
-
-    with torch.device("meta"):
-        network = create()
-    # The file is in half precision, and lacks the counters, which evaluation does not use.
-    state = {name: value.float() for name, value in read_weights(path).items()}
-    for name in network.state_dict():
-        if name.endswith("num_batches_tracked"):
-            state[name] = torch.tensor(0)
-    load_state(network, state, f"weights file {str(path)!r}", assign=True)
-    return network
 
 
 def _from_timm(name, weights, image_size):
@@ -242,7 +230,7 @@ def load_weights(network, path):
     load_state(network, read_weights(path), f"weights file {str(path)!r}")
 
 
-def load_state(network, state, source, assign=False):
+def load_state(network, state, source):
     """Load parameters that must fit the network key by key; `source` is named in errors."""
     own = network.state_dict()
     wrong = {
@@ -263,4 +251,4 @@ def load_state(network, state, source, assign=False):
             if names
         )
         raise ValueError(f"{source} does not fit {type(network).__name__}: {details}.")
-    network.load_state_dict(state, strict=False, assign=assign)
+    network.load_state_dict(state, strict=False)

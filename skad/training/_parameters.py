@@ -11,6 +11,7 @@ from .._parameters import (
     SHARE,
     SHARE_BELOW_ONE,
     ParameterGroup,
+    changed,
     parameter,
 )
 from ..networks._parameters import ImagesTogether
@@ -41,7 +42,18 @@ class AdapterParameters(ParameterGroup):
     )
 
 
-class TrainingParameters(ImagesTogether):
+class TimeParameters(ParameterGroup):
+    """How long, by the clock."""
+
+    max_minutes: float | None = parameter(
+        default=None,
+        limits=[ABOVE_ZERO, None],
+        text="Minutes that it may take, by default as many as it takes; what comes out then "
+        "depends on the machine.",
+    )
+
+
+class TrainingParameters(TimeParameters, ImagesTogether):
     """What every training has.
 
     Attributes
@@ -65,12 +77,10 @@ class TrainingParameters(ImagesTogether):
         "goes on from there, if parameters and images are the same and `random_state` is an "
         "integer.",
     )
-    max_minutes: float | None = parameter(
+    max_minutes: float | None = changed(
         default=None,
-        limits=[ABOVE_ZERO, None],
-        text="Minutes that a training may take; it then ends with the step that it is at, "
-        "`stopped_at_`, whatever is left (of several trainings, each). What comes out then depends "
-        "on the machine. By default as long as it takes.",
+        note="A training ends with the step that it is at, `stopped_at_`, whatever is left (of "
+        "several trainings, each).",
     )
     compile: bool | str = parameter(
         default=False,
