@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from .._compat import StrOptions, fit_context
+from .._compat import HasMethods, StrOptions, fit_context
 from .._decision import DecisionMixin
 from .._fitting import unchanged_on_error
 from .._parameters import AT_LEAST_TWO, POSITIVE, changed, parameter
@@ -31,6 +31,10 @@ from ._trial import Fold, Trial, best_of, tried
 KINDS = [kind for kind in (*DEFECTS, *SHIFTS) if kind != "colors"]
 
 
+# Bytes of made pictures that are kept.
+MOST_IN_MEMORY = 512 * 2**20
+
+
 class SearchParameters(TimeParameters):
     """What is searched, and how."""
 
@@ -40,12 +44,12 @@ class SearchParameters(TimeParameters):
         kind='"fast", "thorough", list of detectors or dict of str to detector',
         kw_only=False,
         text='What there is to choose from. "fast": frozen networks, their layers, sizes and '
-        'scores, and maps; "thorough": more of them, and trained networks. Of a list, a detector '
-        "is called as it prints.",
+        'scores, and maps; "thorough": more of them, and trained networks. Of a list the first is '
+        "taken where no other is surely better; a detector is called as it prints.",
     )
     synthetic: object = parameter(
         default=None,
-        limits="no_validation",
+        limits=[HasMethods(["make"]), None],
         kind="SyntheticAnomalies",
         text="Makes the anomalies that candidates are compared on; by default "
         'all kinds but "colors", four of each image. Give it `outliers`, where there are some.',
@@ -90,7 +94,8 @@ class AutoDetector(
     Each candidate is fitted to all folds of the normal images but one, and scores those of that
     fold and anomalies made of them (:class:`~skad.model_selection.SyntheticAnomalies`). It is
     judged by its AUROC over folds and kinds of anomalies, whose log-odds are averaged. The best is
-    taken, and as many others as make it better; they are fitted to all images, and give
+    taken, if it is better than the first by more than twice the standard error, else the first, and
+    as many others as make it surely better; they are fitted to all images, and give
 
     .. math:: s(x) = \frac1M \sum_m \Phi^{-1}\bigl(F_m(s_m(x))\bigr),
 
@@ -198,14 +203,17 @@ class AutoDetector(
                 "AutoDetector: at least 4 normal images are needed, to fit to some and to compare "
                 f"on others; got n_samples = {len(source)} (with 1 sample nothing can be compared)."
             )
-        synthetic = SyntheticAnomalies(KINDS, per_image=4)
-        synthetic = synthetic if self.synthetic is None else self.synthetic
+        synthetic = self.synthetic
+        if synthetic is None:
+            # No candidate of "fast" sees more than 128 pixels.
+            size = 128 if self.candidates == "fast" else 256
+            synthetic = SyntheticAnomalies(KINDS, per_image=4, image_size=size)
         seed = int(check_random_state(self.random_state).randint(2**31))
         cv = SyntheticKFold(n_splits=min(self.n_splits, len(source) // 2), random_state=seed)
         folds = []
         for train, held in cv.split(np.zeros(len(source))):
             made = synthetic.make(source.take(held))
-            folds.append(Fold(train, held, made.images, made.kinds))
+            folds.append(Fold(train, held, _in_memory(made.images, cv.n_splits), made.kinds))
         return folds
 
     def _trials(self, makers, source, folds):
@@ -283,6 +291,14 @@ class AutoDetector(
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _in_memory(images, n_folds):
+    """Pictures as a list, so that they are made but once, where all folds have room."""
+    if isinstance(images, np.ndarray):
+        return images
+    n_bytes = images[0].nbytes * len(images) * n_folds
+    return list(images) if n_bytes <= MOST_IN_MEMORY else images
 
 
 def _printed(detector):

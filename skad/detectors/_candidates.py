@@ -30,17 +30,18 @@ def fast(search):
         What gives each candidate, by name; the first is the one to fall back on.
     """
     late, all_late = ["layer3", "layer4"], ["layer2", "layer3", "layer4"]
+    whitened = {"metric": "mahalanobis_cosine"}
     return {
         **_of(search, DN2),
-        **_of(search, DN2, metric="cosine"),
+        **_of(search, DN2, **whitened),
         **_of(search, DN2, metric="euclidean"),
-        **_of(search, DN2, layers=["layer3"]),
-        **_of(search, DN2, layers=late),
-        **_of(search, DN2, layers=all_late),
+        **_of(search, DN2, **whitened, layers=["layer3"]),
+        **_of(search, DN2, **whitened, layers=late),
+        **_of(search, DN2, **whitened, layers=all_late),
         **_gaussian(search),
         **_gaussian(search, layers=all_late),
-        **_of(search, DN2, image_size=96),
-        **_of(search, DN2, image_size=96, layers=late),
+        **_of(search, DN2, **whitened, image_size=96),
+        **_of(search, DN2, **whitened, image_size=96, layers=late),
         **_of(search, PaDiM, backbone="tiny-dense", image_size=64),
         **_of(search, PatchCore, backbone="tiny-dense", image_size=64),
         **_of(search, PaDiM, backbone="tiny-dense", image_size=128),

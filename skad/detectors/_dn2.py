@@ -1,10 +1,6 @@
 """DN2: deep nearest neighbours."""
 
-import numpy as np
-
-from .._parameters import changed
 from ..features import FeatureExtractor
-from ..networks._budget import own_budget
 from ..networks._parameters import (
     ImagesTogether,
     LayerParameters,
@@ -14,7 +10,7 @@ from ..networks._parameters import (
     TileParameters,
 )
 from ..scorers import KNNScorer
-from ..scorers._parameters import MetricParameters, NeighborParameters
+from ..scorers._parameters import NeighborParameters
 from ._base import BaseImageDetector
 
 
@@ -30,8 +26,7 @@ class DN2(
 ):
     r"""Deep nearest neighbours: distance to the nearest training images in a frozen network.
 
-    With :math:`\psi(x)` the feature of an image, scaled to unit length for ``metric="cosine"``, or
-    whitened first for ``metric="mahalanobis_cosine"``,
+    With :math:`\psi(x)` the feature of an image, scaled to unit length for ``metric="cosine"``,
 
     .. math:: s(x) = -\sum_{j=1}^{k} \lVert \psi(x) - \psi(x_{(j)}) \rVert_2^2
 
@@ -63,21 +58,8 @@ class DN2(
     array([ 1, -1])
     """
 
-    metric: str | None = changed(
-        default=None,
-        limits=[*MetricParameters._parameter_constraints["metric"], None],
-        note='By default "cosine", for the networks of the papers; "tiny" says that its features '
-        'are best whitened, "mahalanobis_cosine": 91.2 on CIFAR-10 where "cosine" has 89.5.',
-    )
-
     def _make_steps(self):
         return [
             ("extractor", self._make(FeatureExtractor)),
-            ("scorer", self._make(KNNScorer, metric=self.metric or "cosine")),
+            ("scorer", self._make(KNNScorer)),
         ]
-
-    def _training_features(self, source, extractor, scorer):
-        features = super()._training_features(source, extractor, scorer)
-        if self.metric is None and np.ptp(features, axis=0).any():  # else there is no covariance
-            scorer.set_params(**own_budget(extractor.network_, "neighbors"))
-        return features

@@ -119,10 +119,11 @@ def together(trials, folds):
 
 
 def best_of(trials, folds, n_best):
-    """The best trial, and others that surely make it better (Caruana et al.).
+    """The best trial, and others that make it better (Caruana et al.), where that is sure.
 
-    Another one is taken where the AUROC with it, as log-odds over folds and kinds of anomalies, is
-    higher by more than twice its standard error, so that what is no more than chance is left out.
+    It is sure where the AUROC, as log-odds over folds and kinds of anomalies, is higher by more
+    than twice its standard error, so that what is no more than chance does not count. Where none is
+    surely better than the first, the first is taken.
 
     Parameters
     ----------
@@ -135,15 +136,21 @@ def best_of(trials, folds, n_best):
     -------
     chosen : list of Trial
     """
-    left = sorted((trial for trial in trials if trial.folds), key=lambda trial: -trial.auroc)
-    chosen, left = left[:1], left[1:]
-    best = chosen[0]
+    known = [trial for trial in trials if trial.folds]
+    best = max(known, key=lambda trial: trial.auroc)
+    best = best if _gain(best, known[0]) > 0 else known[0]
+    chosen, left = [best], [trial for trial in known if trial is not best]
     while left and len(chosen) < n_best:
         joined = [together([*chosen, trial], folds) for trial in left]
-        gains = [np.subtract(one.cells, best.cells) for one in joined]
-        i = int(np.argmax([gain.mean() for gain in gains]))
-        if gains[i].mean() <= 2 * gains[i].std() / np.sqrt(gains[i].size):
+        i = max(range(len(left)), key=lambda j: joined[j].auroc)
+        if _gain(joined[i], best) <= 0:
             break
         best = joined[i]
         chosen.append(left.pop(i))
     return chosen
+
+
+def _gain(trial, other):
+    """By how much one is better than another, less twice the standard error of that."""
+    gains = np.subtract(trial.cells, other.cells)
+    return gains.mean() - 2 * gains.std() / np.sqrt(gains.size)

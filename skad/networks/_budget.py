@@ -1,4 +1,4 @@
-"""How a network is best trained, and its features compared, where it says so itself."""
+"""How long, how fast and in which stages a network is best trained, where it says so itself."""
 
 from ._input_size import metadata
 
@@ -6,7 +6,6 @@ from ._input_size import metadata
 TINY = {
     "compactness": {"n_steps": 150, "learning_rate": 1e-2, "trainable": "last"},
     "contrast": {"n_epochs": 5, "trainable": "last"},
-    "neighbors": {"metric": "mahalanobis_cosine"},
 }
 
 
@@ -16,7 +15,7 @@ def in_words(budget):
 
 
 def own_budget(network, objective):
-    """What the metadata of a network say of its training for an objective, or of its features.
+    """What the metadata of a network say of its training for an objective.
 
     Published networks have none, and are trained as the papers say. The networks inside the package
     are smaller, and so take fewer steps.
@@ -25,12 +24,11 @@ def own_budget(network, objective):
     ----------
     network : torch.nn.Module
     objective : str
-        Such as "compactness"; "neighbors" for what compares features.
+        Such as "compactness".
 
     Returns
     -------
     budget : dict of str to object
-        Parameters of adapters, ``n_steps``, ``n_epochs``, ``learning_rate``, ``trainable``, or of
-        scorers, ``metric``.
+        Parameters of adapters: ``n_steps``, ``n_epochs``, ``learning_rate``, ``trainable``.
     """
     return dict((metadata(network).get("budgets") or {}).get(objective, {}))

@@ -15,6 +15,10 @@ _N_KEPT = 4
 _kept, _lock = OrderedDict(), threading.Lock()
 
 
+class ParcelLostError(Exception):
+    """What was sent went with the workers that held it."""
+
+
 class Parcel:
     """An object as bytes, its large arrays apart.
 
@@ -87,9 +91,17 @@ def unpacked(digest, arrays):
 
 
 def _fetched(array):
-    """An array, or what a reference of Ray's refers to."""
+    """An array, or what a reference of Ray's refers to.
+
+    Raises
+    ------
+    ParcelLostError
+        If Dask lost it.
+    """
     if isinstance(array, np.ndarray):
         return array
+    if type(array).__module__.startswith("distributed."):  # which gives a value, if it has one left
+        raise ParcelLostError(array.key)
     import ray
 
     return ray.get(array)

@@ -97,6 +97,15 @@ def test_normal_scores_keep_the_order_and_go_on_beyond():
     assert np.isfinite(normal_scores(np.array([0.0, 1.0, 2.0]), np.ones(5))).all()
 
 
+def test_the_first_is_taken_where_none_is_surely_better():
+    twins = {"first": GOOD, "second": DN2(n_neighbors=3, **SMALL)}
+    for names in (["first", "second"], ["second", "first"]):
+        named = {name: twins[name] for name in names}
+        detector = AutoDetector(named, n_splits=2, n_best=1).fit(ZEROS[:16])
+        (taken,) = (row["candidate"] for row in detector.leaderboard_ if row["weight"])
+        assert taken == names[0]
+
+
 def test_the_same_seed_gives_the_same_bits(fitted):
     again = clone(fitted).fit(ZEROS[:40])
     np.testing.assert_array_equal(again.score_samples(ONES), fitted.score_samples(ONES))

@@ -63,8 +63,7 @@ def test_it_stands_where_isolation_forest_stood():
 
 @pytest.mark.bits
 def test_it_is_the_pipeline_made_by_hand(fitted, tiles):
-    scorer = KNNScorer(metric="mahalanobis_cosine")  # as "tiny" has it
-    by_hand = make_pipeline(FeatureExtractor(), scorer).fit(tiles[:20])
+    by_hand = make_pipeline(FeatureExtractor(), KNNScorer()).fit(tiles[:20])
     np.testing.assert_array_equal(by_hand.score_samples(tiles), fitted.score_samples(tiles))
     np.testing.assert_array_equal(by_hand.predict(tiles), fitted.predict(tiles))
     assert by_hand[-1].offset_ == fitted.offset_
@@ -99,23 +98,10 @@ def test_a_pipeline_leaves_labelled_anomalies_out_too():
     rows = np.random.RandomState(0).uniform(0, 10, (30, 16))
     rows[-1] = 1e6
     y = np.where(np.arange(30) < 29, 1, -1)
-    detector = DN2(metric="cosine").fit(rows, y)
+    detector = DN2().fit(rows, y)
     by_hand = make_pipeline(FeatureExtractor(), KNNScorer()).fit(rows, y)
     assert by_hand[0].pixel_range_ == detector.pixel_range_
     np.testing.assert_array_equal(by_hand.score_samples(rows), detector.score_samples(rows))
-
-
-def test_features_are_compared_as_their_network_says(tiles):
-    told = {"tiny": "mahalanobis_cosine", "tiny-dense": "cosine", "test_resnet": "cosine"}
-    for backbone, metric in told.items():
-        weights = None if backbone == "test_resnet" else "pretrained"
-        detector = DN2(backbone, weights=weights, image_size=32).fit(tiles[:8])
-        assert detector.pipeline_["scorer"].metric == metric
-        given = DN2(backbone, weights=weights, image_size=32, metric="euclidean").fit(tiles[:8])
-        assert given.pipeline_["scorer"].metric == "euclidean"
-    same = DN2(image_size=32).fit(tiles[[0] * 8])  # there is no covariance
-    assert same.pipeline_["scorer"].metric == "cosine"
-    assert (same.decision_function(tiles[[0, 9]]) >= 0).tolist() == [True, False]
 
 
 @pytest.mark.bits

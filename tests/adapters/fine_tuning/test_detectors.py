@@ -67,7 +67,7 @@ def test_parameters_survive_and_reach_the_parts(name):
         given = part.get_params(deep=False)
         # What a detector leaves out: one has its own parameter for it, the others do not matter.
         left = {"extractor", "output", "flattened_layers", "contrast_normalization"}
-        left |= {"tiles", "scales"}
+        left |= {"tiles", "scales", "accept"}
         assert given.keys() - own.keys() <= left
         for parameter in given.keys() & own.keys() - {"metric"}:
             assert given[parameter] is own[parameter], parameter
