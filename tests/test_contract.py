@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import make_constraint
 from skad import FeatureExtractor, GaussianScorer, KNNScorer, MapDetector, PseudoLabelAdapter
 from skad._compat import StrOptions
 from skad.maps import RetrievedPixels
+from skad.model_selection import SyntheticAnomalies
 
 from .instances import CODER_WITH_POOLS, INSTANCES, TWO
 
@@ -29,6 +30,7 @@ OTHERS += [
     IsolationForest(),
     TWO,
     FeatureExtractor(image_shape=(4, 16)),
+    SyntheticAnomalies(["tiles"]),
 ]
 METHODS = ["score_samples", "predict", "predict_proba", "transform", "p_values"]
 METHODS += ["score_maps", "p_value_maps", "predict_masks"]
