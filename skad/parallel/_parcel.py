@@ -41,12 +41,14 @@ class Parcel:
         self.digest = digest.hexdigest()
 
 
-def packed(value):
+def packed(value, anew=False):
     """An object as the active backend sends it best.
 
     Parameters
     ----------
     value : object
+    anew : bool
+        What Dask held of it was lost with workers; it now goes with each task.
 
     Returns
     -------
@@ -58,9 +60,9 @@ def packed(value):
         return None, [value]
     parcel = Parcel(value)
     backend, library = active_backend()
-    if library == "dask":
+    if library == "dask" and not anew:
         # To all workers, as joblib would give it to one, and Dask then all tasks to that one.
-        return parcel.digest, backend.client.scatter(parcel.arrays, broadcast=True)
+        return parcel.digest, backend.client.scatter(parcel.arrays, broadcast=True, hash=not anew)
     if library == "ray":
         import ray
 

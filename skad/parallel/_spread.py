@@ -52,7 +52,7 @@ def spread(estimator, method, source, together):
         try:
             found = answers(_of_block, tasks, source.owner)
         except ParcelLostError:  # with the workers that held it: it is sent once more
-            digest, arrays = packed(estimator)
+            digest, arrays = packed(estimator, anew=True)
             tasks = [(method, block, digest, *arrays) for block in blocks]
             found = answers(_of_block, tasks, source.owner)
         for result, notes in found:
