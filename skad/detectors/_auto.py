@@ -4,32 +4,31 @@ import tempfile
 import time
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from tqdm import tqdm
 
+from .._callbacks import CallbackSupportMixin, fit_task
 from .._compat import HasMethods, StrOptions, fit_context
-from .._decision import DecisionMixin
 from .._fitting import unchanged_on_error
 from .._parameters import AT_LEAST_TWO, POSITIVE, changed, parameter
 from .._warnings import warn
 from ..images._door import check_images
+from ..images._parameters import ReadingParameters, ThreadParameters
 from ..model_selection import Leaderboard, SyntheticAnomalies, SyntheticKFold
 from ..model_selection._synthetic import DEFECTS, SHIFTS
-from ..networks._parameters import DeviceParameters, RandomParameters, ReadingParameters
+from ..networks._parameters import DeviceParameters, RandomParameters
 from ..scorers._calibrated import normal_scores
 from ..scorers._parameters import ContaminationParameters
-from ..streams._mixins import ScoreStreamMixin
 from ..training._parameters import TimeParameters
-from ._base import UnreadableParameters
+from ._base import BaseImageScores
 from ._candidates import PRESETS
-from ._trial import Fold, Trial, best_of, tried
+from ._trial import Fold, Trial, best_of, together, tried
 
 # Other colours are not among them: on CIFAR-10, MNIST and magnetic tiles detectors that find those
 # best find real anomalies worst (Spearman correlations of -0.6, -0.3 and -0.5).
 KINDS = [kind for kind in (*DEFECTS, *SHIFTS) if kind != "colors"]
-
 
 # Bytes of made pictures that are kept.
 MOST_IN_MEMORY = 512 * 2**20
@@ -82,12 +81,11 @@ class AutoDetector(
     RandomParameters,
     SearchParameters,
     ContaminationParameters,
+    ThreadParameters,
     ReadingParameters,
     DeviceParameters,
-    ScoreStreamMixin,
-    UnreadableParameters,
-    DecisionMixin,
-    BaseEstimator,
+    CallbackSupportMixin,
+    BaseImageScores,
 ):
     r"""Choose among detectors, and combine the best, on normal images alone.
 
@@ -165,7 +163,7 @@ class AutoDetector(
         ValueError, TypeError, OSError
             If images are missing, broken or too few; if no candidate can be fitted to them.
         """
-        with unchanged_on_error(self):
+        with unchanged_on_error(self), fit_task(self):
             source = check_images(self, X, y, reset=True)
             makers, folds = self._makers(), self._folds(source)
             trials = self._trials(makers, source, folds)
@@ -173,12 +171,7 @@ class AutoDetector(
             self.detectors_ = [makers[trial.name]().fit(source) for trial in taken]
             self.calibration_scores_ = [trial.normal(folds) for trial in taken]
             self.leaderboard_ = Leaderboard([_row(trial, taken) for trial in trials])
-            own = [trial.calibrated(folds) for trial in taken]
-            normal = [
-                np.mean(scores, axis=0)[fold.kinds == "normal"]
-                for fold, *scores in zip(folds, *own)
-            ]
-            self.offset_ = self._offset(np.concatenate(normal))
+            self.offset_ = self._offset(together(taken, folds).normal(folds))
         source.brightest.warn_if_dark(type(self).__name__)
         return self
 
@@ -188,6 +181,11 @@ class AutoDetector(
         if isinstance(given, str):
             return PRESETS[given](self)
         named = given if isinstance(given, dict) else {_printed(one): one for one in given}
+        if len(named) < len(given):
+            raise ValueError(
+                "AutoDetector: two candidates of the list print alike, so that leaderboard_ could "
+                "not tell them apart; leave one out, or give a dict of names to detectors."
+            )
         if not named:
             raise ValueError("AutoDetector: candidates holds no detector; give one at least.")
         for name, one in named.items():
@@ -213,22 +211,21 @@ class AutoDetector(
         folds = []
         for train, held in cv.split(np.zeros(len(source))):
             made = synthetic.make(source.take(held))
-            folds.append(Fold(train, held, _in_memory(made.images, cv.n_splits), made.kinds))
+            folds.append(Fold(train, _in_memory(made.images, cv.n_splits), made.kinds))
         return folds
 
     def _trials(self, makers, source, folds):
         """What each candidate says; those that come too late are told of as well."""
         begun, trials, longest = time.monotonic(), [], 0.0
         with tempfile.TemporaryDirectory() as folder:
-            for name, make in makers.items():
+            bar = {"desc": "AutoDetector", "unit": "candidate", "disable": not self.verbose}
+            for name, make in tqdm(makers.items(), **bar):
                 passed = (time.monotonic() - begun) / 60
                 if trials and self.max_minutes and passed + longest > self.max_minutes:
-                    trials.append(_too_late(name))
+                    trials.append(Trial(name, [], note="not tried: max_minutes"))
                     continue
                 trials.append(tried(name, lambda make=make: _kept(make(), folder), source, folds))
                 longest = max(longest, trials[-1].minutes / len(folds) * self.n_best)
-                if self.verbose:
-                    print(f"{name}: {trials[-1].auroc:.3f} {trials[-1].note}")
         if not any(trial.folds for trial in trials):
             raise ValueError(
                 f"AutoDetector: no candidate can be fitted to these images: {trials[0].note}"
@@ -241,27 +238,6 @@ class AutoDetector(
                 "leaderboard_ tells why."
             )
         return trials
-
-    def score_samples(self, X):
-        """Score of each image, high = normal.
-
-        Parameters
-        ----------
-        X : images
-            In any container, see :ref:`containers`.
-
-        Returns
-        -------
-        scores : ndarray of float64, shape (n_images,)
-            Mean of the calibrated scores, about standard normal for normal images. NaN for images
-            that could not be read, with ``on_error="skip"``.
-        """
-        check_is_fitted(self)
-        source = check_images(self, X, on_error=self.on_error)
-        scores = self._scores(source)
-        scores[source.failures.mask(len(source))] = np.nan
-        source.failures.warn(type(self).__name__, len(source))
-        return scores
 
     def _scores(self, source):
         found = []
@@ -287,11 +263,6 @@ class AutoDetector(
         member = next(member for member in self.detectors_ if hasattr(member, "score_maps"))
         return member.score_maps(check_images(self, X))
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags
-
 
 def _in_memory(images, n_folds):
     """Pictures as a list, so that they are made but once, where all folds have room."""
@@ -313,10 +284,6 @@ def _kept(detector, folder):
         if given.get(name, folder) is None:
             detector.set_params(**{name: folder})
     return detector
-
-
-def _too_late(name):
-    return Trial(name, [], note="not tried: max_minutes")
 
 
 def _row(trial, taken):

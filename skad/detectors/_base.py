@@ -58,9 +58,47 @@ def can_extend(detector):
     return True
 
 
-class BaseImageDetector(
-    ScoreStreamMixin, UnreadableParameters, CallbackSupportMixin, DecisionMixin, BaseEstimator, ABC
-):
+class BaseImageScores(ScoreStreamMixin, UnreadableParameters, DecisionMixin, BaseEstimator, ABC):
+    """Decisions on images of any container; subclasses give the scores of a source."""
+
+    def score_samples(self, X):
+        """Score of each image, high = normal.
+
+        Parameters
+        ----------
+        X : images
+            In any container, see :ref:`containers`.
+
+        Returns
+        -------
+        scores : ndarray of float64, shape (n_images,)
+            NaN for images that could not be read, with ``on_error="skip"``. Of a Dask array or bag
+            a Dask array, which is not computed yet.
+        """
+        if is_lazy(X):
+            check_is_fitted(self)
+            return lazily(self, "score_samples", X, np.float64)
+        source = self._source_to_score(X)
+        scores = self._scores(source)
+        scores[source.failures.mask(len(source))] = np.nan
+        source.failures.warn(type(self).__name__, len(source))
+        return scores
+
+    def _source_to_score(self, X):
+        check_is_fitted(self)
+        return check_images(self, X, on_error=self.on_error)
+
+    @abstractmethod
+    def _scores(self, source):
+        """Score of each image of a source."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+class BaseImageDetector(CallbackSupportMixin, BaseImageScores, ABC):
     """Images to decisions; subclasses give `_make_steps()`.
 
     The last step is a scorer, whose `offset_` is the detector's.
@@ -242,33 +280,6 @@ class BaseImageDetector(
         self.offset_ = scorer.offset_
         self._finish_further(source)
 
-    def score_samples(self, X):
-        """Score of each image, high = normal.
-
-        Parameters
-        ----------
-        X : images
-            In any container, see :ref:`containers`.
-
-        Returns
-        -------
-        scores : ndarray of float64, shape (n_images,)
-            NaN for images that could not be read, with ``on_error="skip"``. Of a Dask array or bag
-            a Dask array, which is not computed yet.
-        """
-        if is_lazy(X):
-            check_is_fitted(self)
-            return lazily(self, "score_samples", X, np.float64)
-        source = self._source_to_score(X)
-        scores = self._scores(source)
-        scores[source.failures.mask(len(source))] = np.nan
-        source.failures.warn(type(self).__name__, len(source))
-        return scores
-
-    def _source_to_score(self, X):
-        check_is_fitted(self)
-        return check_images(self, X, on_error=self.on_error)
-
     def _scores(self, source):
         """Score of each image of a source."""
         extractor = getattr(self.pipeline_[0], "extractor_", self.pipeline_[0])
@@ -279,11 +290,6 @@ class BaseImageDetector(
         """Score of each image, by this process alone."""
         first, scorer = (step for _, step in self.pipeline_.steps)
         return scorer.score_samples(first.compute(source))
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags
 
 
 def composed(owner, extractor, adapter, scorer):

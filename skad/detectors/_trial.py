@@ -15,16 +15,15 @@ class Fold:
 
     Parameters
     ----------
-    train, held : ndarray of int
-        Places of normal pictures that are fitted to, and of those put aside.
+    train : ndarray of int
+        Places of the normal pictures that are fitted to.
     images : sequence
-        The latter, then anomalies.
+        Normal pictures that are put aside, then anomalies made of them.
     kinds : ndarray of str
         Of each of them.
     """
 
     train: np.ndarray
-    held: np.ndarray
     images: object
     kinds: np.ndarray
 

@@ -5,12 +5,14 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from numbers import Integral, Real
-from types import NoneType
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from .._compat import Interval, StrOptions
+from .._parameters import POSITIVE, parameter
 from ..images._door import check_images
+from ..images._parameters import ReadingParameters
 from ..images._pixels import CHANNELS
 from . import _defects, _shifts
 
@@ -40,39 +42,12 @@ _N_TRIES = 6
 _N_KEPT = 8
 
 
-class SyntheticAnomalies(BaseEstimator):
+class SyntheticAnomalies(ReadingParameters, BaseEstimator):
     """Make labelled pictures for validation out of normal ones.
 
     Each normal picture is changed in several ways, each of a strength of its own. Anomalies that
     are met later are others; what they are good for is to compare detectors on the same normal
     pictures without a label.
-
-    Parameters
-    ----------
-    kinds : {"all", "defects", "shifts"} or list of str, default="all"
-        Defects change a part, of which there is a mask: "cut_paste", "scar" (CutPaste), "foreign"
-        (a patch of another picture), "texture" (DRAEM), "blur", "noise", "bend", "stain". Shifts
-        change the whole: "rotation", "tiles" (in another order), "colors", "mixture" (of two
-        pictures), "elastic".
-    strength : {"any", "subtle", "medium", "coarse"} or pair of float, default="any"
-        Range in [0, 1] that the strength of each anomaly is drawn from: (0, 1), (0, 0.3), (0.2,
-        0.7), (0.6, 1). Defects take 1 to 15 % of a picture (CutPaste: 2 to 15).
-    per_image : int, optional
-        So many kinds are made of each picture, all kinds equally often; by default each of all.
-    outliers : images, optional
-        Real anomalies that there are, in any container, see :ref:`containers`. They come in
-        addition, as a kind of their own, "outlier".
-    image_size : int or None, default=256
-        Larger pictures, normal ones too, are averaged over boxes of whole pixels to no less than
-        this many of their shorter side, before anything is changed; None leaves them whole.
-    image_shape : tuple of int, optional
-        Shape of the image in flat rows, as of the detector.
-    value_range : tuple of float or int, optional
-        Black and white of the pictures, as of the detector.
-    random_state : int, default=0
-        Each anomaly is drawn from it, from the picture's own pixels and its kind, and so is the
-        same whatever other pictures there are; only "foreign", "texture" and "mixture" take
-        a part of another picture.
 
     See Also
     --------
@@ -94,26 +69,49 @@ class SyntheticAnomalies(BaseEstimator):
     (60, np.int64(-20), (8, 8, 1))
     """
 
-    def __init__(
-        self,
-        kinds="all",
-        *,
-        strength="any",
-        per_image=None,
-        outliers=None,
-        image_size=256,
-        image_shape=None,
-        value_range=None,
-        random_state=0,
-    ):
-        self.kinds = kinds
-        self.strength = strength
-        self.per_image = per_image
-        self.outliers = outliers
-        self.image_size = image_size
-        self.image_shape = image_shape
-        self.value_range = value_range
-        self.random_state = random_state
+    kinds: str | list = parameter(
+        default="all",
+        limits=[StrOptions({"all", "defects", "shifts"}), list, tuple],
+        kind='"all", "defects", "shifts" or list of str',
+        kw_only=False,
+        text='Defects change a part, of which there is a mask: "cut_paste", "scar" (CutPaste), '
+        '"foreign" (a patch of another picture), "texture" (DRAEM), "blur", "noise", "bend", '
+        '"stain". Shifts change the whole: "rotation", "tiles" (in another order), "colors", '
+        '"mixture" (of two pictures), "elastic".',
+    )
+    strength: str | tuple = parameter(
+        default="any",
+        limits=[StrOptions(set(STRENGTHS)), "array-like"],
+        kind='"any", "subtle", "medium", "coarse" or pair of float',
+        text="Range in [0, 1] that the strength of each anomaly is drawn from: (0, 1), (0, 0.3), "
+        "(0.2, 0.7), (0.6, 1). Defects take 1 to 15 % of a picture (CutPaste: 2 to 15).",
+    )
+    per_image: int | None = parameter(
+        default=None,
+        limits=[POSITIVE, None],
+        text="So many kinds are made of each picture, all kinds equally often; by default each of "
+        "all.",
+    )
+    outliers: object = parameter(
+        default=None,
+        limits="no_validation",  # the door for images says what it takes
+        kind="images, optional",
+        text="Real anomalies that there are, in any container, see :ref:`containers`. They come in "
+        'addition, as a kind of their own, "outlier".',
+    )
+    image_size: int | None = parameter(
+        default=256,
+        limits=[Interval(Integral, 8, None, closed="left"), None],
+        text="Larger pictures, normal ones too, are averaged over boxes of whole pixels to no less "
+        "than this many of their shorter side, before anything is changed; None leaves them whole.",
+    )
+    random_state: int = parameter(
+        default=0,
+        limits=[Interval(Integral, 0, None, closed="left")],
+        text="Each anomaly is drawn from it, from the picture's own pixels and its kind, and so is "
+        'the same whatever other pictures there are; only "foreign", "texture" and "mixture" take '
+        "a part of another picture.",
+    )
 
     def make(self, X):
         """Give normal pictures and anomalies made of them.
@@ -132,15 +130,12 @@ class SyntheticAnomalies(BaseEstimator):
         ValueError, TypeError, OSError
             If pictures are missing, broken or too few, or a parameter does not fit.
         """
+        self._validate_params()
         self._check()
         source = self._source(X)
         if len(source) < 2:
             raise ValueError("SyntheticAnomalies: at least 2 pictures are needed; got 1 sample.")
-        outliers = (
-            None
-            if self.outliers is None
-            else check_images(copy.copy(self), self.outliers, reset=True)
-        )
+        outliers = None if self.outliers is None else self._source(self.outliers)
         return SyntheticSet(self, source, outliers)
 
     def _source(self, X):
@@ -174,34 +169,19 @@ class SyntheticAnomalies(BaseEstimator):
         return _GROUPS[self.kinds] if isinstance(self.kinds, str) else tuple(self.kinds)
 
     def _check(self):
+        """What scikit-learn's limits can't say."""
         known = _GROUPS["all"]
-        if isinstance(self.kinds, str):
-            wrong = [] if self.kinds in _GROUPS else [self.kinds]
-        else:
-            wrong = [kind for kind in self.kinds if kind not in known]
-            wrong = wrong or ([] if len(self.kinds) or self.outliers is not None else ["none"])
-        if wrong:
+        wrong = [] if isinstance(self.kinds, str) else [k for k in self.kinds if k not in known]
+        if wrong or (not len(self.kinds) and self.outliers is None):
             raise ValueError(
                 f"SyntheticAnomalies: kinds must be 'all', 'defects', 'shifts' or a list of "
                 f"{', '.join(known)}; got {self.kinds!r}."
             )
-        given = self.strength
-        fits = given in STRENGTHS if isinstance(given, str) else _is_range(given)
-        if not fits:
+        if not isinstance(self.strength, str) and not _is_range(self.strength):
             raise ValueError(
                 "SyntheticAnomalies: strength must be 'any', 'subtle', 'medium', 'coarse' or a "
-                f"pair of floats, 0 <= low <= high <= 1; got {given!r}."
+                f"pair of floats, 0 <= low <= high <= 1; got {self.strength!r}."
             )
-        for name, least in {"per_image": 1, "image_size": 8, "random_state": 0}.items():
-            value, kinds = getattr(self, name), (Integral, NoneType)
-            if name == "random_state":
-                kinds = Integral
-            is_bad = not isinstance(value, kinds) or isinstance(value, bool)
-            if is_bad or (value is not None and value < least):
-                raise ValueError(
-                    f"SyntheticAnomalies: {name} must be an integer of at least {least}"
-                    f"{'' if name == 'random_state' else ', or None'}; got {value!r}."
-                )
 
 
 def _is_range(given):

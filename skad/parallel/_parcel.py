@@ -62,7 +62,7 @@ def packed(value, anew=False):
     backend, library = active_backend()
     if library == "dask" and not anew:
         # To all workers, as joblib would give it to one, and Dask then all tasks to that one.
-        return parcel.digest, backend.client.scatter(parcel.arrays, broadcast=True, hash=not anew)
+        return parcel.digest, backend.client.scatter(parcel.arrays, broadcast=True)
     if library == "ray":
         import ray
 

@@ -168,6 +168,7 @@ def test_maps_are_those_of_the_best_that_has_them(fitted):
     ("parameters", "error", "message"),
     [
         ({"candidates": []}, ValueError, "candidates holds no detector"),
+        ({"candidates": [GOOD, clone(GOOD)]}, ValueError, "two candidates of the list print alike"),
         ({"candidates": [SyntheticAnomalies()]}, TypeError, "has no fit and score_samples"),
         ({"candidates": "all"}, ValueError, "candidates"),
         ({"n_splits": 1}, ValueError, "n_splits"),

@@ -128,18 +128,18 @@ def test_pictures_of_one_colour_are_changed_as_well():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"kinds": "dents"}, "kinds must be 'all', 'defects', 'shifts' or a list of cut_paste"),
-        ({"kinds": ["stain", "dent"]}, r"got \['stain', 'dent'\]"),
+        ({"kinds": "dents"}, "'kinds' parameter .* must be .*'defects'"),
+        ({"kinds": ["stain", "dent"]}, r"a list of cut_paste, .*got \['stain', 'dent'\]"),
         ({"kinds": []}, "kinds must be"),
-        ({"strength": "mild"}, "strength must be"),
+        ({"strength": "mild"}, "'strength' parameter .* must be .*'subtle'"),
         ({"strength": (0.5, 0.2)}, r"0 <= low <= high <= 1; got \(0.5, 0.2\)"),
-        ({"per_image": 0}, "per_image must be an integer of at least 1, or None; got 0"),
-        ({"image_size": 4}, "image_size must be an integer of at least 8"),
-        ({"random_state": None}, "random_state must be an integer of at least 0; got None"),
+        ({"per_image": 0}, "'per_image' parameter .* Got 0"),
+        ({"image_size": 4}, "'image_size' parameter .* Got 4"),
+        ({"random_state": None}, "'random_state' parameter .* Got None"),
     ],
 )
 def test_parameters_that_do_not_fit(parameters, message):
-    with pytest.raises(ValueError, match=f"SyntheticAnomalies: .*{message}"):
+    with pytest.raises(ValueError, match=message):
         SyntheticAnomalies(**parameters).make(TILES)
 
 
