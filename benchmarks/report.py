@@ -20,6 +20,7 @@ TARGET = HERE.parent / "doc" / "results.rst"
 
 HEAD = """\
 Results
+=======
 
 .. Written by ``python -m benchmarks.report`` from the lines that the benchmarks left; don't edit.
 

@@ -20,5 +20,18 @@ def test_examples_of_the_guide_run(page, monkeypatch, tmp_path):
     assert found.failed == 0
 
 
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    "page", [*ROOT.glob("*.rst"), *sorted((ROOT / "doc").glob("*.rst"))], ids=lambda page: page.stem
+)
+def test_pages_begin_with_a_title(page):
+    title, line, *_ = page.read_text().splitlines()
+    assert title.strip()
+    assert set(line) == {"="}
+    assert len(line) >= len(title)
+
+
 def test_there_is_a_guide():
     assert "pictures" in [page.stem for page in PAGES]
