@@ -11,6 +11,7 @@ from .accuracy import TITLES
 from .report_acceptance import acceptance
 from .report_choosing import choosing
 from .report_conformal_masks import conformal_masks
+from .report_few_pictures import few_pictures
 from .report_inspection import beside_anomalib, inspection
 from .report_localization import localization
 from .report_many_classes import many_classes
@@ -294,6 +295,7 @@ def main():
         acceptance(read("acceptance.jsonl"), table),
         many_classes(read("many_classes.jsonl"), table),
         choosing(read("choosing.jsonl"), table),
+        few_pictures(read("few_pictures.jsonl"), table),
         localization(read("localization.jsonl"), table),
         inspection(read("localization.jsonl"), table),
         beside_anomalib(read("beside_anomalib.jsonl"), table),

@@ -28,7 +28,7 @@ from skad.metrics import auroc_score
 
 digits = load_digits()
 images, is_normal = (digits.images / 16)[..., None], digits.target == 9
-train, test = images[:1000][is_normal[:1000]], images[1000:1200]
+train, test = images[:600][is_normal[:600]], images[1000:1200]
 y_test = np.where(is_normal[1000:1200], 1, -1)
 
 # %%
@@ -41,7 +41,7 @@ y_test = np.where(is_normal[1000:1200], 1, -1)
 
 angular = {"image_size": 32, "loss": "angular", "learning_rate": 1.0, "n_steps": 40}
 detectors = {
-    "DN2": DN2(image_size=32),
+    "DN2": DN2(image_size=32, metric="cosine"),
     "MSC": MSC(image_size=32, learning_rate=1e-3, n_epochs=5, batch_size=32),
     "DN2, euclidean": DN2(image_size=32, metric="euclidean"),
     "PANDA": PANDA(image_size=32, learning_rate=0.2, n_steps=30),

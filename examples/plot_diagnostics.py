@@ -35,7 +35,7 @@ from skad.metrics import auroc_score
 
 digits = load_digits()
 images, is_normal = (digits.images / 16)[..., None], digits.target == 8
-train, test = images[:1000][is_normal[:1000]], images[1000:1200]
+train, test = images[:600][is_normal[:600]], images[1000:1200]
 y_test = np.where(is_normal[1000:1200], 1, -1)
 crops = [train[:, top : top + 7, left : left + 7] for top in (0, 1) for left in (0, 1)]
 

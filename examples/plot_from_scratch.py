@@ -42,9 +42,9 @@ from skad.model_selection import pollute
 digits, labels = load_digits(return_X_y=True)
 is_normal = labels == 3
 train, _ = pollute(
-    digits[:1000][is_normal[:1000]], digits[:1000][~is_normal[:1000]], 0.1, random_state=0
+    digits[:700][is_normal[:700]], digits[:700][~is_normal[:700]], 0.1, random_state=0
 )
-test, y_test = digits[1000:], np.where(is_normal[1000:], 1, -1)
+test, y_test = digits[1000:1400], np.where(is_normal[1000:1400], 1, -1)
 
 # %%
 # The detectors, and OC-SVM on pixels and on features

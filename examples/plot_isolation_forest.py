@@ -17,7 +17,7 @@ from skad import DN2
 from skad.metrics import auroc_score
 
 digits, labels = load_digits(return_X_y=True)
-train, test = slice(None, 1000), slice(1000, 1100)
+train, test = slice(None, 500), slice(1000, 1100)
 
 
 def mean_auroc(detector):

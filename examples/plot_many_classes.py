@@ -33,9 +33,9 @@ PLACES = {"left": 0.02, "right": 0.98, "bottom": 0.02, "top": 0.92, "hspace": 0.
 # The detectors get the normal pictures without their labels, which serve for comparison alone.
 
 digits, labels = load_digits(return_X_y=True)
-is_train = (np.arange(len(labels)) < 700) & (labels < 5)
+is_train = (np.arange(len(labels)) < 400) & (labels < 5)
 train, classes = digits[is_train], labels[is_train]
-test, y_test = digits[1200:], np.where(labels[1200:] < 5, 1, -1)
+test, y_test = digits[1200:1500], np.where(labels[1200:1500] < 5, 1, -1)
 
 # %%
 # Clusters
@@ -75,10 +75,11 @@ crops = ContrastiveAugmentation(
     blur_probability=0,
 )
 training = {"image_size": 16, "augmentation": crops, "n_epochs": 8, "learning_rate": 1e-3}
-before = DN2(image_size=16, n_neighbors=1).fit(train)
+before = DN2(image_size=16, n_neighbors=1, metric="cosine").fit(train)
 after = DeepClustering(clusterer=clusterer, **training).fit(train)
 detectors = {
     "DN2, no training": before,
+    "DN2, whitened": DN2(image_size=16).fit(train),
     "DeepClustering": after,
     "with true labels": DeepClustering(**training).fit(train, class_labels=classes),
     "CLAD, no pretraining": CLAD(

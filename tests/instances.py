@@ -57,6 +57,7 @@ from skad import (
 )
 from skad.backbones import clad_small, small_cnn, svdd_mnist
 from skad.maps import CentroidPixels
+from skad.model_selection import SyntheticAnomalies
 
 
 class Factory(partial):
@@ -170,7 +171,11 @@ INSTANCES = [
     Whitening(),
     Whitening(n_components=0.9),
     Whitening(center=False, shrinkage=0.5),
-    AutoDetector([DN2(n_neighbors=1, **SMALL)], n_splits=2),
+    AutoDetector(
+        [DN2(n_neighbors=1, **SMALL)],
+        synthetic=SyntheticAnomalies(["stain"], per_image=1),
+        n_splits=2,
+    ),
     ConformalDetector(KNNScorer(1), false_alarm_rate=0.3, method="cross"),
     ConformalDetector(
         IsolationForest(n_estimators=10, random_state=0),

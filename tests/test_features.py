@@ -18,6 +18,7 @@ from sklearn.base import clone
 from skad import FeatureExtractor
 from skad.networks._preprocessing import resize_images, resolve_preprocessing
 from skad.networks._recipe import build_network, load_weights
+from tests.processors import needs_bfloat16
 
 SMALL = partial(timm.create_model, "test_resnet", num_classes=7)
 
@@ -214,6 +215,7 @@ def test_backbones_without_published_weights(tiles):
         FeatureExtractor(name).fit(tiles)
 
 
+@needs_bfloat16
 def test_bfloat16_is_close(tiles):
     exact, rough = (
         FeatureExtractor(precision=precision).fit_transform(tiles)

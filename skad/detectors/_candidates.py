@@ -33,7 +33,7 @@ def fast(search):
     whitened = {"metric": "mahalanobis_cosine"}
     return {
         **_of(search, DN2),
-        **_of(search, DN2, **whitened),
+        **_of(search, DN2, metric="cosine"),
         **_of(search, DN2, metric="euclidean"),
         **_of(search, DN2, **whitened, layers=["layer3"]),
         **_of(search, DN2, **whitened, layers=late),

@@ -101,7 +101,7 @@ class KNN(nn.Module):
         given, self.prepared = scorer._fitted, nn.Identity()
         self.metric, self.aggregation = given.metric, given.aggregation
         self.is_unit = given.metric not in ("euclidean", "mahalanobis")
-        rows, whitened = scorer.gallery_, given.metric.startswith("mahalanobis")
+        rows, whitened = scorer._searched, given.metric.startswith("mahalanobis")
         if whitened:
             center = scorer.whitening_.mean_ if given.metric == "mahalanobis" else 0.0
             center = np.broadcast_to(center, scorer.whitening_.mean_.shape)
@@ -112,7 +112,7 @@ class KNN(nn.Module):
             rows = scorer._prepare(scorer._whitened(rows))
             self.tolerance = same_within(np.float32, scorer.gallery_.dtype)
             if whitened:  # which magnifies rounding, so that rows are compared as they came
-                self.register_buffer("gallery", constant(scorer.gallery_, torch.float32))
+                self.register_buffer("gallery", constant(scorer._searched, torch.float32))
         self.nearest = Nearest(rows, self.n_neighbors + self.leaves_itself_out)
 
     def forward(self, rows):

@@ -72,6 +72,13 @@ def _is_there(device):
     return module.is_available() and (device.index or 0) < module.device_count()
 
 
+def computes_bfloat16(device):
+    """Whether a device has convolutions of bfloat16; on CPUs without AVX-512 they take minutes."""
+    import torch
+
+    return device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def multiplies_bfloat16(device):
     """Whether a device multiplies bfloat16 faster than float32; of CPUs those with AMX do."""
     import torch

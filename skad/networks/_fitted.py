@@ -4,7 +4,7 @@ import copy
 
 from ..images._batches import count_threads, iterate_batches
 from ._cache import network_fingerprint
-from ._device import move_loaded, name_of_devices, resolve_devices
+from ._device import computes_bfloat16, move_loaded, name_of_devices, resolve_devices
 from ._input_size import check_patches, own_size, size_error
 from ._one_image import same_arithmetic
 from ._passes import few_at_once
@@ -86,10 +86,11 @@ class FittedNetwork:
         self.backbone, self.preprocessing = backbone, preprocessing
         given = ([] if names is None else names for names in (layers, flattened_layers))
         self.layers, self.flattened_layers = ([str(name) for name in names] for names in given)
-        self.precision, self.dtype = precision, getattr(torch, precision)
         self.device_name = name_of_devices(device)
         self.devices = resolve_devices(self.device_name)
         self.device = self.devices[0]
+        self.precision = precision if computes_bfloat16(self.device) else "float32"
+        self.dtype = getattr(torch, self.precision)
         network = network.to(self.device, memory_format=torch.channels_last)
         self.network = network.to(self.dtype)
         self.in_training, self._fingerprint = False, None

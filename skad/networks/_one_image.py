@@ -6,7 +6,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from weakref import WeakKeyDictionary
 
-from ._device import full_float32
+from ._device import computes_bfloat16, full_float32
 
 # Above this many values torch gives a single image to oneDNN anyway
 # (aten/src/ATen/native/Convolution.cpp, use_mkldnn).
@@ -113,7 +113,7 @@ def _takes(weight):
     import torch
 
     half = weight.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
-    return not half or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return not half or computes_bfloat16(weight.device)
 
 
 def _every_convolution():

@@ -87,7 +87,8 @@ class NetworkParameters(ImageParameters, BackboneParameters):
         text='Arithmetic of the network; "float32" is computed in full, on CUDA without TF32 as '
         "well. Stages that are trained keep parameters of float32; with "
         '"bfloat16" they are trained in mixed precision, of a pretrained network where the device '
-        "is faster by it (CUDA, processors with AMX), and compute in float32 afterwards.",
+        "is faster by it (CUDA, processors with AMX), and compute in float32 afterwards. A "
+        "processor without AVX-512, slow at bfloat16, computes in float32 throughout.",
     )
 
 

@@ -71,8 +71,13 @@ class BaseScorer(CallbackSupportMixin, DecisionMixin, BaseEstimator, ABC):
             X = validate_rows(self, X, reset=True)
             rows, per_row = self._normal(X, y, per_row)
             self._fit_rows(rows, **per_row)
-            self.offset_ = self._offset(self._score(rows), self._fitted.contamination)
+            scores = self._score(self._threshold_rows(rows))
+            self.offset_ = self._offset(scores, self._fitted.contamination)
         return self
+
+    def _threshold_rows(self, X):
+        """Those of the rows of the fit that the threshold is taken from."""
+        return X
 
     def _fit_rows(self, X, **per_row):
         """Learn from validated rows by the parameters as they are now, but for the threshold."""

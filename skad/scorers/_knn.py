@@ -11,6 +11,7 @@ from ._base import IncrementalScorer
 from ._kmeans import kmeans, kmeans_of_shards
 from ._neighbors import LARGE, IndexFromGallery, NeighborIndex
 from ._parameters import NeighborParameters
+from ._pollution import N_NEIGHBORS, likely_anomalies
 from ._shards import ShardedIndex
 from ._whitening import Whitening
 
@@ -40,6 +41,10 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
     is taken to be that row, which is then not its own neighbour (once: a second copy counts). Where
     all features have collapsed to one point within such rounding, every query is.
 
+    With `pollution` some rows are taken for anomalies: they stay in `gallery_`, in their place, but
+    are no neighbours and have no share in whitening, centroids and threshold. Where too few rows
+    would be left none are.
+
     Scores of training rows, and so the threshold, are leave-one-out; mean and covariance of the
     whitening hold all rows.
 
@@ -49,12 +54,14 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         The training rows; with `n_centroids` the centroids, in the coordinates of the metric (of
         unit length, whitened, or plain). Fewer than `n_centroids` where fewer rows are distinct in
         float32.
+    inlier_mask_ : ndarray of bool, shape (n_samples,)
+        Training rows that may be neighbours; all of them without `pollution`.
     index_ : str
         "exact", "ivf" or "hnsw".
     whitening_ : Whitening
         Only for the "mahalanobis" metrics.
     offset_ : float
-        Threshold: quantile of the leave-one-out training scores.
+        Threshold: quantile of the leave-one-out scores of these rows.
     n_features_in_ : int
         Number of features.
 
@@ -117,19 +124,45 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
                 f"{given.n_neighbors + 1} training rows, since a row is not its own neighbour; got "
                 f"n_samples = {len(X)}. Give more rows or lower n_neighbors."
             )
+        self._whiten(X)
+        self.inlier_mask_ = self._inliers(X)
+        if not self.inlier_mask_.all():
+            self._whiten(X[self.inlier_mask_])
+        if given.n_centroids is None:
+            self.gallery_ = X
+        else:
+            self.gallery_ = self._centroids(X[self.inlier_mask_])
+        self.index_ = self._index_for(self._n_searched)
+        self._build_index()
+
+    def _whiten(self, X):
         vars(self).pop("whitening_", None)
+        given = self._fitted
         if given.metric.startswith("mahalanobis"):
             self.whitening_ = Whitening(
                 center=given.metric == "mahalanobis",  # numbers stay small; angles need the mean
                 shrinkage=given.shrinkage,
                 n_components=given.n_components,
             )._fit(X, owner=type(self).__name__)
-        if given.n_centroids is None:
-            self.gallery_ = X
-        else:
-            self.gallery_ = self._centroids(X)
-        self.index_ = self._index_for(len(self.gallery_))
-        self._build_index()
+
+    def _inliers(self, X):
+        """Which rows are not likely to be anomalies themselves."""
+        pollution = self._fitted.pollution
+        if pollution == 0 or len(X) < 2:
+            return np.ones(len(X), dtype=bool)
+        kind = "exact" if len(X) <= LARGE else "hnsw"
+        n_neighbors = min(N_NEIGHBORS, len(X) - 1)
+        rows = self._whitened(X)
+        squared, _ = NeighborIndex(rows, self._prepare, kind).search(rows, n_neighbors + 1)
+        # The nearest is the row itself, or a copy at the same distance.
+        likely = likely_anomalies(np.sqrt(squared[:, 1:]).mean(axis=1), pollution)
+        if self._fitted.n_centroids is None:  # each row has its neighbours still
+            most = len(X) - self._fitted.n_neighbors - 1
+            likely = likely if likely.sum() <= most else np.zeros_like(likely)
+        return ~likely
+
+    def _threshold_rows(self, X):
+        return X[self.inlier_mask_]
 
     def _centroids(self, X):
         rows, given = self._whitened(X), self._fitted
@@ -157,12 +190,27 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         if self._fitted.n_centroids is not None:
             self._index = NeighborIndex(self.gallery_, self._prepare, self.index_, built)
             return
-        rows = self._whitened(self.gallery_)
+        rows = self._whitened(self._searched)
         n_shards = getattr(self._fitted, "n_shards", 1)  # which earlier pickles don't have
         if n_shards == 1:
             self._index = NeighborIndex(rows, self._prepare, self.index_, built)
         else:
             self._index = ShardedIndex(rows, self._prepare, self.index_, n_shards, built)
+
+    @property
+    def _dropped(self):
+        """Whether there are rows of the gallery that are no neighbours."""
+        if self._fitted.n_centroids is not None or not hasattr(self, "inlier_mask_"):
+            return False  # the latter in earlier pickles
+        return not self.inlier_mask_.all()
+
+    @property
+    def _searched(self):
+        return self.gallery_[self.inlier_mask_] if self._dropped else self.gallery_
+
+    @property
+    def _n_searched(self):
+        return int(self.inlier_mask_.sum()) if self._dropped else len(self.gallery_)
 
     @property
     def _prepare(self):
@@ -180,7 +228,7 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
 
     @property
     def _n_neighbors(self):
-        return min(self._fitted.n_neighbors, len(self.gallery_))
+        return min(self._fitted.n_neighbors, self._n_searched)
 
     def _nearest(self, X, n_neighbors):
         """Distances and indices of the nearest gallery rows, without the query itself."""
@@ -188,7 +236,7 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         if self._fitted.n_centroids is not None:
             squared, indices = self._index.search(rows, n_neighbors)
         else:
-            squared, indices = self._index.search(rows, n_neighbors + 1)
+            squared, indices = self._search(rows, n_neighbors + 1)
             same = self._is_itself(X, squared, indices)
             skipped = np.where(same.any(axis=1), same.argmax(axis=1), n_neighbors)
             kept = np.arange(n_neighbors) + (np.arange(n_neighbors) >= skipped[:, None])
@@ -197,6 +245,13 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         if self._fitted.metric in ("angle", "mahalanobis_cosine"):
             distances = angle_of(distances)
         return distances, indices
+
+    def _search(self, rows, n_neighbors):
+        """Squared distances, and places in the gallery."""
+        squared, indices = self._index.search(rows, n_neighbors)
+        if self._dropped:
+            indices = np.flatnonzero(self.inlier_mask_)[indices]
+        return squared, indices
 
     def _is_itself(self, X, squared, indices):
         """Which of the rows found are the query but for rounding, shape as `indices`."""
@@ -237,7 +292,7 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         X = self._validated(X)
         self._check_rows_are_kept("kneighbors")
         n_neighbors = self._fitted.n_neighbors if n_neighbors is None else n_neighbors
-        if not isinstance(n_neighbors, Integral) or not 1 <= n_neighbors < len(self.gallery_):
+        if not isinstance(n_neighbors, Integral) or not 1 <= n_neighbors < self._n_searched:
             raise ValueError(
                 f"{type(self).__name__}: n_neighbors must be a whole number in "
                 f"1..{len(self.gallery_) - 1}, one less than there are training rows; got "
@@ -272,7 +327,7 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         """
         X = self._validated(X)
         self._check_rows_are_kept("holds")
-        squared, indices = self._index.search(self._whitened(X), 1)
+        squared, indices = self._search(self._whitened(X), 1)
         return self._is_itself(X, squared, indices)[:, 0]
 
     def _obstacle_to_extending(self, parameters):
@@ -284,4 +339,4 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
 
     def _extend(self, X):
         self._fit(np.concatenate([self.gallery_, X]))
-        return self.gallery_
+        return self._threshold_rows(self.gallery_)

@@ -6,6 +6,8 @@ from .._compat import Interval, StrOptions
 from .._decision import CONTAMINATION
 from .._parameters import POSITIVE, ParameterGroup, changed, parameter
 
+METRICS = {"cosine", "euclidean", "angle", "mahalanobis", "mahalanobis_cosine"}
+
 
 class ContaminationParameters(ParameterGroup):
     """Where the threshold lies."""
@@ -50,7 +52,7 @@ class MetricParameters(CountParameters):
 
     metric: str | None = parameter(
         default="cosine",
-        limits=[StrOptions({"cosine", "euclidean", "angle", "mahalanobis", "mahalanobis_cosine"})],
+        limits=[StrOptions(METRICS)],
         text='"cosine" is the angular form of MSC\'s paper, 3.3 points better on CIFAR-10 than '
         'PANDA\'s "euclidean"; see :class:`~skad.KNNScorer`.',
     )
@@ -66,8 +68,24 @@ class CentroidCountParameters(ParameterGroup):
     )
 
 
+class PollutionParameters(ParameterGroup):
+    """Anomalies among what is taken for normal."""
+
+    pollution: str | float = parameter(
+        default=0.0,
+        limits=[StrOptions({"estimate"}), Interval(Real, 0, 0.5, closed="left")],
+        text="Share of the training samples that are taken for anomalies, and are no neighbours: "
+        'those farthest from their ten nearest. "estimate" takes those whose distance lies more '
+        "than 2.5 deviations beyond the median, as logarithms.",
+    )
+
+
 class NeighborParameters(
-    ContaminationParameters, CovarianceParameters, CentroidCountParameters, MetricParameters
+    ContaminationParameters,
+    PollutionParameters,
+    CovarianceParameters,
+    CentroidCountParameters,
+    MetricParameters,
 ):
     """Nearest neighbours."""
 

@@ -12,12 +12,12 @@ def test_it_holds_the_true_area(m, n, true):
     rng, shift = np.random.RandomState(0), np.sqrt(2) * norm.ppf(true)
     y = np.repeat([-1, 1], [m, n])
     held = 0
-    for _ in range(400):
+    for _ in range(200):
         scores = np.concatenate([rng.normal(size=m), rng.normal(shift, size=n)])
         low, high = auroc_interval(y, scores)
         assert low <= auroc_score(y, scores) <= high
         held += low <= true <= high
-    assert 0.92 <= held / 400 <= 0.99
+    assert 0.91 <= held / 200 <= 0.99
 
 
 def test_its_ends_solve_the_equation():

@@ -11,6 +11,7 @@ from torch import nn
 from skad import CompactnessAdapter, FeatureExtractor
 from skad.networks._cut import CutNetwork
 from skad.networks._stages import network_stages, trained_parameters
+from tests.processors import needs_bfloat16
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (5, 40, 40, 3)).astype(np.uint8)
 
@@ -204,6 +205,7 @@ def test_an_end_that_sees_the_images_is_trained():
         assert same == name.startswith(("first.", "second.")), name
 
 
+@needs_bfloat16
 @pytest.mark.parametrize(("name", "trainable"), [("tiny", "last_two"), ("resnet", "all")])
 def test_what_is_trained_computes_in_float32(name, trainable):
     backbone, size, _ = NETWORKS[name]

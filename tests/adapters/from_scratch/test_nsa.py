@@ -21,6 +21,7 @@ from skad import (
 from skad.augment import ContrastiveAugmentation
 from skad.training import _run as _run
 from tests.adapters.from_scratch.common import KINDS, WIDTHS, nsa, prepared, siamese
+from tests.processors import needs_bfloat16
 
 
 def angle_1nn():
@@ -140,6 +141,7 @@ def test_nsa_is_searched(zeros, others):
     assert search.predict(others).shape == (12,)
 
 
+@needs_bfloat16
 @pytest.mark.parametrize("kind", ["simsiam", "byol", "autoencoder", "soft svdd", "rotation"])
 def test_bfloat16_is_for_training_alone(kind, zeros, others):
     exact = KINDS[kind]().fit(zeros)
