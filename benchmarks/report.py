@@ -15,6 +15,7 @@ from .report_few_pictures import few_pictures
 from .report_inspection import beside_anomalib, inspection
 from .report_localization import localization
 from .report_many_classes import many_classes
+from .report_sharded import sharded
 
 HERE = Path(__file__).parent
 TARGET = HERE.parent / "doc" / "results.rst"
@@ -302,7 +303,7 @@ def main():
         conformal(read("conformal.jsonl")),
         conformal_masks(read("conformal_masks.jsonl"), table),
     ]
-    parts += [notes.read_text(), speed(speeds)]
+    parts += [notes.read_text(), sharded(read("sharded.jsonl"), table), speed(speeds)]
     versions = results[-1]["versions"] if results else {}
     stamp = ", ".join(f"{name} {number}" for name, number in versions.items())
     parts.append(f"Measured with {stamp}.")

@@ -25,6 +25,7 @@ _INNER = {
     "RetrievedCoreset": "maps",
     "RetrievedPixels": "maps",
     "StrongAugmentation": "augment",
+    "SyntheticAnomalies": "model_selection",
 }
 
 # scikit-learn's own that are made of skad's parts.

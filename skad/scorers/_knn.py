@@ -147,7 +147,7 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
 
     def _inliers(self, X):
         """Which rows are not likely to be anomalies themselves."""
-        pollution = self._fitted.pollution
+        pollution = getattr(self._fitted, "pollution", 0.0)  # which earlier pickles don't have
         if pollution == 0 or len(X) < 2:
             return np.ones(len(X), dtype=bool)
         kind = "exact" if len(X) <= LARGE else "hnsw"

@@ -455,7 +455,7 @@ def test_every_container_of_images_decides_alike(tiles, tmp_path):
     p_values = []
     for X in (flowers, images, paths, np.array(paths), DataSet()):
         detector = ConformalDetector(
-            DN2(n_neighbors=1), false_alarm_rate=0.2, calibration_share=0.5
+            DN2(n_neighbors=1, metric="cosine"), false_alarm_rate=0.2, calibration_share=0.5
         ).fit(X)
         assert not hasattr(detector, "n_features_in_")
         p_values.append(detector.p_values(tiles))
@@ -468,7 +468,8 @@ def test_the_network_may_stay_outside(tiles):
     pipeline = make_pipeline(
         FeatureExtractor(), ConformalDetector(KNNScorer(1), false_alarm_rate=0.2, method="cross")
     )
-    inside = ConformalDetector(DN2(n_neighbors=1), false_alarm_rate=0.2, method="cross")
+    detector = DN2(n_neighbors=1, metric="cosine")
+    inside = ConformalDetector(detector, false_alarm_rate=0.2, method="cross")
     np.testing.assert_allclose(
         pipeline.fit(tiles[24:]).score_samples(tiles),
         inside.fit(tiles[24:]).score_samples(tiles),

@@ -100,7 +100,7 @@ def test_a_pipeline_leaves_labelled_anomalies_out_too():
     rows = np.random.RandomState(0).uniform(0, 10, (30, 16))
     rows[-1] = 1e6
     y = np.where(np.arange(30) < 29, 1, -1)
-    detector = DN2().fit(rows, y)
+    detector = DN2(metric="cosine").fit(rows, y)
     by_hand = make_pipeline(FeatureExtractor(), KNNScorer()).fit(rows, y)
     assert by_hand[0].pixel_range_ == detector.pixel_range_
     np.testing.assert_array_equal(by_hand.score_samples(rows), detector.score_samples(rows))
@@ -133,7 +133,7 @@ def test_every_parameter_of_the_parts_is_a_parameter():
     of_parts = {**FeatureExtractor().get_params(), **KNNScorer().get_params()}
     # Those serve networks that are trained from scratch, and maps.
     left = {"flattened_layers", "contrast_normalization", "scales"}
-    own = {"on_error": "raise"}
+    own = {"on_error": "raise", "metric": "auto"}
     assert DN2().get_params() == {k: v for k, v in of_parts.items() if k not in left} | own
 
 

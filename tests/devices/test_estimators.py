@@ -12,6 +12,7 @@ import torch
 
 from skad import DN2, SPADE, CompactnessAdapter, ConformalDetector, FeatureExtractor
 from tests.instances import INSTANCES, SMALL, SMALLEST, with_device
+from tests.processors import needs_bfloat16
 
 METHODS = ["transform", "decision_function", "predict_proba", "score_maps"]
 
@@ -70,6 +71,7 @@ def test_a_conformal_detector(digits):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@needs_bfloat16
 def test_bfloat16_and_the_cut_of_a_network(digits):
     half = FeatureExtractor(**SMALL, precision="bfloat16")
     adapter = CompactnessAdapter(half, n_steps=2, trainable="last")

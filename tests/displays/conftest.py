@@ -33,7 +33,7 @@ def y(test):
 
 @pytest.fixture(scope="module")
 def detector(train):
-    return DN2().fit(train)
+    return DN2(metric="cosine").fit(train)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,8 @@ CNN = {"backbone": partial(small_cnn, width=8, image_size=16), "weights": None}
 def calibrated(tiles, tmp_path_factory):
     """A calibrated detector with the network that comes with skad, as model and as ONNX."""
     place = tmp_path_factory.mktemp("export")
-    detector = ConformalDetector(DN2(image_size=32), false_alarm_rate=0.2).fit(tiles[24:])
+    detector = ConformalDetector(DN2(image_size=32, metric="cosine"), false_alarm_rate=0.2)
+    detector.fit(tiles[24:])
     skad.save(detector, place / "a.skad")
     assert to_onnx(detector, place / "a.onnx") < 1e-4
     return place, detector

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
 import skad
@@ -159,7 +160,7 @@ def test_nearest_are_those_of_the_scorer(dn2, place):
     nearest = NearestNormal(dn2, others)
     assert not nearest.same
     gallery = dn2.pipeline_[0].transform(others[:-1])
-    expected = KNNScorer(metric=scorer.metric).fit(gallery).kneighbors(features, 3)[1]
+    expected = clone(scorer).fit(gallery).kneighbors(features, 3)[1]
     found = [[path for path, _ in one] for one in nearest.find(new)]
     assert found == [[others[i] for i in row] for row in expected]
 
@@ -195,7 +196,7 @@ def test_neighbours_are_shown_beside_anomalies_alone(dn2, place, tmp_path):
     page = Page(path)
     near = [image for image in page.attributes("img") if image["alt"].startswith("Normal picture")]
     assert len(near) == 3 * counts["anomaly"]
-    assert "16 that the model was fitted on, by the cosine distance" in page.said
+    assert "16 that the model was fitted on, by the mahalanobis_cosine distance" in page.said
     write_report(dn2, place.new, path)
     assert "Give their folder by --normal" in Page(path).said
 

@@ -1,0 +1,35 @@
+"""Table of ``doc/results.rst`` from the lines of ``benchmarks/sharded.jsonl``."""
+
+TITLE = "Galleries in shards"
+
+INTRODUCTION = """\
+Rows of 256 values in blobs, five neighbours of 2 000 queries; times are shares of those of one
+index in the same run. "the same": share of the queries whose neighbours, and scores, are the bits
+of one index. Recall is of the neighbours that "exact" finds. MiB: by how much a process grew in
+building and in searching, beyond the rows that it maps from a file; a worker's peak holds those too.
+"""
+
+
+def sharded(lines, table):
+    """A row for each index and way to search it."""
+    if not lines:
+        return ""
+    latest = {(line["index"], line["n"], line["way"]): line for line in lines}
+    rows = []
+    for (kind, n, way), line in sorted(latest.items(), key=lambda item: item[0][:2]):
+        one = latest[kind, n, "one index"]
+        shares = [line[f"{what} s"] / one[f"{what} s"] for what in ("build", "search")]
+        peak = line["a worker's peak MiB"]
+        rows.append(
+            [
+                *(kind, f"{n:.0e}".replace("e+0", "e"), way),
+                *(f"{share:.2f}" for share in shares),
+                *(f"{line[f'{what} MiB']:.0f}" for what in ("build", "search")),
+                "" if peak is None else f"{peak:.0f}",
+                *(f"{line[f'same {what}']:.3f}" for what in ("indices", "scores")),
+                f"{line['recall']:.3f}",
+            ]
+        )
+    header = ["index", "rows", "way", "build", "search", "build, MiB", "search, MiB"]
+    header += ["a worker's peak, MiB", "the same neighbours", "the same scores", "recall"]
+    return f"{TITLE}\n{'-' * len(TITLE)}\n\n{INTRODUCTION}\n{table(header, rows)}"
