@@ -6,7 +6,8 @@ INTRODUCTION = """\
 Rows of 256 values in blobs, five neighbours of 2 000 queries; times are shares of those of one
 index in the same run. "the same": share of the queries whose neighbours, and scores, are the bits
 of one index. Recall is of the neighbours that "exact" finds. MiB: by how much a process grew in
-building and in searching, beyond the rows that it maps from a file; a worker's peak holds those too.
+building and in searching, beyond the rows that it maps from a file; a worker's peak holds these as
+well.
 """
 
 

@@ -54,6 +54,7 @@ class NearestNormal:
             )
         self._detector = detector
         features, readable = self._features(paths)
+        features = features[readable]
         self.paths = [path for path, one in zip(paths, readable) if one]
         if len(self.paths) < 2:
             raise ValueError(

@@ -76,7 +76,7 @@ class PollutionParameters(ParameterGroup):
         limits=[StrOptions({"estimate"}), Interval(Real, 0, 0.5, closed="left")],
         text="Share of the training samples that are taken for anomalies, and are no neighbours: "
         'those farthest from their ten nearest. "estimate" takes those whose distance lies more '
-        "than 2.5 deviations beyond the median, as logarithms.",
+        "than 2.5 deviations beyond the median, as logarithms, none of fewer than 30.",
     )
 
 

@@ -5,6 +5,9 @@ import numpy as np
 # Neighbours whose mean distance tells how far from the others a row lies.
 N_NEIGHBORS = 10
 
+# Rows that tell what is far: of fewer, an estimate drops normal ones, at a cost.
+FEWEST = 30
+
 # Deviations from the median beyond which "estimate" takes a row for an anomaly.
 N_DEVIATIONS = 2.5
 
@@ -24,17 +27,17 @@ def likely_anomalies(distances, pollution):
     distances : ndarray of shape (n_samples,)
         Of each row to its nearest ones.
     pollution : float in [0, 0.5) or "estimate"
-        Share of the rows, rounded down.
+        Share of the rows, rounded down. "estimate" takes none of fewer than 30.
 
     Returns
     -------
     likely : ndarray of bool, shape (n_samples,)
-        Never more than half of them.
+        Fewer than half of them.
     """
     likely = np.zeros(len(distances), dtype=bool)
     if pollution == "estimate":
         positive = distances[distances > 0]
-        if not len(positive):  # copies of one row
+        if len(distances) < FEWEST or not len(positive):  # the latter are copies of one row
             return likely
         logs = np.log(np.maximum(distances, positive.min()))
         low, middle = np.quantile(logs, [0.16, 0.5])
@@ -43,5 +46,5 @@ def likely_anomalies(distances, pollution):
         n_likely = np.sum(logs > middle + N_DEVIATIONS * (middle - low) / 0.9945)
     else:
         n_likely = int(pollution * len(distances) + 1e-9)
-    likely[np.argsort(-distances, kind="stable")[: min(n_likely, len(distances) // 2)]] = True
+    likely[np.argsort(-distances, kind="stable")[:n_likely]] = True
     return likely
