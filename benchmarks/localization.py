@@ -16,6 +16,7 @@ import datetime
 import json
 import os
 import platform
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ from .timing import measured, seconds
 TARGET = HERE / "localization.jsonl"
 
 DETECTORS = {
-    "DN2": skad.DN2,
+    "DN2": partial(skad.DN2, metric="cosine"),  # of all networks
     "SPADE": skad.SPADE,
     "PatchCore": skad.PatchCore,
     "PaDiM": skad.PaDiM,

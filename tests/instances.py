@@ -172,7 +172,7 @@ INSTANCES = [
     Whitening(n_components=0.9),
     Whitening(center=False, shrinkage=0.5),
     AutoDetector(
-        [DN2(n_neighbors=1, **SMALL)],
+        [DN2(n_neighbors=1, **SMALLEST)],
         synthetic=SyntheticAnomalies(["stain"], per_image=1),
         n_splits=2,
     ),
