@@ -68,7 +68,9 @@ class NearestNormal:
         self.metric = scorer.metric
         self.same = self._compares and _is_gallery(scorer, features)
         if not self.same:
-            scorer = clone(scorer).set_params(n_centroids=None, index="exact", n_neighbors=1)
+            scorer = clone(scorer).set_params(
+                n_centroids=None, index="exact", n_neighbors=1, pollution=0.0
+            )
             scorer.fit(features)
         self._scorer = scorer
 
@@ -88,7 +90,7 @@ class NearestNormal:
         if not paths:
             return []
         features, readable = self._features(paths)
-        several = min(SHOWN + 1, len(self.paths) - 1)
+        several = min(SHOWN + 1, self._scorer.n_searched - 1)
         distances, indices = self._scorer.kneighbors(features, several)
         found = []
         for path, ready, row, places in zip(paths, readable, distances, indices):

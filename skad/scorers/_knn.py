@@ -42,11 +42,10 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
     all features have collapsed to one point within such rounding, every query is.
 
     With `pollution` some rows are taken for anomalies: they stay in `gallery_`, in their place, but
-    are no neighbours and have no share in whitening, centroids and threshold. Where too few rows
-    would be left none are.
+    are no neighbours and have no share in whitening, centroids and threshold.
 
     Scores of training rows, and so the threshold, are leave-one-out; mean and covariance of the
-    whitening hold all rows.
+    whitening hold all rows that may be neighbours.
 
     Attributes
     ----------
@@ -132,7 +131,7 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
             self.gallery_ = X
         else:
             self.gallery_ = self._centroids(X[self.inlier_mask_])
-        self.index_ = self._index_for(self._n_searched)
+        self.index_ = self._index_for(self.n_searched)
         self._build_index()
 
     def _whiten(self, X):
@@ -156,9 +155,13 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         squared, _ = NeighborIndex(rows, self._prepare, kind).search(rows, n_neighbors + 1)
         # The nearest is the row itself, or a copy at the same distance.
         likely = likely_anomalies(np.sqrt(squared[:, 1:]).mean(axis=1), pollution)
-        if self._fitted.n_centroids is None:  # each row has its neighbours still
-            most = len(X) - self._fitted.n_neighbors - 1
-            likely = likely if likely.sum() <= most else np.zeros_like(likely)
+        n_left = len(X) - likely.sum()
+        if self._fitted.n_centroids is None and n_left <= self._fitted.n_neighbors:
+            raise ValueError(
+                f"{type(self).__name__}: pollution={pollution!r} leaves {n_left} of {len(X)} "
+                f"training rows, but n_neighbors={self._fitted.n_neighbors} needs at least "
+                f"{self._fitted.n_neighbors + 1}. Give more rows or lower either."
+            )
         return ~likely
 
     def _threshold_rows(self, X):
@@ -209,7 +212,8 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         return self.gallery_[self.inlier_mask_] if self._dropped else self.gallery_
 
     @property
-    def _n_searched(self):
+    def n_searched(self):
+        """Number of rows, or centroids, that may be neighbours."""
         return int(self.inlier_mask_.sum()) if self._dropped else len(self.gallery_)
 
     @property
@@ -228,7 +232,7 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
 
     @property
     def _n_neighbors(self):
-        return min(self._fitted.n_neighbors, self._n_searched)
+        return min(self._fitted.n_neighbors, self.n_searched)
 
     def _nearest(self, X, n_neighbors):
         """Distances and indices of the nearest gallery rows, without the query itself."""
@@ -292,10 +296,10 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         X = self._validated(X)
         self._check_rows_are_kept("kneighbors")
         n_neighbors = self._fitted.n_neighbors if n_neighbors is None else n_neighbors
-        if not isinstance(n_neighbors, Integral) or not 1 <= n_neighbors < self._n_searched:
+        if not isinstance(n_neighbors, Integral) or not 1 <= n_neighbors < self.n_searched:
             raise ValueError(
                 f"{type(self).__name__}: n_neighbors must be a whole number in "
-                f"1..{len(self.gallery_) - 1}, one less than there are training rows; got "
+                f"1..{self.n_searched - 1}, one less than there are rows to search; got "
                 f"{n_neighbors}."
             )
         return self._nearest(X, n_neighbors)

@@ -179,6 +179,14 @@ def test_a_picture_is_not_near_itself(dn2, place, tmp_path):
     ]
 
 
+def test_likely_anomalies_are_no_neighbours_in_a_report(place):
+    polluted = DN2(image_size=32, pollution=0.45).fit(place.normal[:5])
+    dropped = np.array(place.normal[:5])[~polluted.pipeline_["scorer"].inlier_mask_]
+    found = NearestNormal(polluted, place.normal[:5]).find(place.new[:2])
+    assert [len(one) for one in found] == [2, 2]
+    assert not {path for one in found for path, _ in one} & set(dropped)
+
+
 @pytest.mark.parametrize("metric", ["mahalanobis", "angle"])
 def test_neighbours_by_other_means(metric, place):
     by_neighbors = DN2(metric=metric, n_neighbors=1, n_centroids=None).fit(place.normal)

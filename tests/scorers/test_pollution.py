@@ -93,9 +93,14 @@ def test_an_estimate_of_few_rows_is_that_there_are_none():
     assert not KNNScorer(**given).fit(more).inlier_mask_[0]
 
 
-def test_too_few_rows_are_kept_whole():
-    scorer = KNNScorer(pollution=0.4).fit(np.random.RandomState(0).normal(size=(3, 2)))
-    assert scorer.inlier_mask_.all()
+def test_enough_rows_must_be_left(rows):
+    X, _ = rows
+    with pytest.raises(ValueError, match=r"pollution=0.4 leaves 2 of 3 .* needs at least 3\. Give"):
+        KNNScorer(pollution=0.4).fit(X[:3])
+    few = KNNScorer(1, pollution=0.4).fit(X[:6])
+    assert few.n_searched == 4
+    with pytest.raises(ValueError, match=r"n_neighbors must be a whole number in 1\.\.3, one less"):
+        few.kneighbors(X, 4)
 
 
 def test_earlier_pickles_search_all_rows(rows):
