@@ -25,9 +25,10 @@ class Covariance:
     """
 
     def __init__(self, directions, variances, rest):
-        self.directions, self.variances, self.rest = directions, variances, rest
+        self.directions = np.ascontiguousarray(directions)
+        self.variances, self.rest = variances, rest
         if not self._has_rest:
-            self._projection = directions / np.sqrt(variances)
+            self._projection = self.directions / np.sqrt(variances)
 
     @classmethod
     def estimate(cls, moments, *, shrinkage, n_components, owner):
@@ -125,15 +126,15 @@ class Covariance:
 
     def _whiten(self, X, center):
         if not self._has_rest:
-            shift = np.broadcast_to(center, X.shape[1]) @ self._projection
+            shift = _product(np.broadcast_to(center, (1, X.shape[1])), self._projection)
             if np.linalg.norm(shift) <= _NEAR:
-                rows = X.astype(np.float64, copy=False) @ self._projection
+                rows = _product(X.astype(np.float64, copy=False), self._projection)
                 rows -= shift
                 return rows
-            return np.subtract(X, center, dtype=np.float64) @ self._projection
+            return _product(np.subtract(X, center, dtype=np.float64), self._projection)
         rows = np.subtract(X, center, dtype=np.float64)
-        coordinates = rows @ self.directions
-        rows -= coordinates @ self.directions.T
+        coordinates = _product(rows, self.directions)
+        rows -= _product(coordinates, self.directions.T)
         remainder = np.linalg.norm(rows, axis=1) / np.sqrt(self.rest)
         return np.column_stack([coordinates / np.sqrt(self.variances), remainder])
 
@@ -221,3 +222,11 @@ def _n_kept(variances, n_components):
         return min(int(n_components), len(variances))
     held = np.cumsum(variances) / variances.sum()
     return int(np.searchsorted(held, n_components * (1 - 1e-12)) + 1)
+
+
+def _product(rows, matrix):
+    """Matrix product in which a row's bits depend neither on the other rows nor on threads.
+
+    Those of BLAS do, which takes one row, or those at the end, by other kernels.
+    """
+    return np.einsum("nd,dk->nk", rows, matrix)

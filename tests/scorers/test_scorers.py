@@ -237,6 +237,18 @@ def test_order_batches_and_blocks_do_not_matter(scorer, monkeypatch):
     assert again.offset_ == pytest.approx(scorer.offset_, rel=1e-9)
 
 
+@pytest.mark.parametrize("scorer", EVERY_SCORER, ids=str)
+def test_bits_do_not_depend_on_the_other_rows(scorer):
+    rows = table("digits")
+    expected = scorer.fit(rows[:200]).score_samples(rows)
+    parts = [rows[:1], rows[1:3], rows[3:40], rows[40:401]]
+    found = np.concatenate([scorer.score_samples(part) for part in parts])
+    if isinstance(scorer, KDEScorer):  # cosines with the whole gallery, by BLAS
+        np.testing.assert_allclose(found, expected, rtol=1e-14)
+    else:
+        np.testing.assert_array_equal(found, expected)
+
+
 def starts_from_random_rows(scorer):
     clusters = getattr(scorer, "n_centroids", None) or getattr(scorer, "n_clusters", 1) > 1
     return bool(clusters) or isinstance(scorer, SklearnScorer)
