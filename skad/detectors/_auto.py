@@ -92,9 +92,9 @@ class AutoDetector(
     Each candidate is fitted to all folds of the normal images but one, and scores those of that
     fold and anomalies made of them (:class:`~skad.model_selection.SyntheticAnomalies`). It is
     judged by its AUROC over folds and kinds of anomalies, whose log-odds are averaged. The first
-    candidate is kept unless another is better by more than 0.5 (log-odds), beyond twice the standard
-    error of the difference; then the best is taken. Others join it on the same condition. Those
-    taken are fitted to all images, and give
+    candidate is kept unless another is better by more than 0.5 (log-odds), beyond twice the
+    standard error of the difference; then the best is taken. Others join it on the same condition.
+    Those taken are fitted to all images, and give
 
     .. math:: s(x) = \frac1M \sum_m \Phi^{-1}\bigl(F_m(s_m(x))\bigr),
 
