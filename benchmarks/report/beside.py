@@ -71,9 +71,14 @@ def frozen(lines, few):
     rows = [
         ("DN2 as it comes, CIFAR-10", dn2(CIFAR10) or _few(few, "cifar10"), cosine, whitened),
         ("DN2 by cosine, CIFAR-10", dn2(CIFAR10, metric="cosine"), cosine, taught),
-        ("DN2 by cosine, CIFAR-10", dn2(CIFAR10, **mobile), cosine, f"{small}."),
+        (f"DN2 by cosine, CIFAR-10, {MOBILE}", dn2(CIFAR10, **mobile), cosine, f"{small}."),
         (EUCLIDEAN, dn2(CIFAR10, metric="euclidean"), euclidean, length),
-        (EUCLIDEAN, dn2(CIFAR10, metric="euclidean", **mobile), euclidean, BY_COSINE),
+        (
+            f"{EUCLIDEAN}, {MOBILE}",
+            dn2(CIFAR10, metric="euclidean", **mobile),
+            euclidean,
+            BY_COSINE,
+        ),
         (
             "DN2 as it comes, Fashion-MNIST",
             dn2(FASHION) or _few(few, "fashion_mnist"),
@@ -85,6 +90,7 @@ def frozen(lines, few):
     return [Row(*row) for row in rows]
 
 
+MOBILE = "MobileNetV2"
 EUCLIDEAN = "DN2 by euclidean distance, CIFAR-10"
 BY_COSINE = "The length of its features says little: compare them by cosine."
 
@@ -137,7 +143,7 @@ def _msc(lines):
     theirs, their_base = one_class(CIFAR10, "MSC"), one_class(CIFAR10, "DN2, cosine")
     gains = f"{ours.value - base.value:.1f} on DN2, in the paper {theirs - their_base:.1f}"
     why = f"A small network and a tenth of the pictures. It gains {gains}."
-    return Row("MSC, CIFAR-10", ours, theirs, why)
+    return Row(f"MSC, CIFAR-10, {MOBILE}", ours, theirs, why)
 
 
 def scratch(lines, results):

@@ -39,18 +39,21 @@ def draw(plots, folder):
             )
 
 
+LABEL = "AUROC, %; of clusters accuracy and NMI, %"
+
+
 def beside(rows):
     """Bars: our figures, with intervals where there are any, and a mark where the paper's is."""
     figure = Figure(figsize=(8, 0.3 * len(rows) + 0.9))
     axes = figure.add_subplot()
     places = np.arange(len(rows))
     values = [row.ours.value for row in rows]
-    spreads = [row.ours.spread or 0 for row in rows]
+    spreads = [row.ours.spread or np.nan for row in rows]
     axes.barh(places, values, 0.6, color=COLORS[0], xerr=spreads, label="ours", **WHISKERS)
     theirs = [row.published for row in rows]
     axes.plot(theirs, places, "D", color=COLORS[1], ms=5, label="published")
     axes.set_yticks(places, [row.what for row in rows])
-    axes.set(xlim=(35, 100), ylim=(len(rows) - 0.4, -1.6), xlabel="%")
+    axes.set(xlim=(35, 100), ylim=(len(rows) - 0.4, -1.6), xlabel=LABEL)
     axes.legend(loc="upper left", ncols=2, fontsize=9)
     return figure
 
@@ -80,7 +83,15 @@ def gains(lines, data):
     axes.imshow(table, cmap="RdBu", vmin=-6, vmax=6, aspect="auto")
     for (row, column), gain in np.ndenumerate(table):
         ink = "white" if abs(gain) > 3.5 else "black"
-        axes.text(column, row, f"{gain:+.1f}", ha="center", va="center", color=ink, fontsize=9)
+        axes.text(
+            column,
+            row,
+            f"{round(gain, 1) + 0.0:+.1f}",
+            ha="center",
+            va="center",
+            color=ink,
+            fontsize=9,
+        )
     axes.axvline(0.5, color=INK)
     axes.set_xticks(range(table.shape[1]), ["mean", *classes], rotation=30, ha="right")
     axes.set_yticks(range(len(trained)), [_short(line) for line in trained])
@@ -98,8 +109,8 @@ def _is_gain(line, data):
 
 
 def _gain(line, frozen):
-    classes = line["auroc"]
-    return [line["mean"] - frozen["mean"], *(classes[c] - frozen["auroc"][c] for c in classes)]
+    found = [area - frozen["auroc"][name] for name, area in line["auroc"].items()]
+    return [np.mean(found), *found]
 
 
 def _short(line):
@@ -119,12 +130,13 @@ def scores(lines):
         for i, normalize in enumerate((False, True)):
             found = from_scratch.simsiam(lines, data, share, normalize, 3)
             mean, spread = zip(*(found[score] for score in NSA_SCORES))
-            spread = [value or 0 for value in spread]
+            spread = [value or np.nan for value in spread]
             label = "normalised" if normalize else "plain"
             places = np.arange(len(mean)) + 0.38 * (i - 0.5)
             axes.bar(places, mean, 0.36, yerr=spread, color=COLORS[i], label=label, **WHISKERS)
         name = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}[data]
-        axes.set_title(f"{name}, {share:.0%} polluted", fontsize=10)
+        how = f"{share:.0%} polluted" if share else "clean"
+        axes.set_title(f"{name}, {how}", fontsize=10)
         axes.set_xticks(range(len(NSA_SCORES)), NSA_SCORES, rotation=30, ha="right")
         axes.set_ylim(40, 100)
     for axes in grid[:, 0]:

@@ -9,12 +9,12 @@ def title(text, mark="-"):
     return f"{text}\n{mark * len(text)}\n"
 
 
-def table(header, rows, name=""):
-    """A table, one line of source a row."""
+def table(header, rows, name="", kind=""):
+    """A table, one line of source a row; "prose" as its kind lets its last column wrap."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    head = [f".. csv-table:: {name}".rstrip(), "   :class: figures", "   :header-rows: 1"]
-    head += ["   :widths: auto", ""]
+    head = [f".. csv-table:: {name}".rstrip(), f"   :class: figures {kind}".rstrip()]
+    head += ["   :header-rows: 1", "   :widths: auto", ""]
     return "\n".join([*head, *(f"   {line}" for line in text.getvalue().splitlines()), ""])
 
 
@@ -22,6 +22,11 @@ def folded(summary, *parts):
     """Parts that a click unfolds."""
     begin = f'.. raw:: html\n\n   <details class="figures"><summary>{summary}</summary>\n'
     return "\n".join([begin, *parts, ".. raw:: html\n\n   </details>\n"])
+
+
+def toctree(*names):
+    """Pages to go on to."""
+    return "\n".join([".. toctree::", "   :maxdepth: 1", "", *(f"   {name}" for name in names), ""])
 
 
 def plot(path, alt):

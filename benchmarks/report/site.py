@@ -12,6 +12,7 @@ from .from_scratch import from_scratch
 from .inspection import inspection
 from .lines import BENCHMARKS, read
 from .many_classes import many_classes
+from .rst import page, toctree
 from .scorers import scorers
 from .speed import speed
 from .summary import summary
@@ -20,6 +21,10 @@ from .tiles import tiles
 DOC = BENCHMARKS.parent / "doc"
 NOTES = BENCHMARKS / "notes"
 COMMENT = ".. Written by ``python -m benchmarks.report``; don't edit.\n"
+ABOUT_NOTES = """\
+How the figures came about: settings and what they were chosen on, what else was tried, and what
+was not run. Each page begins with what it comes to.
+"""
 
 # The pages, in order: what makes each, and the files of lines that it is made of.
 TOPICS = {
@@ -51,11 +56,13 @@ def rows(lines):
 def pages(lines):
     """The text of each page."""
     found = {f"results/{name}": make(*map(lines.get, of)) for name, (make, *of) in TOPICS.items()}
-    notes = sorted(path.stem for path in NOTES.glob("*.rst"))
-    found |= {f"results/notes/{name}": (NOTES / f"{name}.rst").read_text() for name in notes}
+    notes = {path.stem: path.read_text() for path in sorted(NOTES.glob("*.rst"))}
+    found |= {f"results/notes/{name}": text for name, text in notes.items()}
+    found["results/notes/index"] = page("Notes", ABOUT_NOTES, toctree(*notes))
     findings = (BENCHMARKS / "notes.rst").read_text()
     versions = lines["results"][-1]["versions"]
-    found["results"] = summary(beside.sections(lines), findings, TOPICS, notes, versions)
+    names = [*TOPICS, "notes/index"]
+    found["results"] = summary(beside.sections(lines), findings, names, versions)
     return {DOC / f"{name}.rst": f"{COMMENT}\n{tidy(text)}" for name, text in found.items()}
 
 
