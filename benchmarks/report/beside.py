@@ -39,6 +39,7 @@ def detector(lines, data, name, net="default", protocol="one_vs_rest", n_train=.
         if (line["detector"], line["data"], line["network"]) == (name, data, net)
         and (line["protocol"], method(line)) == (protocol, params)
         and n_train in (..., line["n_train"])
+        and not line.get("pollution")
     ]
     if not found:
         return None

@@ -18,7 +18,8 @@ epochs of 512; with batches of 32 it has {NSA_SMALL_BATCHES[0]} on CIFAR-10, nor
 """
 
 PLOTTED = """\
-SimSiam, three classes and three seeds; the lines on the bars are the deviation from seed to seed:
+SimSiam, three classes and three seeds. Lines on the bars: the deviation from seed to seed; dots:
+chance.
 """
 
 

@@ -3,6 +3,8 @@
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from . import few_pictures, from_scratch, inspection
 from .accuracy import SCHEDULE
@@ -23,6 +25,7 @@ STYLE = {
     "axes.edgecolor": INK,
     "xtick.color": INK,
     "ytick.color": INK,
+    "axes.titlesize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
@@ -44,16 +47,17 @@ LABEL = "AUROC, %; of clusters accuracy and NMI, %"
 
 def beside(rows):
     """Bars: our figures, with intervals where there are any, and a mark where the paper's is."""
-    figure = Figure(figsize=(8, 0.3 * len(rows) + 0.9))
+    figure = Figure(figsize=(7.5, 0.27 * len(rows) + 0.9))
     axes = figure.add_subplot()
     places = np.arange(len(rows))
     values = [row.ours.value for row in rows]
     spreads = [row.ours.spread or np.nan for row in rows]
     axes.barh(places, values, 0.6, color=COLORS[0], xerr=spreads, label="ours", **WHISKERS)
+    axes.axvline(50, color=INK, lw=0.8, ls=":", zorder=0)
     theirs = [row.published for row in rows]
     axes.plot(theirs, places, "D", color=COLORS[1], ms=5, label="published")
     axes.set_yticks(places, [row.what for row in rows])
-    axes.set(xlim=(35, 100), ylim=(len(rows) - 0.4, -1.6), xlabel=LABEL)
+    axes.set(xlim=(0, 100), ylim=(len(rows) - 0.4, -1.6), xlabel=LABEL)
     axes.legend(loc="upper left", ncols=2, fontsize=9)
     return figure
 
@@ -78,20 +82,14 @@ def gains(lines, data):
     trained.sort(key=lambda line: (line["network"], line["detector"], str(line["params"])))
     classes = list(trained[0]["auroc"])
     table = np.array([_gain(line, frozen[_alike(line)]) for line in trained])
-    figure = Figure(figsize=(9, 0.36 * len(trained) + 1.1))
+    figure = Figure(figsize=(8, 0.36 * len(trained) + 1.4))
     axes = figure.add_subplot()
     axes.imshow(table, cmap="RdBu", vmin=-6, vmax=6, aspect="auto")
     for (row, column), gain in np.ndenumerate(table):
         ink = "white" if abs(gain) > 3.5 else "black"
-        axes.text(
-            column,
-            row,
-            f"{round(gain, 1) + 0.0:+.1f}",
-            ha="center",
-            va="center",
-            color=ink,
-            fontsize=9,
-        )
+        text = f"{round(gain, 1) + 0.0:+.1f}"
+        axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
+    axes.set_title(data)
     axes.axvline(0.5, color=INK)
     axes.set_xticks(range(table.shape[1]), ["mean", *classes], rotation=30, ha="right")
     axes.set_yticks(range(len(trained)), [_short(line) for line in trained])
@@ -105,7 +103,9 @@ def _alike(line):
 
 def _is_gain(line, data):
     kind = (line.get("data"), line.get("protocol"), line.get("n_train"), len(line["auroc"]))
-    return "detector" in line and kind == (data, "one_vs_rest", 500, 10)
+    return (
+        "detector" in line and not line.get("pollution") and kind == (data, "one_vs_rest", 500, 10)
+    )
 
 
 def _gain(line, frozen):
@@ -123,7 +123,7 @@ def _short(line):
 
 def scores(lines):
     """Bars of NSA's scores: plain and normalised, with deviations from seed to seed."""
-    figure = Figure(figsize=(9, 5.4))
+    figure = Figure(figsize=(7, 5))
     grid = figure.subplots(2, 2, sharey=True, sharex=True)
     panels = [(data, share) for data in ("fashion_mnist", "cifar10") for share in (0.0, 0.1)]
     for axes, (data, share) in zip(grid.flat, panels):
@@ -136,9 +136,10 @@ def scores(lines):
             axes.bar(places, mean, 0.36, yerr=spread, color=COLORS[i], label=label, **WHISKERS)
         name = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}[data]
         how = f"{share:.0%} polluted" if share else "clean"
-        axes.set_title(f"{name}, {how}", fontsize=10)
+        axes.set_title(f"{name}, {how}")
         axes.set_xticks(range(len(NSA_SCORES)), NSA_SCORES, rotation=30, ha="right")
-        axes.set_ylim(40, 100)
+        axes.set_ylim(0, 100)
+        axes.axhline(50, color=INK, lw=0.8, ls=":", zorder=0)
     for axes in grid[:, 0]:
         axes.set_ylabel("AUROC, %")
     grid[0, 1].legend(ncols=2, fontsize=9)
@@ -150,7 +151,7 @@ def speed(lines):
     sets = inspection.by_set(lines)
     detectors = sorted({line["detector"] for some in sets.values() for line in some})
     networks = sorted({line["network"] for some in sets.values() for line in some})
-    figure = Figure(figsize=(9, 3.9))
+    figure = Figure(figsize=(7.5, 4))
     row = figure.subplots(1, len(sets), squeeze=False)[0]
     for axes, (data, some) in zip(row, sets.items()):
         for line in some:
@@ -159,21 +160,24 @@ def speed(lines):
             point = line["images_a_second"], line["found"]["image AUROC"]
             axes.plot(*point, mark, color=color, ms=7, alpha=0.85)
         axes.set(xscale="log", title=inspection.TITLES[data], xlabel="images a second")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
     row[0].set_ylabel("image AUROC, %")
     marks = [_mark(name, "o", COLORS[i]) for i, name in enumerate(detectors)]
     marks += [_mark(name, "osD^v"[i], INK) for i, name in enumerate(networks)]
-    figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), fontsize=9)
+    figure.legend(handles=marks, loc="outside lower center", ncols=4, fontsize=9)
     return figure
 
 
 def _mark(name, mark, color):
-    return matplotlib.lines.Line2D([], [], ls="", marker=mark, color=color, label=name)
+    return Line2D([], [], ls="", marker=mark, color=color, label=name)
 
 
 def few(lines):
     """Means of the sets by the number of pictures, and by the share of anomalies."""
     clean, polluted, _ = few_pictures.split(lines)
-    figure = Figure(figsize=(9, 3.4))
+    figure = Figure(figsize=(7.5, 3.2))
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, some, factor in ((left, clean, 1), (right, polluted, 100)):
         values, _, _ = few_pictures.axes(some)

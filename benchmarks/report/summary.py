@@ -17,6 +17,10 @@ training sets than the papers'; where they begin with a trained network, theirs 
 column why, as far as that is known. Behind ±: the standard deviation from seed to seed.
 """
 
+PLOTTED = """\
+The same but for anomalib's; dots are chance:
+"""
+
 ALT = "Bars of our figures, with a mark where the published figure is"
 
 
@@ -26,7 +30,7 @@ def summary(sections, findings, pages, versions):
     for section in sections:
         parts.append(_table(section))
         parts.append(f"More: :doc:`results/{section.page}`.\n")
-    parts.append(plot("results/beside.svg", ALT))
+    parts += [PLOTTED, plot("results/beside.svg", ALT)]
     parts += [title("All figures"), toctree(*(f"results/{name}" for name in pages))]
     stamp = ", ".join(f"{name} {number}" for name, number in versions.items())
     parts.append(f"Measured with {stamp}.\n")
