@@ -102,10 +102,10 @@ def _alike(line):
 
 
 def _is_gain(line, data):
-    kind = (line.get("data"), line.get("protocol"), line.get("n_train"), len(line["auroc"]))
-    return (
-        "detector" in line and not line.get("pollution") and kind == (data, "one_vs_rest", 500, 10)
-    )
+    if "detector" not in line or line.get("pollution"):
+        return False
+    kind = line["data"], line["protocol"], line["n_train"], len(line["auroc"])
+    return kind == (data, "one_vs_rest", 500, 10)
 
 
 def _gain(line, frozen):
