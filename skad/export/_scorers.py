@@ -64,6 +64,24 @@ class Whitened(nn.Module):
         return torch.cat([coordinates * self.scales, rest], dim=1)
 
 
+class Without(nn.Module):
+    """Whitening by the covariance of all rows but one, see ``Covariance.without``."""
+
+    def __init__(self, whitening, n_rows):
+        super().__init__()
+        self.register_buffer("center", constant(whitening._whiten(whitening.mean_[None])))
+        self.register_buffer("share", constant(whitening.covariance_.share_of_one(n_rows)))
+        self.scale = math.sqrt((n_rows - 1) / n_rows)
+
+    def forward(self, whitened, rows):
+        centered = rows - self.center
+        squared = centered.square().sum(1)
+        left = (1.0 - self.share * squared).clamp(min=torch.finfo(torch.float64).eps)
+        stretch = (left.rsqrt() - 1.0) / torch.where(squared == 0, 1.0, squared)
+        along = (whitened * centered[:, None]).sum(2) * stretch[:, None]
+        return self.scale * (whitened + along[:, :, None] * centered[:, None])
+
+
 class Nearest(nn.Module):
     """Distances to the nearest rows of a gallery, by what float32 proposes and float64 measures.
 
@@ -106,13 +124,14 @@ class KNN(nn.Module):
             center = scorer.whitening_.mean_ if given.metric == "mahalanobis" else 0.0
             center = np.broadcast_to(center, scorer.whitening_.mean_.shape)
             self.prepared = Whitened(scorer.whitening_.covariance_, center)
-        self.leaves_itself_out = given.n_centroids is None
+        self.leaves_itself_out, self.without = given.n_centroids is None, None
         self.n_neighbors = scorer._n_neighbors
         if self.leaves_itself_out:
             rows = scorer._prepare(scorer._whitened(rows))
             self.tolerance = same_within(np.float32, scorer.gallery_.dtype)
             if whitened:  # which magnifies rounding, so that rows are compared as they came
                 self.register_buffer("gallery", constant(scorer._searched, torch.float32))
+                self.without = Without(scorer.whitening_, len(scorer._searched))
         self.nearest = Nearest(rows, self.n_neighbors + self.leaves_itself_out)
 
     def forward(self, rows):
@@ -124,13 +143,27 @@ class KNN(nn.Module):
             skipped = torch.where(itself.any(1), itself.to(torch.int64).argmax(1), last)
             kept = torch.arange(self.n_neighbors)
             kept = kept + (kept >= skipped[:, None]).to(torch.int64)
-            squared = squared.gather(1, kept)
+            squared, own = squared.gather(1, kept), indices.gather(1, skipped[:, None])
+            if self.without is not None:
+                anew = self._without(own[:, 0], queries, indices.gather(1, kept))
+                squared = torch.where(itself.any(1, keepdim=True), anew, squared)
         distances = squared.sqrt()
         if self.metric in ("angle", "mahalanobis_cosine"):
             distances = angle_of(distances)
         if self.aggregation == "sum_of_squares":
             return -distances.square().sum(1)
         return -(distances.mean(1) if self.aggregation == "mean" else distances[:, -1])
+
+    def _without(self, itself, queries, indices):
+        """Squared distances, whitened without the row itself, see ``KNNScorer``."""
+        rows = torch.cat([itself[:, None], indices], dim=1)
+        whitened = self.prepared(self.gallery[rows.flatten()].double())
+        whitened = whitened.reshape(rows.shape[0], rows.shape[1], queries.shape[1])
+        vectors = torch.cat([queries[:, None], whitened[:, 1:]], dim=1)
+        vectors = self.without(vectors, whitened[:, 0])
+        if self.is_unit:
+            vectors = unit(vectors.flatten(0, 1)).reshape(vectors.shape)
+        return (vectors[:, 1:] - vectors[:, :1]).square().sum(2)
 
     def _is_itself(self, rows, squared, indices):
         """Which of the rows found are the query but for rounding."""

@@ -4,6 +4,7 @@ from numbers import Integral
 
 import numpy as np
 
+from .._rows import nonzero
 from ._blocks import blockwise
 
 # A centre so many standard deviations from the origin may be subtracted after the projection, which
@@ -22,11 +23,13 @@ class Covariance:
         Positive.
     rest : float
         Variance of every direction orthogonal to these; 0 where what lies there is left out.
+    shrinkage : float
+        Share of the mean variance that is mixed in.
     """
 
-    def __init__(self, directions, variances, rest):
+    def __init__(self, directions, variances, rest, shrinkage):
         self.directions = np.ascontiguousarray(directions)
-        self.variances, self.rest = variances, rest
+        self.variances, self.rest, self.shrinkage = variances, rest, shrinkage
         if not self._has_rest:
             self._projection = self.directions / np.sqrt(variances)
 
@@ -65,14 +68,14 @@ class Covariance:
         if n_components is not None:
             kept = _n_kept(variances, n_components)
             directions, variances = directions[:, :kept], variances[:kept]
-            return cls(directions, (1.0 - shrinkage) * variances + rest, 0.0)
+            return cls(directions, (1.0 - shrinkage) * variances + rest, 0.0, shrinkage)
         if rest == 0 and len(variances) < n_features:
             raise ValueError(
                 f"{owner}: the covariance of {n_rows} rows is singular, of rank {len(variances)} "
                 f"in {n_features} dimensions. Shrink it (shrinkage='ledoit_wolf' or a number above "
                 "0), truncate it (n_components), or give more rows."
             )
-        return cls(directions, (1.0 - shrinkage) * variances + rest, rest)
+        return cls(directions, (1.0 - shrinkage) * variances + rest, rest, shrinkage)
 
     def extended(self, vector):
         """The same covariance, with the part of a vector that is orthogonal as one more direction.
@@ -85,7 +88,8 @@ class Covariance:
         if not self._has_rest or length <= 1e-12 * np.linalg.norm(vector):
             return self
         directions = np.column_stack([self.directions, remainder / length])
-        return type(self)(directions, np.append(self.variances, self.rest), self.rest)
+        variances = np.append(self.variances, self.rest)
+        return type(self)(directions, variances, self.rest, self.shrinkage)
 
     @property
     def _has_rest(self):
@@ -169,12 +173,50 @@ class Covariance:
         -------
         squared : ndarray of float64, shape (n_rows,)
         """
-        n_features, n_directions = self.directions.shape
-        trace = self.variances.sum() + (n_features - n_directions) * self.rest
-        shrinkage = self.rest * n_features / trace
-        left = 1.0 - (1.0 - shrinkage) * squared / (n_rows - 1)
+        return squared * (n_rows / (n_rows - 1)) / self._left(squared, n_rows)
+
+    def share_of_one(self, n_rows):
+        """Share of itself that each row of the estimate has in it, for a squared length of one."""
+        shrinkage = getattr(self, "shrinkage", None)
+        if shrinkage is None:  # in earlier pickles
+            n_features, n_directions = self.directions.shape
+            trace = self.variances.sum() + (n_features - n_directions) * self.rest
+            shrinkage = self.rest * n_features / trace
+        return (1.0 - shrinkage) / (n_rows - 1)
+
+    def _left(self, squared, n_rows):
+        """What the other rows hold of the variance along each row."""
         # Nothing is left of a direction that is one row's alone.
-        return squared * (n_rows / (n_rows - 1)) / np.maximum(left, np.finfo(np.float64).eps)
+        return np.maximum(1.0 - self.share_of_one(n_rows) * squared, np.finfo(np.float64).eps)
+
+    def without(self, whitened, centered, n_rows):
+        r"""Whitened vectors, whitened instead by the covariance of all rows but one.
+
+        By the formula of :meth:`left_out`, vectors are stretched along that row,
+
+        .. math:: v + \Bigl(\bigl(1 - (1 - \lambda)\, m^2 / (n - 1)\bigr)^{-1/2} - 1\Bigr)
+            \frac{u^T v}{m^2}\, u, \qquad m^2 = u^T u,
+
+        and by :math:`\sqrt{(n - 1) / n}` altogether.
+
+        Parameters
+        ----------
+        whitened : ndarray of float64, shape (n, n_vectors, n_coordinates)
+            For each of n rows that are left out, vectors to whiten anew.
+        centered : ndarray of float64, shape (n, n_coordinates)
+            These rows less the mean, whitened.
+        n_rows : int
+            Of the estimate, at least 2.
+
+        Returns
+        -------
+        whitened : ndarray of float64, shape (n, n_vectors, n_coordinates)
+        """
+        squared = np.einsum("nd,nd->n", centered, centered)
+        stretch = (1.0 / np.sqrt(self._left(squared, n_rows)) - 1.0) / nonzero(squared)
+        along = np.einsum("nkd,nd->nk", whitened, centered) * stretch[:, None]
+        moved = whitened + along[:, :, None] * centered[:, None]
+        return np.sqrt((n_rows - 1) / n_rows) * moved
 
 
 def _principal(moments, n_rows, n_features):

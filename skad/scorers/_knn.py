@@ -8,6 +8,7 @@ from .._parameters import RandomStateParameters, changed
 from .._rows import angle_of, plain_rows, same_within, unit_rows
 from .._warnings import warn
 from ._base import IncrementalScorer
+from ._blocks import blockwise
 from ._kmeans import kmeans, kmeans_of_shards
 from ._neighbors import LARGE, IndexFromGallery, NeighborIndex
 from ._parameters import NeighborParameters
@@ -243,12 +244,42 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
             squared, indices = self._search(rows, n_neighbors + 1)
             same = self._is_itself(X, squared, indices)
             skipped = np.where(same.any(axis=1), same.argmax(axis=1), n_neighbors)
+            itself = np.take_along_axis(indices, skipped[:, None], 1)[:, 0]
             kept = np.arange(n_neighbors) + (np.arange(n_neighbors) >= skipped[:, None])
             squared, indices = (np.take_along_axis(part, kept, 1) for part in (squared, indices))
+            known = np.flatnonzero(same.any(axis=1))
+            if self._fitted.metric.startswith("mahalanobis") and len(known):
+                found = self._without(itself[known], rows[known], indices[known])
+                squared[known], indices[known] = found
         distances = np.sqrt(squared)
         if self._fitted.metric in ("angle", "mahalanobis_cosine"):
             distances = angle_of(distances)
         return distances, indices
+
+    def _without(self, itself, rows, indices):
+        """Squared distances of training rows to their neighbours, whitened without the row itself.
+
+        With few rows, each has so much of its own in the covariance that it is nearer to all others
+        than a new row is: by those distances the threshold called half of new normal rows anomalies.
+        """
+        center = self.whitening_._whiten(self.whitening_.mean_[None])
+
+        def measure(block):
+            nearest = indices[block]
+            centered = self._whitened(self.gallery_[itself[block]]) - center
+            neighbors = self._whitened(self.gallery_[nearest.ravel()])
+            neighbors = neighbors.reshape(*nearest.shape, neighbors.shape[1])
+            vectors = np.concatenate([rows[block, None], neighbors], axis=1)
+            vectors = self.whitening_.covariance_.without(vectors, centered, self.n_searched)
+            vectors = self._prepare(vectors.reshape(-1, vectors.shape[2])).reshape(vectors.shape)
+            apart = vectors[:, 1:] - vectors[:, :1]
+            return np.einsum("nkd,nkd->nk", apart, apart)
+
+        # Three arrays of them are held at a time.
+        values = 3 * (indices.shape[1] + 1) * rows.shape[1]
+        squared = blockwise(measure, np.arange(len(rows)), values)
+        order = np.lexsort((indices, squared))
+        return np.take_along_axis(squared, order, 1), np.take_along_axis(indices, order, 1)
 
     def _search(self, rows, n_neighbors):
         """Squared distances, and places in the gallery."""

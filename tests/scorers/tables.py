@@ -50,8 +50,11 @@ COVARIANCE_KINDS = [kind for kind in KINDS if kind != "far clusters"]
 COVARIANCE_KINDS += ["tiny and large", "few rows", "two rows"]
 
 
-def slow_covariance(rows, shrinkage="ledoit_wolf", groups=None):
-    """Covariance about the means of groups, one outer product at a time."""
+def slow_covariance(rows, shrinkage="ledoit_wolf", groups=None, without=None):
+    """Covariance about the means of groups, one outer product at a time.
+
+    Without a row: what was estimated from all, less the outer product of that row.
+    """
     rows = rows.astype(np.float64)
     groups = np.zeros(len(rows)) if groups is None else groups
     centered = np.concatenate(
@@ -70,12 +73,16 @@ def slow_covariance(rows, shrinkage="ledoit_wolf", groups=None):
             squares = (covariance**2).sum()
             numerator = (1 - 2 / d) * squares + trace**2
             shrinkage = min(numerator / ((n + 1 - 2 / d) * (squares - trace**2 / d)), 1.0)
-    return (1 - shrinkage) * covariance + shrinkage * target
+    shrunken = (1 - shrinkage) * covariance + shrinkage * target
+    if without is None:
+        return shrunken
+    return n / (n - 1) * (shrunken - (1 - shrinkage) * products[without] / (n - 1))
 
 
 def inverse_root(covariance):
     """The symmetric inverse square root."""
     variances, directions = np.linalg.eigh(covariance)
+    variances = np.maximum(variances, 1e-16 * variances.max())  # of a direction of one row alone
     return directions / np.sqrt(variances) @ directions.T
 
 

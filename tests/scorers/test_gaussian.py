@@ -102,8 +102,9 @@ def test_whitening_then_neighbors_is_the_mahalanobis_metric():
         whitened = Whitening(center=metric == "mahalanobis").fit(rows[::2])
         expected = KNNScorer(1, metric=plain).fit(whitened.transform(rows[::2]))
         found = KNNScorer(1, metric=metric).fit(rows[::2])
+        new = rows[1::2]  # of its own rows it leaves each out of the whitening too
         np.testing.assert_allclose(
-            found.score_samples(rows), expected.score_samples(whitened.transform(rows)), rtol=1e-9
+            found.score_samples(new), expected.score_samples(whitened.transform(new)), rtol=1e-9
         )
 
 

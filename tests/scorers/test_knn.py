@@ -41,9 +41,14 @@ def slow_scores(gallery, queries, k, metric, aggregation):
             same = np.array([slow_angle(raw, row) for row in gallery]) <= tolerance
         else:
             same = np.linalg.norm(gallery - raw, axis=1) <= tolerance * np.linalg.norm(raw)
+        nearest = np.argsort(distances)
         if same.any():
-            distances = np.delete(distances, np.where(same, distances, np.inf).argmin())
-        nearest = np.sort(distances)[:k]
+            itself = np.where(same, distances, np.inf).argmin()
+            nearest = nearest[nearest != itself]
+            if metric.startswith("mahalanobis"):  # whitened without it
+                root = inverse_root(slow_covariance(gallery, without=itself))
+                distances = np.array([apart(raw @ root, row @ root) for row in gallery])
+        nearest = np.sort(distances[nearest[:k]])
         scores.append(
             {"sum_of_squares": (nearest**2).sum(), "mean": nearest.mean(), "kth": nearest[-1]}[
                 aggregation
@@ -95,6 +100,20 @@ def test_training_rows_are_scored_leave_one_out(metric, kind):
     found = scorer.score_samples(rows)
     np.testing.assert_allclose(found, np.ravel(alone), rtol=1e-6, atol=1e-13 * np.abs(found).max())
     assert scorer.offset_ == pytest.approx(np.percentile(found, 10))
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "mahalanobis", "mahalanobis_cosine"])
+@pytest.mark.parametrize("n_rows", [20, 60, 300])
+def test_thresholds_hold_for_new_rows_however_few_were_fitted(n_rows, metric):
+    """Of rows whitened by a covariance that holds them, too few would be beyond the threshold."""
+    rng = np.random.RandomState(0)
+    rates = []
+    for _ in range(20):
+        rows = rng.normal(size=(n_rows + 200, 100)) * np.geomspace(1, 0.05, 100)
+        scorer = KNNScorer(2, metric=metric, shrinkage=0.3).fit(rows[:n_rows])
+        rates.append((scorer.decision_function(rows[n_rows:]) < 0).mean())
+        assert (scorer.predict(rows[:n_rows]) < 0).sum() == n_rows // 10
+    assert 0.08 < np.mean(rates) < 0.16
 
 
 def test_far_queries_are_scored_by_their_distance():
@@ -244,7 +263,10 @@ def test_kneighbors_names_training_rows(metric):
     assert distances.shape == indices.shape == (400, 5)
     assert (np.diff(distances, axis=1) >= 0).all()
     assert not (indices[:100] == np.arange(100)[:, None]).any()  # not its own neighbour
-    np.testing.assert_allclose(-distances[:, :2].mean(axis=1), scorer.score_samples(rows))
+    new = slice(100, None) if metric == "mahalanobis" else slice(None)  # else of five, by others
+    expected = scorer.score_samples(rows)
+    np.testing.assert_allclose(-distances[new, :2].mean(axis=1), expected[new])
+    np.testing.assert_allclose(-scorer.kneighbors(rows)[0].mean(axis=1), expected)
     assert scorer.kneighbors(rows)[0].shape == (400, 2)
     for n_neighbors in (0, 100, 2.5):
         with pytest.raises(ValueError, match=r"must be a whole number in 1\.\.99"):

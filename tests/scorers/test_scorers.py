@@ -119,17 +119,16 @@ def test_ensemble_is_the_sum_of_what_ranges_make_of_its_scores():
     expected = np.zeros(len(queries))
     for start, width, is_map in ((0, 12, False), (12, 1, False), (13, 17, True)):
         part, new = train[:, start : start + width], queries[:, start : start + width]
-        root = inverse_root(slow_covariance(part))
         for whiten in (False, True):
-            expected += slow_term(part, new, root if whiten else None, is_map)
+            expected += slow_term(part, new, whiten, is_map)
     assert_close(scorer.score_samples(queries), expected)
     assert [columns.start for columns, _ in scorer.members_] == [0, 0, 12, 12, 13, 13]
 
 
-def slow_term(train, queries, root, is_map):
+def slow_term(raw, queries, whiten, is_map):
     """Score of one metric of one tap, by the range of its leave-one-out training scores."""
-    if root is not None:
-        train, queries = train @ root, queries @ root
+    root = inverse_root(slow_covariance(raw)) if whiten else np.eye(raw.shape[1])
+    train, queries = raw @ root, queries @ root
 
     def score(x, others):
         if is_map:
@@ -137,6 +136,11 @@ def slow_term(train, queries, root, is_map):
         return -slow_angle(x, others.mean(axis=0))
 
     alone = [score(x, np.delete(train, i, axis=0)) for i, x in enumerate(train)]
+    if whiten and is_map:  # the same neighbour, whitened without the row
+        for i, x in enumerate(train):
+            apart = [np.inf if j == i else slow_angle(x, other) for j, other in enumerate(train)]
+            root = inverse_root(slow_covariance(raw, without=i))
+            alone[i] = -slow_angle(raw[i] @ root, raw[int(np.argmin(apart))] @ root)
     width = max(alone) - min(alone)
     return (np.array([score(x, train) for x in queries]) - min(alone)) / (width or 1.0)
 
