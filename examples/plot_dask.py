@@ -62,7 +62,7 @@ heat = axes[1].imshow(
 )
 axes[1].set(xlim=axes[0].get_xlim(), ylim=axes[0].get_ylim(), facecolor="0.9")
 axes[1].set_title("how odd each square is, at its middle", fontsize=13)
-figure.colorbar(heat, label="score")
+figure.colorbar(heat, label="score: lower is odder", shrink=0.8)
 for axis in axes:
     axis.set(xticks=[], yticks=[])
 figure.savefig("dask.png", dpi=80)

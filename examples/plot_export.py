@@ -40,8 +40,8 @@ print(f"scores differ by {to_onnx(detector, path, pictures=petals[:16]):.0e} at 
 # On the machine that looks
 # -------------------------
 #
-# Pictures are bytes in RGB, of any size; those of one call are of one size. ``score`` is below 0 for
-# anomalies; what else comes out is in ``session.get_outputs()``. ``examples/run_onnx.py`` is a
+# Pictures are bytes in RGB, of any size; those of one call are of one size. ``score`` is below 0
+# for anomalies; ``session.get_outputs()`` tells what else comes out. ``examples/run_onnx.py`` is a
 # script of these lines.
 
 session = onnxruntime.InferenceSession(path)
@@ -53,7 +53,9 @@ spoilt[2, 20:60, 30:70] = rng.integers(0, 256, (40, 40, 3))  # noise
 pictures = np.concatenate([normal, spoilt])
 
 score, anomaly, p_value, score_maps = session.run(None, {"pixels": pictures})
-verdicts = [f"{'anomaly' if found else 'normal'}, score {s:+.2f}" for s, found in zip(score, anomaly)]
+verdicts = [
+    f"{'anomaly' if found else 'normal'}, score {s:+.2f}" for s, found in zip(score, anomaly)
+]
 print(*verdicts, sep="\n")
 
 # %%

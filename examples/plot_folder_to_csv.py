@@ -68,7 +68,8 @@ with open(folder / "scores.csv", "w", newline="") as file:
         decision = "unreadable" if np.isnan(score) else "anomaly" if score < 0 else "normal"
         table.writerow([Path(path).name, f"{score:.4f}", f"{p:.3f}", decision])
 
-print((folder / "scores.csv").read_text()[:300])
+rows = (folder / "scores.csv").read_text().splitlines()
+print(*rows[:6], "...", rows[-1], sep="\n")
 
 # %%
 # Without Python the same is ``skad check good new --false-alarm-rate 0.05 --csv scores.csv``.

@@ -36,7 +36,7 @@ def tile(defect=None, side=128):
     if defect == "blowhole":
         pen.ellipse([x, y, x + rng.integers(8, 16), y + rng.integers(8, 16)], fill=255)
     elif defect == "crack":
-        bends = np.cumsum(rng.uniform(-6, 14, (5, 2)), axis=0) + (x - 10, y - 10)
+        bends = np.cumsum(rng.uniform(-6, 14, (5, 2)), axis=0) + np.array([x - 10, y - 10])
         pen.line([tuple(bend) for bend in bends], fill=255, width=3)
     elif defect == "scratch":
         pen.line([x, y, x + rng.integers(-30, 30), y + 25], fill=255, width=2)
