@@ -124,6 +124,14 @@ def check_first_minute(printed):
     assert min(aurocs) > 0.93
 
 
+def test_readme_opens_with_the_picture_and_three_lines():
+    opening = (ROOT / "README.rst").read_text().split("Install and see it work")[0]
+    (picture,) = re.findall(r"\.\. image:: (.*)", opening)
+    assert 20_000 < (ROOT / picture).stat().st_size < 200_000
+    (block,) = re.findall(r"\.\. code:: python\n\n((?:    .*\n)+)", opening)
+    assert block.count("\n") == 3
+
+
 def test_drawn_cells_stand_in_for_real_ones(run, tmp_path):
     printed = run(ROOT / "examples/plot_solar_cells.py", tmp_path, "elpv_dataset")
     assert re.search(r"(?s)AUROC: (9\d|100).*cells flagged: 1?\d%.*p_value\n\d", printed)
@@ -135,6 +143,9 @@ def test_readme_shows_code_that_runs(run, tmp_path):
     )
     assert blocks
     code = ["\n".join(line[4:] for line in block.splitlines()) for block in blocks]
-    script = tmp_path / "readme.py"  # where each block has names of its own
-    script.write_text("\n".join(f"exec({block!r}, {{}})" for block in code))
+    # Each block has names of its own, and pictures.
+    script = tmp_path / "readme.py"
+    noise = "noise = numpy.random.default_rng(0).random((110, 16, 16))"
+    blocks = [f"exec({block!r}, dict(good=noise[:100], new=noise[100:]))" for block in code]
+    script.write_text("\n".join(["import numpy", noise, *blocks]))
     run(script, tmp_path)
