@@ -1,7 +1,7 @@
 """Trainings that have to prove themselves: frozen, always, and only where it is better.
 
 Each run appends one line of JSON to ``benchmarks/acceptance.jsonl``, and is left out when asked for
-again; ``benchmarks/report.py`` turns the lines into tables of ``doc/results.rst``.
+again; ``benchmarks/report`` makes tables of ``doc/results`` of the lines.
 
     python -m benchmarks.acceptance --fixing
     python -m benchmarks.acceptance --reporting --network tiny

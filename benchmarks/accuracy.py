@@ -1,7 +1,7 @@
 """Measure a detector on a protocol, and keep the figures.
 
-Each run appends one line of JSON to ``benchmarks/results.jsonl``; ``benchmarks/report.py`` turns
-those into ``doc/results.rst``. For example, DN2 at its defaults, one class against the rest:
+Each run appends one line of JSON to ``benchmarks/results.jsonl``; ``benchmarks/report`` makes
+pages of ``doc/results`` of those. For example, DN2 at its defaults, one class against the rest:
 
     python -m benchmarks.accuracy DN2 --data cifar10
     python -m benchmarks.accuracy DN2 --data cifar10 --n-train 500 --n-test 100 \

@@ -1,7 +1,7 @@
 """Regret of a choice without labels: AutoDetector, each of its candidates, and DN2.
 
 Each run appends one line of JSON to ``benchmarks/choosing.jsonl``, and is left out when asked for
-again; ``benchmarks/report.py`` turns the lines into tables of ``doc/results.rst``.
+again; ``benchmarks/report`` makes tables of ``doc/results`` of the lines.
 
     python -m benchmarks.choosing cifar10 fashion_mnist --n-test 40
     python -m benchmarks.choosing cells tiles --preset thorough

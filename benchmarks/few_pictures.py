@@ -1,7 +1,7 @@
 """DN2 with few normal pictures, and with anomalies among them.
 
-Each run appends one line of JSON to ``benchmarks/few_pictures.jsonl``; ``benchmarks/report.py``
-turns the last of each kind into tables of ``doc/results.rst``. Features of "tiny" are computed once
+Each run appends one line of JSON to ``benchmarks/few_pictures.jsonl``; ``benchmarks/report``
+makes tables of ``doc/results`` of the last of each kind. Features of "tiny" are computed once
 for each task of a set; what is compared is ``DN2()``, as it is and with other parameters.
 
     python -m benchmarks.few_pictures cifar10 cells

@@ -1,7 +1,7 @@
 """Networks trained from random weights: NSA's ablation, with every score of one training.
 
 Each training appends one line of JSON to ``benchmarks/from_scratch.jsonl``, and is left out when
-asked for again; ``benchmarks/report.py`` turns the lines into tables of ``doc/results.rst``.
+asked for again; ``benchmarks/report`` makes tables of ``doc/results`` of the lines.
 
     python -m benchmarks.from_scratch --data fashion_mnist --objective simsiam --pollution 0 0.1
     python -m benchmarks.from_scratch --data cifar10 --objective simclr --negatives rotation

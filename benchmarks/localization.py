@@ -1,7 +1,7 @@
 """Which picture, and where in it: detectors of inspection on tiles, circuit boards, solar cells.
 
 Each run appends one line of JSON to ``benchmarks/localization.jsonl``, and is left out when asked
-for again; ``benchmarks/report.py`` turns the lines into tables of ``doc/results.rst``.
+for again; ``benchmarks/report`` makes tables of ``doc/results`` of the lines.
 
     python -m benchmarks.localization
     python -m benchmarks.localization --detector PatchCore --data pcb --image-size 128

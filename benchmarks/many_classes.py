@@ -1,8 +1,8 @@
 """Normal images of many classes: CLAD, deep clustering, and the clusters that they stand on.
 
 Each run appends one line of JSON to ``benchmarks/many_classes.jsonl``, and is left out when asked
-for again, so that a programme that was broken off goes on; ``benchmarks/report.py`` turns the lines
-into tables of ``doc/results.rst``.
+for again, so that a programme that was broken off goes on; ``benchmarks/report`` makes tables
+of ``doc/results`` of the lines.
 
     python -m benchmarks.many_classes clad --data mnist --n-train 500 --n-test 100
     python -m benchmarks.many_classes deep_clustering --labels dn2 kmeans scan_head truth \

@@ -3,8 +3,8 @@
     python -m benchmarks.scorers --data cifar10 --network mobilenetv2 --memory cache
     python -m benchmarks.scorers --data cifar10 --network mobilenetv2 --memory cache --only "n_cent"
 
-Appends one line of JSON for each scorer to ``benchmarks/results.jsonl``; ``benchmarks/report.py``
-turns those into ``doc/results.rst``. Features are computed once for all classes and scorers.
+Appends one line of JSON for each scorer to ``benchmarks/results.jsonl``; ``benchmarks/report``
+makes pages of ``doc/results`` of those. Features are computed once for all classes and scorers.
 """
 
 import argparse

@@ -11,9 +11,8 @@ import timm
 import torch
 
 from benchmarks import gpu, inspection_data, lite0, localization
-from benchmarks.report import table
-from benchmarks.report_inspection import beside_anomalib, inspection
-from benchmarks.report_localization import localization as old_tables
+from benchmarks.report.inspection import beside_anomalib, tables
+from benchmarks.report.tiles import tiles
 
 LOADER = """
 import numpy as np
@@ -68,11 +67,15 @@ def test_a_run_is_measured_once_and_told_in_tables(shared):
     lines = run(shared, "--detector", "DN2", "--data", "cells", "--n-test", "8", "--seed", "1")
     assert [list(one["found"]) for one in lines[1:]] == [["image AUROC"]] * 2
     assert [one["n_tested"] for one in lines] == [16, 16, 8]
-    text = inspection(lines, table)
+    text = "\n".join(tables(lines))
     assert "``PatchCore(coreset_share=0.05, n_threshold_images=4)``" in text
-    assert text.index("Circuit boards:") < text.index("Solar cells:")
-    assert "Magnetic tiles:" not in text
-    assert old_tables(lines, table) == old_tables([], table)
+    assert text.index("Circuit boards") < text.index("Solar cells")
+    assert "Magnetic tiles" not in text
+    old = {"network": "tiny", "image_size": 64, "n_train": 9, "n_tested": 9, "found": {"PRO": 88}}
+    old |= {"n_centroids": None, "n_neighbors": 50, "metric": "euclidean", "fusion": "joined"}
+    old |= {"n_neighbor_pixels": 1, "adapter": None, "seed": 0, "normal_flagged": {"pixels": 1}}
+    old |= {"by_defect": {}}
+    assert tiles([*lines, old]) == tiles([old])
 
 
 @pytest.mark.parametrize(
@@ -155,7 +158,7 @@ def test_both_sides_of_a_comparison_are_told():
     line = run | {"n_train": 300, "n_tested": 300, "skad": side | {"image_auroc": 94.0}}
     line |= {"anomalib": side | {"image_auroc": 93.5}}
     line |= {"ratio": dict.fromkeys(side, 1.0) | {"image_auroc": 0.5}}
-    text = beside_anomalib([line], table)
+    text = "\n".join(beside_anomalib([line]))
     assert "1% of patches, 300 / 300 cells, 1 thread" in text
     assert "+0.50" in text
 

@@ -62,7 +62,7 @@ class SearchParameters(TimeParameters):
         default=3,
         limits=[POSITIVE],
         text="Most candidates whose scores are combined. A further one must add to the AUROC more "
-        "than twice its standard error over folds and kinds of anomalies.",
+        "than 0.5, as log-odds, and twice its standard error over folds and kinds of anomalies.",
     )
     max_minutes: float | None = changed(
         default=None,
@@ -91,9 +91,10 @@ class AutoDetector(
 
     Each candidate is fitted to all folds of the normal images but one, and scores those of that
     fold and anomalies made of them (:class:`~skad.model_selection.SyntheticAnomalies`). It is
-    judged by its AUROC over folds and kinds of anomalies, whose log-odds are averaged. The best is
-    taken, if it is better than the first by more than twice the standard error, else the first, and
-    as many others as make it surely better; they are fitted to all images, and give
+    judged by its AUROC over folds and kinds of anomalies, whose log-odds are averaged. The first
+    candidate is kept unless another is better by more than 0.5 (log-odds), beyond twice the
+    standard error of the difference; then the best is taken. Others join it on the same condition.
+    Those taken are fitted to all images, and give
 
     .. math:: s(x) = \frac1M \sum_m \Phi^{-1}\bigl(F_m(s_m(x))\bigr),
 

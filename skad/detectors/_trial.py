@@ -8,6 +8,11 @@ import numpy as np
 from ..model_selection._search import auroc_by_kind, log_odds, mean_auroc
 from ..scorers._calibrated import normal_scores
 
+# Log-odds by which one must be better, beyond twice the standard error. Settled on CIFAR-10, MNIST
+# and magnetic tiles: on photographs larger images tell made anomalies better, by 0.3, and real ones
+# worse; on tiles the best is better by 0.9, and is the best for real ones.
+MARGIN = 0.5
+
 
 @dataclass(eq=False)
 class Fold:
@@ -121,8 +126,8 @@ def best_of(trials, folds, n_best):
     """The best trial, and others that make it better (Caruana et al.), where that is sure.
 
     It is sure where the AUROC, as log-odds over folds and kinds of anomalies, is higher by more
-    than twice its standard error, so that what is no more than chance does not count. Where none is
-    surely better than the first, the first is taken.
+    than `MARGIN` and twice its standard error, so that neither chance counts nor what made
+    anomalies have for themselves. Where none is surely better than the first, the first is taken.
 
     Parameters
     ----------
@@ -137,19 +142,18 @@ def best_of(trials, folds, n_best):
     """
     known = [trial for trial in trials if trial.folds]
     best = max(known, key=lambda trial: trial.auroc)
-    best = best if _gain(best, known[0]) > 0 else known[0]
+    best = best if _surely_better(best, known[0]) else known[0]
     chosen, left = [best], [trial for trial in known if trial is not best]
     while left and len(chosen) < n_best:
         joined = [together([*chosen, trial], folds) for trial in left]
         i = max(range(len(left)), key=lambda j: joined[j].auroc)
-        if _gain(joined[i], best) <= 0:
+        if not _surely_better(joined[i], best):
             break
         best = joined[i]
         chosen.append(left.pop(i))
     return chosen
 
 
-def _gain(trial, other):
-    """By how much one is better than another, less twice the standard error of that."""
+def _surely_better(trial, other):
     gains = np.subtract(trial.cells, other.cells)
-    return gains.mean() - 2 * gains.std() / np.sqrt(gains.size)
+    return gains.mean() - 2 * gains.std() / np.sqrt(gains.size) > MARGIN

@@ -9,6 +9,7 @@ from sklearn.exceptions import NotFittedError
 import skad
 from skad import DN2, AutoDetector, ConformalDetector, ImageDetector, PatchCore, SklearnScorer
 from skad.detectors._auto import KINDS
+from skad.detectors._trial import Fold, Trial, best_of
 from skad.model_selection import SyntheticAnomalies, SyntheticKFold
 from skad.scorers._calibrated import normal_scores
 
@@ -104,6 +105,28 @@ def test_the_first_is_taken_where_none_is_surely_better():
         detector = AutoDetector(named, n_splits=2, n_best=1).fit(ZEROS[:16])
         (taken,) = (row["candidate"] for row in detector.leaderboard_ if row["weight"])
         assert taken == names[0]
+
+
+@pytest.mark.parametrize(("gain", "spread", "taken"), [(0.4, 0.0, 0), (0.7, 0.0, 1), (0.7, 1.0, 0)])
+def test_a_gain_counts_beyond_a_margin_and_twice_its_error(gain, spread, taken):
+    """Scores whose AUROC, as log-odds, are what is asked for."""
+    rng = np.random.RandomState(0)
+    kinds = np.repeat(["normal", "a", "b", "c", "d"], 500)
+    folds = [Fold(None, None, kinds) for _ in range(2)]
+
+    def trial(name, odds):
+        scores = []
+        for _ in folds:
+            of_kinds = []
+            for k in range(4):
+                area = 1 / (1 + np.exp(-(odds + spread * (-1) ** k * (name == "other"))))
+                of_kinds.append(np.where(rng.rand(500) < area, -1.0, 1.0))
+            scores.append(np.concatenate([np.zeros(500), *of_kinds]))
+        return Trial(name, scores).judge(folds)
+
+    trials = [trial("first", 1.0), trial("other", 1.0 + gain)]
+    assert trials[1].auroc > trials[0].auroc
+    assert best_of(trials, folds, 1) == [trials[taken]]
 
 
 def test_the_same_seed_gives_the_same_bits(fitted):

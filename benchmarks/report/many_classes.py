@@ -1,23 +1,20 @@
-"""Tables of ``doc/results.rst`` from the lines of ``benchmarks/many_classes.jsonl``."""
+"""Tables of ``benchmarks/many_classes.jsonl``: several classes are normal together."""
 
 import json
 
-from . import accuracy
+from .. import accuracy
+from . import published
+from .accuracy import sections
+from .rst import folded, page, table, title
 
 TITLES = accuracy.TITLES | {"magnetic_tile": "magnetic tiles in pieces", "cifar100": "CIFAR-100"}
 
-# Figures of CLAD's paper: on the whole sets, in its own training; below 0.5 its code turns an AUROC
-# round, which is not done here.
-PUBLISHED_CLAD = {
-    "CLAD": {"CUR": 94.0, "STR": 96.1, "MIX": 92.6, "THG": 74.9, "LIV": 72.8},
-    "DeepSVDD": {"CUR": 81.7, "STR": 82.2, "MIX": 69.7, "THG": 65.0, "LIV": 52.7},
-    "OC-SVM on pixels": {"CUR": 69.9, "STR": 87.4, "MIX": 54.8, "THG": 51.9, "LIV": 67.7},
-}
+INTRODUCTION = """\
+Several classes are normal together, and nobody tells which picture is of which: all but one class
+of a set, all of a set against another set, or a group of classes. AUROC in percent.
+"""
 
-PUBLISHED_CLUSTERING = (
-    "Published on CIFAR-10 (original files, all 50 000 images): SCAN's accuracy 81.6 and NMI 71.5, "
-    "after self-labelling 88.3 and 79.7."
-)
+ONE_LEFT_OUT = "one class left out"
 
 LABELS = {
     "dn2": "none: DN2, frozen features",
@@ -37,33 +34,30 @@ TRAINING += ("learning_rate",)
 NETWORKS = {"mobilenetv2": "mobilenetv2, 128 px"}
 
 
-def many_classes(lines, table):
-    """All sections; `table` makes one table of a header and rows."""
-    sections = []
-    for task, make in (
-        ("clad", clad),
-        ("deep_clustering", deep_clustering),
-        ("clustering", clustering),
-    ):
-        groups = {}
-        for line in lines:
-            if line["task"] == task:
-                kind = (line["data"], _protocol(line), line["n_train"], line["n_test"])
-                kind += (line["network"],) if task == "deep_clustering" else ()
-                groups.setdefault(kind, []).append(line)
-        for kind, group in sorted(groups.items(), key=lambda item: json.dumps(item[0])):
-            sections.append(make(kind, group, table))
-    return "\n".join(sections)
+def many_classes(lines, results):
+    """The page: one class left out, deep clustering, CLAD's groups, clusters."""
+    parts = [INTRODUCTION, *sections(results, "leave_one_class_out", ", one class left out")]
+    for task, make in TASKS.items():
+        for kind, group in kinds(lines, task).items():
+            parts += make(kind, group)
+    return page("Many classes, no labels", *parts, notes=["many_classes"])
+
+
+def kinds(lines, task):
+    """The lines of a task by set, protocol, number of images and network."""
+    groups = {}
+    for line in lines:
+        if line["task"] == task:
+            kind = (line["data"], _protocol(line), line["n_train"], line["n_test"])
+            kind += (line["network"],) if task == "deep_clustering" else ()
+            groups.setdefault(kind, []).append(line)
+    return dict(sorted(groups.items(), key=lambda item: json.dumps(item[0])))
 
 
 def _protocol(line):
     """What is normal in a line of deep clustering."""
     name = line.get("protocol", "")
-    return "one class left out" if name.endswith(" left out") else name
-
-
-def _title(text):
-    return [text, "-" * len(text), ""]
+    return ONE_LEFT_OUT if name.endswith(" left out") else name
 
 
 def _counts(n_train, n_test):
@@ -78,7 +72,15 @@ def _mean(values):
     return f"{sum(values) / len(values):.1f}" if values else ""
 
 
-def clad(kind, lines, table):
+def by_group(lines):
+    """AUROC of each seed, by group of classes."""
+    cells = {}
+    for line in lines:
+        cells.setdefault(line["group"], []).append(line["auroc"][line["method"]])
+    return cells
+
+
+def clad(kind, lines):
     """Super-categories: CLAD beside DeepSVDD and OC-SVM, and what was published."""
     data, _, n_train, n_test = kind
     names = list(dict.fromkeys(line["group"] for line in lines))
@@ -90,44 +92,49 @@ def clad(kind, lines, table):
             rate = line.get("learning_rate", 1e-4)
             row += f", K = {line['n_clusters']}, {line['network']}, rate {rate:g}"
             row += f", autoencoder {line['encoder']}" if "encoder" in line else ""
-        cell = rows.setdefault(row, {}).setdefault(line["group"], [])
-        cell.append(line["auroc"][line["method"]])
+        rows.setdefault(row, []).append(line)
     found = []
-    for row, cells in rows.items():
+    for row, some in rows.items():
+        cells = by_group(some)
         seeds = sorted({len(values) for values in cells.values()})
         means = [sum(values) / len(values) for values in cells.values()]
         figures = [_mean(cells.get(name, [])) for name in names]
         found.append([row, "-".join(map(str, seeds)), *figures, _mean(means)])
-    for method, figures in PUBLISHED_CLAD.items():
+    for method, figures in published.CLAD.items():
         figures = [figures[name] for name in names]
         found.append([f"{method}, published", "", *map(str, figures), _mean(figures)])
-    text = _title(f"CLAD's super-categories: {TITLES.get(data, data)}")
-    text += [f"{_counts(n_train, n_test)} Epochs: autoencoder, clustering, classifier.", ""]
-    return "\n".join([*text, table(["method", "seeds", *names, "mean"], found)])
+    yield title(f"CLAD's super-categories: {TITLES.get(data, data)}")
+    yield f"{_counts(n_train, n_test)} Epochs: autoencoder, clustering, classifier.\n"
+    yield table(["method", "seeds", *names, "mean"], found)
 
 
-def deep_clustering(kind, lines, table):
+def deep_clustering(kind, lines):
     """One protocol: labels, numbers of clusters, epochs, scores."""
     data, protocol, n_train, n_test, network = kind
-    against = protocol != "one class left out"
-    title = f"Deep clustering: {TITLES.get(data, data)}, "
-    title += f"against {TITLES.get(protocol, protocol)}" if against else protocol
-    text = _title(f"{title}, {NETWORKS.get(network, network)}")
-    rows = {}
-    for line in sorted(lines, key=lambda line: (list(LABELS).index(line["labels"]), str(line))):
-        rows.setdefault(_row_of(line), []).append(line)
-    text += [_counts(n_train, n_test), ""]
-    text += _by_labels(rows, table)
-    text += _by_epoch(rows, table)
+    against = protocol != ONE_LEFT_OUT
+    name = f"Deep clustering: {TITLES.get(data, data)}, "
+    name += f"against {TITLES.get(protocol, protocol)}" if against else protocol
+    yield title(f"{name}, {NETWORKS.get(network, network)}")
+    yield f"{_counts(n_train, n_test)}\n"
+    rows = rows_of(lines)
+    yield _by_labels(rows)
+    more = _by_epoch(rows)
     of_row = {name: {line["protocol"] for line in group} for name, group in rows.items()}
     whole = {name: rows[name] for name in rows if of_row[name] == set.union(*of_row.values())}
     if whole and len(whole) < len(rows):
         rows = whole
-        text += ["Below: what was run for all of these protocols.", ""]
+        more.append("Below: what was run for all of these protocols.\n")
     trained = {name: group for name, group in rows.items() if "averaged" in group[0]["auroc"]}
-    text += _by_number(trained, table)
-    text += _by_score(rows, table)
-    return "\n".join(text)
+    more += [*_by_number(trained), _by_score(rows)]
+    yield folded("Epochs, numbers of clusters, other scores", *more)
+
+
+def rows_of(lines):
+    """The lines of each row, in the order of labels."""
+    rows = {}
+    for line in sorted(lines, key=lambda line: (list(LABELS).index(line["labels"]), str(line))):
+        rows.setdefault(_row_of(line), []).append(line)
+    return rows
 
 
 def _row_of(line):
@@ -160,7 +167,7 @@ def _name(row, with_number=True):
     return text + (f", {augmentation} augmentation" if augmentation else ", no augmentation")
 
 
-def _final(line, score="1-NN"):
+def final(line, score="1-NN"):
     """AUROC of what a training ends with."""
     return list(line["auroc"].values())[-1].get(score)
 
@@ -169,21 +176,21 @@ def _count(group):
     return f"{len({line['protocol'] for line in group})} x {len({line['seed'] for line in group})}"
 
 
-def _by_labels(rows, table):
+def _by_labels(rows):
     names = sorted({line["protocol"] for group in rows.values() for line in group})
     found = []
     for row, group in rows.items():
         cells = [
-            _mean([_final(line) for line in group if line["protocol"] == name]) for name in names
+            _mean([final(line) for line in group if line["protocol"] == name]) for name in names
         ]
         accuracy = _mean([line["quality"]["accuracy"] for line in group if "quality" in line])
-        mean = _mean([_final(line) for line in group]) if all(cells) else ""
+        mean = _mean([final(line) for line in group]) if all(cells) else ""
         found.append([_name(row), _count(group), mean, *cells, accuracy])
     header = ["labels to train on", "protocols x seeds", "mean", *names, "accuracy of labels"]
-    return ["AUROC by the cosine distance to the nearest image.", "", table(header, found)]
+    return table(header, found, "AUROC by the cosine distance to the nearest image")
 
 
-def _by_number(rows, table):
+def _by_number(rows):
     pivot = {}
     for (labels, number, *rest), group in rows.items():
         if number:
@@ -192,14 +199,14 @@ def _by_number(rows, table):
     if len(numbers) < 2:
         return []
     found = [
-        [_name(row), *(_mean([_final(line) for line in cells.get(n, [])]) for n in numbers)]
+        [_name(row), *(_mean([final(line) for line in cells.get(n, [])]) for n in numbers)]
         for row, cells in pivot.items()
     ]
     header = ["labels", *(f"K = {number}" for number in numbers)]
-    return ["Numbers of clusters, means of the same AUROC.", "", table(header, found)]
+    return [table(header, found, "Numbers of clusters, means of the same AUROC")]
 
 
-def _by_epoch(rows, table):
+def _by_epoch(rows):
     rows = {name: group for name, group in rows.items() if len(group[0]["auroc"]) > 2}
     if not rows:
         return []
@@ -217,24 +224,24 @@ def _by_epoch(rows, table):
         for row, group in rows.items()
     ]
     header = ["labels", "protocols", *epochs, "averaged"]
-    return ["Single epochs and their weights averaged, means.", "", table(header, found)]
+    return [table(header, found, "Single epochs and their weights averaged, means")]
 
 
-def _by_score(rows, table):
+def _by_score(rows):
     every = [name for group in rows.values() for line in group for name in _scores(line)]
     names = list(dict.fromkeys(every))
     found = [
-        [_name(row), *(_mean([_final(line, name) for line in group]) for name in names)]
+        [_name(row), *(_mean([final(line, name) for line in group]) for name in names)]
         for row, group in rows.items()
     ]
-    return ["Scores of the same networks, means.", "", table(["labels", *names], found)]
+    return table(["labels", *names], found, "Scores of the same networks, means")
 
 
 def _scores(line):
     return list(list(line["auroc"].values())[-1])
 
 
-def clustering(kind, lines, table):
+def clustering(kind, lines):
     """How well clusters of a whole set are its classes."""
     data, _, n_train, _ = kind
     measures = ("accuracy", "NMI", "ARI")
@@ -246,9 +253,16 @@ def clustering(kind, lines, table):
         + [_mean([line["quality"][name] for line in group]) for name in measures]
         for (row, network), group in rows.items()
     ]
-    text = _title(f"Clusters of {TITLES.get(data, data)}")
-    counts = f"Reduced: first {n_train} training images a class." if n_train else "All images."
-    text += [f"{counts} In percent, on the training images.", ""]
     if data == "cifar10":
-        text += [PUBLISHED_CLUSTERING, ""]
-    return "\n".join([*text, table(["clusters", "seeds", *measures], found)])
+        pair = {"SCAN": published.SCAN, "SCAN, self-labelled": published.SCAN_SELF_LABELLED}
+        found += [
+            [f"{name}, published: all 50 000 images", "", *(of.get(m, "") for m in measures)]
+            for name, of in pair.items()
+        ]
+    yield title(f"Clusters of {TITLES.get(data, data)}")
+    counts = f"Reduced: first {n_train} training images a class." if n_train else "All images."
+    yield f"{counts} In percent, on the training images.\n"
+    yield table(["clusters", "seeds", *measures], found)
+
+
+TASKS = {"clad": clad, "deep_clustering": deep_clustering, "clustering": clustering}

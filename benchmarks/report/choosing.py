@@ -1,7 +1,9 @@
-"""Tables of ``doc/results.rst`` from the lines of ``benchmarks/choosing.jsonl``."""
+"""Tables of ``benchmarks/choosing.jsonl``: a detector chosen without labels."""
 
 import numpy as np
 from scipy.stats import spearmanr
+
+from .rst import page, table, title
 
 TITLES = {
     "cifar10": "CIFAR-10",
@@ -12,43 +14,49 @@ TITLES = {
     "wbc": "white blood cells",
     "pcb": "circuit boards",
 }
+INTRODUCTION = """\
+``AutoDetector`` makes anomalies of normal pictures, and takes the candidate that tells these
+best. AUROC in percent on real anomalies: of ``DN2()``, of the candidate that is first on made
+anomalies, of ``AutoDetector``, and of the candidate that is best in hindsight. What the anomalies
+are made of was fixed on CIFAR-10, MNIST and magnetic tiles; the others are reported. Rank
+correlation: Spearman's, of the AUROC on made and on real anomalies over candidates.
+"""
+
 FIXED_ON = ("cifar10", "mnist", "tiles")
 
 
-def choosing(lines, table):
-    """One table for each preset; `table` makes one of a header and rows."""
-    sections = []
+def choosing(lines):
+    """One section for each preset."""
+    sections = [INTRODUCTION]
     for preset in ("fast", "thorough"):
         own = [line for line in lines if line["preset"] == preset]
         if own:
-            sections.append(_of_preset(preset, own, table))
-    return "\n".join(sections)
+            sections += [title(f'AutoDetector("{preset}")'), _of_preset(own)]
+    return page("Choosing without labels", *sections, notes=["choosing"])
 
 
-def _of_preset(preset, lines, table):
+def _of_preset(lines):
     rows = []
-    for name, title in TITLES.items():
+    for name, name_of_set in TITLES.items():
         own = [line for line in lines if line["data"] == name]
         if own:
             figures = np.array([_figures(line) for line in own]).mean(axis=0)
             note = "" if name in FIXED_ON else " (reported)"
-            rows.append([f"{title}{note}", str(len(own)), *(f"{f:.1f}" for f in figures[:-2])])
-            rows[-1] += [f"{figures[-2]:.2f}", f"{figures[-1]:.1f}"]
+            rows.append([f"{name_of_set}{note}", len(own), *_cells(figures)])
     every = [[_figures(line) for line in lines if line["data"] == name] for name in TITLES]
     mean = np.mean([np.mean(of_set, axis=0) for of_set in every if of_set], axis=0)
-    rows.append(["mean of sets", "", *(f"{f:.1f}" for f in mean[:-2])])
-    rows[-1] += [f"{mean[-2]:.2f}", f"{mean[-1]:.1f}"]
+    rows.append(["mean of sets", "", *_cells(mean)])
     head = ["set", "tasks", "DN2()", "made anomalies' first", "AutoDetector", "best in hindsight"]
     head += ["regret of the first", "rank correlation", "minutes"]
     n = sorted({line["n_train"] for line in lines})
-    text = (
-        f"{n[-1]} normal pictures at the most (white blood cells {n[0]} and more), 'tiny' and "
-        "'tiny-dense', seed 0. What the anomalies are made of was fixed on CIFAR-10, MNIST and "
-        "magnetic tiles; the others are reported. Rank correlation: Spearman's, of the AUROC on "
-        "made and on real anomalies over candidates."
-    )
-    title = f'Choosing without labels: AutoDetector("{preset}")'
-    return f"{title}\n{'-' * len(title)}\n\n{text}\n\n{table(head, rows)}"
+    few = f", of some classes as few as {n[0]}" if len(n) > 1 else ""
+    text = f'{n[-1]} normal pictures at the most{few}; "tiny" and "tiny-dense", seed 0.'
+    return f"{text}\n\n{table(head, rows)}"
+
+
+def _cells(figures):
+    *areas, rho, minutes = figures
+    return [*(f"{area:.1f}" for area in areas), f"{rho:.2f}", f"{minutes:.1f}"]
 
 
 def _figures(line):

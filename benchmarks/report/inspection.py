@@ -1,8 +1,7 @@
-"""Tables of inspection, for ``benchmarks/report.py``: detectors by data and network; anomalib."""
+"""Tables of ``benchmarks/localization.jsonl``: detectors by set and network; beside anomalib."""
 
-from .inspection_data import TITLES
-
-TITLE = "Inspection"
+from ..inspection_data import TITLES
+from .rst import folded, page, plot, table, title
 
 INTRODUCTION = """\
 From ``benchmarks/localization.py``. Sound pictures to learn from; others, sound and with defects,
@@ -10,19 +9,21 @@ to test on, evenly spaced where there are fewer than the set has. AUROC and the 
 "lowest pixel" is the AUROC of images by the lowest value of their maps, "memory" what the process
 grew by at its peak while it was fitted, in MiB, network included. Two threads on two cores. DN2
 compares by cosine here.
+"""
 
+SETTINGS = """\
 Settings were chosen on 250 / 300 magnetic tiles of another draw (seed 1) and on 100 / 100 boards
-with a network half trained. On the cells, which have one split, several settings were tried on the
-pictures that are reported, so that the best of their rows is a little too good. The boards are
-tested on every other picture; their masks are boxes, wider than the defects.
+with a network half trained. On the cells, which have one split, several settings were tried on
+the pictures that are reported, so that the best of their rows is a little too good. The boards
+are tested on every other picture; their masks are boxes, wider than the defects.
 
 What was aimed at: cells 96 (reached: 95.5 with the embedded network, and 96.0 with EfficientNet-
 lite0 at 224 pixels, below); tiles 88 pixel AUROC and 82 PRO (87.3, and 76.4 by another detector);
-boards 94 pixel AUROC (93.1, or 91 with 97 of images) and 80 image AUROC (92), fitted in 90 seconds
-(42, 31). Rows of SPADE, and those of boards with 1 % of the patches, MobileNetV2 or PaDiM, were
-taken beside other work, so that their times are too long. Masks of
-``PatchCore`` at its own threshold are too wide, as its patches are those of the training
-pictures; see "Conformal decisions on pixels".
+boards 94 pixel AUROC (93.1, or 91 with 97 of images) and 80 image AUROC (92), fitted in 90
+seconds (42, 31). Rows of SPADE, and those of boards with 1 % of the patches, MobileNetV2 or
+PaDiM, were taken beside other work, so that their times are too long. Masks of ``PatchCore`` at
+its own threshold are too wide, as its patches are those of the training pictures; see
+:doc:`conformal`.
 """
 
 FOUND = {
@@ -48,19 +49,28 @@ model is called without its engine. Ratios are of skad to anomalib.
 """
 
 
-def inspection(lines, table):
+def inspection(lines, beside):
+    """The page: one section for each set, and anomalib."""
+    parts = [INTRODUCTION, plot("speed_accuracy.svg", "Images a second against image AUROC")]
+    parts += [folded("How settings were chosen, and what was aimed at", SETTINGS)]
+    parts += [*tables(lines), *beside_anomalib(beside)]
+    return page("Inspection", *parts, notes=["tiles"])
+
+
+def tables(lines):
     """One table for each set, of the runs that say which detector they are of."""
+    for data, some in by_set(lines).items():
+        rows = [_row(line) for line in sorted(some, key=_order)]
+        header = ["detector", "network", "train / test", *FOUND, *COSTS]
+        yield title(f"{TITLES[data][0].upper()}{TITLES[data][1:]}")
+        yield table(header, rows)
+
+
+def by_set(lines):
+    """The lines of each set that say which detector they are of."""
     lines = [line for line in lines if "detector" in line]
-    if not lines:
-        return ""
-    text = [TITLE, "-" * len(TITLE), "", INTRODUCTION]
-    for data, title in TITLES.items():
-        some = [line for line in lines if line["data"] == data]
-        if some:
-            rows = [_row(line) for line in sorted(some, key=_order)]
-            header = ["detector", "network", "train / test", *FOUND, *COSTS]
-            text += [f"{title[0].upper()}{title[1:]}:", "", table(header, rows)]
-    return "\n".join(text)
+    found = {data: [line for line in lines if line["data"] == data] for data in TITLES}
+    return {data: some for data, some in found.items() if some}
 
 
 def _order(line):
@@ -84,11 +94,10 @@ def _figure(value):
     return "" if value is None else f"{value:.1f}"
 
 
-def beside_anomalib(lines, table):
+def beside_anomalib(lines):
     """Both sides, and their ratios."""
     if not lines:
-        return ""
-    text = [BESIDE, "-" * len(BESIDE), "", BESIDE_INTRODUCTION]
+        return []
     header = ["run", "side", "image AUROC", *COSTS]
     rows = []
     for line in lines:
@@ -100,4 +109,4 @@ def beside_anomalib(lines, table):
             rows.append([run, side, f"{line[side]['image_auroc']:.2f}", *costs])
         costs = [f"{line['ratio'][key]:.2f}" for key in COSTS.values()]
         rows.append([run, "ratio", f"{line['ratio']['image_auroc']:+.2f}", *costs])
-    return "\n".join([*text, table(header, rows)])
+    return [title(BESIDE), BESIDE_INTRODUCTION, table(header, rows)]

@@ -1,35 +1,34 @@
-"""Tables of ``benchmarks/acceptance.jsonl``, for ``benchmarks/report.py``."""
+"""Tables of ``benchmarks/acceptance.jsonl``: trainings that are kept if they gain."""
 
 import statistics
 
 from scipy.stats import spearmanr
 
-from .accuracy import TITLES
-from .inspection_data import TITLES as INSPECTED
-
-TITLE = "Trainings that have to prove themselves"
+from ..accuracy import TITLES
+from ..inspection_data import TITLES as INSPECTED
+from .rst import folded, page, table
 
 INTRODUCTION = """\
-AUROC in percent of the frozen network, of the one at the end of a training ("always") and of the
-one that the criterion keeps of the same training ("if_better"); the scorer has all pictures, the
-training four fifths of them. "kept at": step, 0 for the frozen one. "rho": Spearman's correlation
-of the criterion, which sees no label, with the true AUROC over the looks of the training. Settings
-of the criterion were chosen on the sets of the first table, and reported on those of the second;
-that anomalies are changes of whole pictures was chosen with the figures of cells and tiles in view.
-Most lines are of scores that a training kept, with fewer anomalies than the package makes.
+With ``accept="if_better"`` a training is kept only where it tells made anomalies better than the
+frozen network does. AUROC in percent of the frozen network, of the one at the end of a training
+("always") and of the one that the criterion keeps of the same training ("if_better"); the scorer
+has all pictures, the training four fifths of them. "kept at": step, 0 for the frozen one. "rho":
+Spearman's correlation of the criterion, which sees no label, with the true AUROC over the looks
+of the training. Settings of the criterion were chosen on the sets of the first table, and
+reported on those of the second; that anomalies are changes of whole pictures was chosen with the
+figures of cells and tiles in view. Most lines are of scores that a training kept, with fewer
+anomalies than the package makes.
 """
 
 ROLES = {
-    "fixing": "sets that settings were chosen on",
-    "reporting": "other sets",
+    "fixing": "Sets that settings were chosen on",
+    "reporting": "Other sets",
 }
 
 
-def acceptance(lines, table):
+def acceptance(lines):
     """Summaries, then every run."""
-    if not lines:
-        return ""
-    text = [TITLE, "-" * len(TITLE), "", INTRODUCTION]
+    parts = [INTRODUCTION]
     latest = {
         tuple(line[name] for name in ("network", "method", "data", "name", "seed")): line
         for line in lines
@@ -37,13 +36,14 @@ def acceptance(lines, table):
     for role, title in ROLES.items():
         chosen = {key: line for key, line in latest.items() if line["role"] == role}
         if chosen:
-            text += [f"*{title.capitalize()}*", "", _summary(chosen, table)]
+            parts.append(_summary(chosen, title))
     rows = [_row(line) for _, line in sorted(latest.items())]
     header = ["network", "method", "normal", "frozen", "always", "if_better", "kept at", "rho"]
-    return "\n".join([*text, "*Every training*", "", table(header, rows)])
+    parts.append(folded("Every training", table(header, rows)))
+    return page("Trainings that have to prove themselves", *parts, notes=["trainings"])
 
 
-def _summary(lines, table):
+def _summary(lines, name):
     rows, kinds = [], {}
     for (network, method, *_), line in sorted(lines.items()):
         kinds.setdefault((network, method), []).append(line)
@@ -62,7 +62,7 @@ def _summary(lines, table):
         )
     header = ["network", "method", "trainings", "always: mean", "worst", "if_better: mean"]
     header += ["worst", "accepted", "gain of those", "median rho"]
-    return table(header, rows)
+    return table(header, rows, name)
 
 
 KEPT = ("always", "if_better")

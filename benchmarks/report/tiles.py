@@ -1,24 +1,23 @@
-"""Tables of ``benchmarks/localization.jsonl``, for ``benchmarks/report.py``."""
+"""Tables of ``benchmarks/localization.jsonl``: where the defect is, by ``SPADE`` on tiles."""
 
-TITLE = "Where it is: magnetic tiles"
+from .rst import folded, page, table
 
 INTRODUCTION = """\
-Tiles without a defect, drawn at random, to learn from; the others, and all with a defect, to test
-on. In percent. "Pixel AP" is the average precision of pixels, "lowest pixel" the AUROC of images by
-the lowest value of their maps. PRO up to a false-positive rate of 30 %. Defect by defect: AUROC of
-the images and of the pixels with that defect against tiles without one; overlap, whose mean over
-all regions is PRO. "Flagged": shares of pixels, and of images with any such pixel, that
-``predict_masks`` marks in normal test tiles at its default, one pixel in a hundred.
+``SPADE`` on magnetic tiles. Tiles without a defect, drawn at random, to learn from; the others,
+and all with a defect, to test on. In percent. "Pixel AP" is the average precision of pixels,
+"lowest pixel" the AUROC of images by the lowest value of their maps. PRO up to a false-positive
+rate of 30 %. Defect by defect: AUROC of the images and of the pixels with that defect against
+tiles without one; overlap, whose mean over all regions is PRO. "Flagged": shares of pixels, and
+of images with any such pixel, that ``predict_masks`` marks in normal test tiles at its default,
+one pixel in a hundred.
 """
 
 
-def localization(lines, table):
+def tiles(lines):
     """One table of means, one of defects; of the lines that say nothing of a detector."""
     lines = [line for line in lines if "detector" not in line]
-    if not lines:
-        return ""
     lines = sorted(lines, key=lambda line: (line["network"], line["image_size"]))
-    text = [TITLE, "-" * len(TITLE), "", INTRODUCTION]
+    parts = [INTRODUCTION]
     names = list(lines[0]["found"])
     short = [name.replace("image AUROC by the ", "") for name in names]
     header = ["SPADE", "train / test", *short, "flagged pixels / images"]
@@ -28,7 +27,7 @@ def localization(lines, table):
         + [" / ".join(f"{share:.1f}" for share in line["normal_flagged"].values())]
         for line in lines
     ]
-    text += [table(header, rows)]
+    parts.append(table(header, rows))
     defects = list(lines[0]["by_defect"])
     columns = ("image AUROC", "pixel AUROC", "overlap")
     header = [f"{d} ({lines[0]['by_defect'][d]['images']})" for d in defects]
@@ -37,8 +36,9 @@ def localization(lines, table):
         + [" / ".join(f"{line['by_defect'][d][c]:.1f}" for c in columns) for d in defects]
         for line in lines
     ]
-    text += ["Image AUROC / pixel AUROC / overlap of each defect (number of tiles):", ""]
-    return "\n".join([*text, table(["SPADE", *header], rows)])
+    summary = "Image AUROC / pixel AUROC / overlap of each defect (number of tiles)"
+    parts.append(folded(summary, table(["SPADE", *header], rows)))
+    return page("Where it is: magnetic tiles", *parts, notes=["tiles"])
 
 
 def _name(line):

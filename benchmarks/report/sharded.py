@@ -1,20 +1,18 @@
-"""Table of ``doc/results.rst`` from the lines of ``benchmarks/sharded.jsonl``."""
+"""Table of ``benchmarks/sharded.jsonl``: galleries in shards."""
 
-TITLE = "Galleries in shards"
+from .rst import table, title
 
 INTRODUCTION = """\
 Rows of 256 values in blobs, five neighbours of 2 000 queries; times are shares of those of one
 index in the same run. "the same": share of the queries whose neighbours, and scores, are the bits
 of one index. Recall is of the neighbours that "exact" finds. MiB: by how much a process grew in
-building and in searching, beyond the rows that it maps from a file; a worker's peak holds these as
-well.
+building and in searching, beyond the rows that it maps from a file; a worker's peak holds these
+as well.
 """
 
 
-def sharded(lines, table):
+def sharded(lines):
     """A row for each index and way to search it."""
-    if not lines:
-        return ""
     latest = {(line["index"], line["n"], line["way"]): line for line in lines}
     rows = []
     for (kind, n, way), line in sorted(latest.items(), key=lambda item: item[0][:2]):
@@ -33,4 +31,4 @@ def sharded(lines, table):
         )
     header = ["index", "rows", "way", "build", "search", "build, MiB", "search, MiB"]
     header += ["a worker's peak, MiB", "the same neighbours", "the same scores", "recall"]
-    return f"{TITLE}\n{'-' * len(TITLE)}\n\n{INTRODUCTION}\n{table(header, rows)}"
+    return [title("Galleries in shards"), INTRODUCTION, table(header, rows)]
