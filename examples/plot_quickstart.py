@@ -62,8 +62,8 @@ def look(train, normal, defective, picture):
         f"false alarms: {found[y == 1].sum()} in {len(normal)} normal ones"
     )
     print(f"learned from {len(train)} normal pictures, looked at {len(y)} new ones")
-    print(f"{told}, asked for: 5 %")
-    print(f"AUROC {auroc_score(y, scores):.3f}")
+    print(told)
+    print(f"asked for: false alarms in at most 5 %; AUROC {auroc_score(y, scores):.3f}")
 
     figure, axes = plt.subplots(2, 6, figsize=(12, 4.7), layout="constrained")
     figure.suptitle(told, fontsize=16)
