@@ -1,4 +1,7 @@
-"""Image folders and tar files as arrays, which scikit-learn slices, pickles and hashes."""
+"""Picture files in folders and tar files, as arrays of paths or members.
+
+scikit-learn slices, pickles and hashes such an array; detectors read the pictures batch by batch.
+"""
 
 import os
 import tarfile
@@ -8,6 +11,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from .images._encoded import TarMember, is_address, is_path, open_binary, without_secrets
+
+__all__ = ["image_folder", "tar_images"]
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 

@@ -1,4 +1,4 @@
-"""How features are spread over the sphere: uniform or concentrated, stable or collapsed."""
+"""Diagnostics: what training does to features, seen as points on the unit sphere."""
 
 from numbers import Integral, Real
 
@@ -8,6 +8,15 @@ from scipy.optimize import brentq
 from sklearn.utils import check_array, check_random_state, check_scalar
 
 from ._rows import unit_rows
+
+__all__ = [
+    "augmentation_distance",
+    "collapse",
+    "effective_rank",
+    "mean_pairwise_cosine",
+    "uniformity_mmd",
+    "vmf_concentration",
+]
 
 # Terms of the continued fraction. 60 reach the rounding error for every dimension and every
 # concentration; the slowest are 2 dimensions and a concentration of about 10.

@@ -1,4 +1,4 @@
-"""FeatureExtractor: images to the features of a frozen network."""
+"""The features of a frozen network: pictures in, rows out."""
 
 from dataclasses import replace
 
@@ -29,6 +29,8 @@ from .networks._preprocessing import contrast_range, resolve_preprocessing
 from .networks._recipe import build_network
 from .parallel._lazily import is_lazy, lazily
 from .parallel._spread import spread
+
+__all__ = ["FeatureExtractor"]
 
 
 class FeatureExtractor(
@@ -193,8 +195,9 @@ class FeatureExtractor(
         Yields
         ------
         start : int
+            Place of the first image of the batch among all.
         batch : Batch
-            See :meth:`FittedNetwork.batches`.
+            Images as the network takes them.
         """
         # What is looked up by its pixels stays here until it has to be computed.
         sends = self.memory is None

@@ -20,9 +20,7 @@ from ._colors import _gray, adjust_brightness, adjust_contrast, adjust_saturatio
 from ._geometry import affine, cut_out, flip, resized_crop
 from ._tones import autocontrast, equalize, posterize, solarize
 
-#: What :class:`StrongAugmentation` does to an image, with the least and the greatest magnitude:
-#: degrees counterclockwise, thresholds, factors, bits (whole: the fraction is dropped, as in the
-#: recipe, so there are never 8), shares of the side. (0, 0) stands for an operation that has none.
+# Described in skad/augment/__init__.py.
 OPERATIONS = {
     "identity": (0, 0),
     "autocontrast": (0, 0),

@@ -47,6 +47,18 @@ class CLADNetwork(nn.Module):
         self.apply(_xavier)
 
     def forward(self, images):
+        """Compute the codes of images.
+
+        Parameters
+        ----------
+        images : torch.Tensor of shape (N, n_channels, image_size, image_size)
+            Images as the preprocessing gives them.
+
+        Returns
+        -------
+        codes : torch.Tensor of shape (N, code_dim)
+            One row for each image.
+        """
         dropout, *layers, hidden, code = self.children()
         maps = dropout(images)
         for layer in layers:

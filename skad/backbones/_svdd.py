@@ -47,6 +47,18 @@ class SVDDNetwork(nn.Module):
         self.code = nn.Linear(widths[-1] * side * side, code_dim, bias=False)
 
     def forward(self, images):
+        """Compute the codes of images.
+
+        Parameters
+        ----------
+        images : torch.Tensor of shape (N, n_channels, image_size, image_size)
+            Images as the preprocessing gives them.
+
+        Returns
+        -------
+        codes : torch.Tensor of shape (N, code_dim)
+            One row for each image.
+        """
         *layers, code = self.children()
         maps = images
         for layer in layers:

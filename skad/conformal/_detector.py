@@ -68,7 +68,7 @@ class ConformalDetector(ScoreStreamMixin, BaseConformal):
         `p_values` is at most `false_alarm_rate`.
     n_features_in_ : int
         Number of features, where the detector has it.
-    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+    feature_names_in_ : ndarray of str, shape (n_features,)
         Names of the columns, where the detector has them.
 
     Notes

@@ -79,7 +79,7 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         The looser threshold u, below which pixels form regions.
     n_features_in_ : int
         Number of features, where the detector has it.
-    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+    feature_names_in_ : ndarray of str, shape (n_features,)
         Names of the columns, where the detector has them.
 
     Notes

@@ -1,4 +1,8 @@
-"""Detectors: the papers' methods, each a composition of extractor, adapter and scorer."""
+"""Detectors: from pictures to scores.
+
+Each is `fit` on normal pictures, then gives `decision_function` (high = normal) and `predict`. A
+detector puts together an extractor of features, in some an adapter that trains it, and a scorer.
+"""
 
 from .._lazy import lazy_names
 

@@ -128,7 +128,7 @@ class AUROCScorer:
 
     See Also
     --------
-    skad.model_selection.OneClassKFold : Folds that train on normal samples and test on both kinds.
+    skad.OneClassKFold : Folds that train on normal samples and test on both kinds.
 
     Examples
     --------

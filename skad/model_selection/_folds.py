@@ -26,7 +26,7 @@ class OneClassKFold:
 
     See Also
     --------
-    skad.metrics.auroc_scorer : The scorer that goes with it.
+    skad.auroc_scorer : The scorer that goes with it.
 
     Examples
     --------

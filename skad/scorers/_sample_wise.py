@@ -43,7 +43,7 @@ class SampleWiseScorer(BaseScorer):
 
     Attributes
     ----------
-    center_ : ndarray of float64, shape (n_features_in_ / n_checkpoints,)
+    center_ : ndarray of float64, shape (n_features / n_checkpoints,)
         The centre c; for "center" only.
     scales_ : ndarray of float64, shape (n_checkpoints,)
         The divisors :math:`s_t`.
