@@ -7,6 +7,7 @@ from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ._compat import Interval, StrOptions
+from ._types import Images, Labels
 
 CONTAMINATION = [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")]
 
@@ -24,7 +25,7 @@ class DecisionMixin(OutlierMixin):
         share = AUTO_CONTAMINATION if contamination == "auto" else contamination
         return float(np.percentile(training_scores, 100.0 * share))
 
-    def decision_function(self, X):
+    def decision_function(self, X: Images) -> np.ndarray:
         """Score of each sample, shifted so that negative means anomaly.
 
         Parameters
@@ -45,7 +46,7 @@ class DecisionMixin(OutlierMixin):
         check_is_fitted(self)
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X):
+    def predict(self, X: Images) -> np.ndarray:
         """Label of each sample.
 
         Parameters
@@ -60,7 +61,7 @@ class DecisionMixin(OutlierMixin):
         """
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
-    def fit_predict(self, X, y=None, **fit_params):
+    def fit_predict(self, X: Images, y: Labels = None, **fit_params: object) -> np.ndarray:
         """Fit to `X` and label the same samples.
 
         Parameters

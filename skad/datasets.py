@@ -5,11 +5,13 @@ scikit-learn slices, pickles and hashes such an array; detectors read the pictur
 
 import os
 import tarfile
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from ._types import FilePath
 from .images._encoded import TarMember, is_address, is_path, open_binary, without_secrets
 
 __all__ = ["image_folder", "tar_images"]
@@ -20,7 +22,13 @@ EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", "
 _LONGEST_LABEL = 1024
 
 
-def image_folder(path, *, recursive=True, pattern=None, extensions=EXTENSIONS):
+def image_folder(
+    path: FilePath,
+    *,
+    recursive: bool = True,
+    pattern: str | None = None,
+    extensions: Sequence[str] = EXTENSIONS,
+) -> tuple[np.ndarray, np.ndarray]:
     """List the images below a folder; each sub-folder is a class.
 
     Nothing is opened: detectors take the paths and read the images batch by batch.
@@ -92,7 +100,9 @@ def image_folder(path, *, recursive=True, pattern=None, extensions=EXTENSIONS):
     return np.array([str(root / file) for file in found]), np.array(labels)
 
 
-def tar_images(paths, *, extensions=EXTENSIONS):
+def tar_images(
+    paths: FilePath | Sequence[FilePath], *, extensions: Sequence[str] = EXTENSIONS
+) -> tuple[np.ndarray, np.ndarray]:
     """List the images in tar files, as shards of WebDataset are.
 
     Nothing is unpacked: each image is read from its place in the tar file, by any number of

@@ -8,6 +8,7 @@ from scipy.optimize import brentq
 from sklearn.utils import check_array, check_random_state, check_scalar
 
 from ._rows import unit_rows
+from ._types import ArrayLike, RandomState
 
 __all__ = [
     "augmentation_distance",
@@ -23,7 +24,7 @@ __all__ = [
 _N_TERMS = 80
 
 
-def vmf_concentration(X, *, max_concentration=1e10):
+def vmf_concentration(X: ArrayLike, *, max_concentration: float = 1e10) -> float:
     r"""Concentration of the von Mises-Fisher distribution that fits the directions of rows best.
 
     The density at a unit vector z of d dimensions is proportional to
@@ -95,7 +96,7 @@ def vmf_concentration(X, *, max_concentration=1e10):
     return float(min(concentration, max_concentration))
 
 
-def uniformity_mmd(X, *, n_max=1000, random_state=0):
+def uniformity_mmd(X: ArrayLike, *, n_max: int = 1000, random_state: RandomState = 0) -> float:
     r"""Maximum mean discrepancy between the directions of rows and uniform ones.
 
     .. math:: \mathrm{MMD}^2 = \frac{1}{n^2} \sum_{i,j}
@@ -166,7 +167,7 @@ def uniformity_mmd(X, *, n_max=1000, random_state=0):
     return float(np.sqrt(max(within - 2 * between, 0)))
 
 
-def mean_pairwise_cosine(X):
+def mean_pairwise_cosine(X: ArrayLike) -> float:
     r"""Mean cosine between the rows of all distinct pairs.
 
     .. math:: \frac{1}{n (n - 1)} \sum_{i \neq j} z_i^\top z_j
@@ -211,7 +212,7 @@ def mean_pairwise_cosine(X):
     return float(1 - spread * len(units) / (len(units) - 1))
 
 
-def augmentation_distance(X, X_augmented):
+def augmentation_distance(X: ArrayLike, X_augmented: ArrayLike) -> float:
     r"""Mean cosine distance between each image and its augmentations.
 
     .. math:: \frac{1}{n v} \sum_{i=1}^n \sum_{j=1}^v \bigl( 1 - \cos(x_i, x_i^{(j)}) \bigr)
@@ -264,7 +265,7 @@ def augmentation_distance(X, X_augmented):
     return float(np.sum(squared) / (2 * len(views) * len(units)))
 
 
-def effective_rank(X):
+def effective_rank(X: ArrayLike) -> float:
     r"""Number of directions that rows fill: the exponential of an entropy.
 
     .. math:: \exp\Bigl( -\sum_k p_k \log p_k \Bigr), \qquad
@@ -318,7 +319,7 @@ def effective_rank(X):
     return float(np.exp(_spectral_entropy(X)))
 
 
-def collapse(X):
+def collapse(X: ArrayLike) -> float:
     r"""Degree to which the directions of rows have collapsed, without labels.
 
     .. math:: 1 - \frac{\log \mathrm{erank}(Z)}{\log \min(n, d)}

@@ -1,6 +1,8 @@
 """The features of a frozen network: pictures in, rows out."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -11,6 +13,7 @@ from ._callbacks import CallbackSupportMixin, fit_task
 from ._compat import check_feature_names_in, fit_context
 from ._fitting import unchanged_on_error
 from ._labels import has_anomaly_labels
+from ._types import ArrayLike, Images, Labels, Module, Source
 from .images._batches import count_threads, iterate_batches
 from .images._door import check_images, take_source
 from .networks._cache import FeatureCache
@@ -86,7 +89,7 @@ class FeatureExtractor(
     """
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Images, y: Labels = None) -> Self:
         """Build the network; of the images only their form is learned.
 
         Parameters
@@ -112,7 +115,7 @@ class FeatureExtractor(
             labels = y if has_anomaly_labels(y) else None
             return self.fit_source(check_images(self, X, labels, reset=True))
 
-    def fit_source(self, source):
+    def fit_source(self, source: Source) -> Self:
         """Build the network for a source of images, which was validated before.
 
         Parameters
@@ -143,7 +146,7 @@ class FeatureExtractor(
         batches = iterate_batches(source, self.batch_size, n_threads, found.detail)
         return replace(found, contrast_range=contrast_range(batches, found))
 
-    def take(self, network, preprocessing):
+    def take(self, network: Module, preprocessing: object) -> Self:
         """Take a network as the fitted one, by this extractor's parameters.
 
         Parameters
@@ -162,30 +165,30 @@ class FeatureExtractor(
         return self
 
     @property
-    def network_(self):
+    def network_(self) -> Module:
         """The network, in evaluation mode."""
         check_is_fitted(self)
         return self.fitted_network_.network
 
     @property
-    def preprocessing_(self):
+    def preprocessing_(self) -> object:
         """What the network expects of images."""
         check_is_fitted(self)
         return self.fitted_network_.preprocessing
 
     @property
-    def tap_widths_(self):
+    def tap_widths_(self) -> list[int]:
         """Number of features of each layer."""
         check_is_fitted(self)
         return self.fitted_network_.widths
 
     @property
-    def map_taps_(self):
+    def map_taps_(self) -> list[int]:
         """Indices of the flattened layers among all layers."""
         check_is_fitted(self)
         return self.fitted_network_.map_taps
 
-    def batches(self, source):
+    def batches(self, source: Source) -> Iterator[tuple]:
         """Batches of a source of images, by this extractor's parameters.
 
         Parameters
@@ -205,7 +208,7 @@ class FeatureExtractor(
             source, self.batch_size, self.n_jobs, self.verbose, sends=sends
         )
 
-    def transform(self, X):
+    def transform(self, X: Images) -> np.ndarray:
         """Compute the features of images.
 
         Parameters
@@ -224,7 +227,7 @@ class FeatureExtractor(
             return lazily(self, "transform", X, np.float32, self._n_features_out)
         return self.compute(check_images(self, X))
 
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: Images, y: Labels = None) -> np.ndarray:
         """Build the network, and compute the features of images.
 
         Parameters
@@ -246,7 +249,7 @@ class FeatureExtractor(
         source.brightest.warn_if_dark(type(self).__name__)
         return features
 
-    def compute(self, source):
+    def compute(self, source: Source) -> np.ndarray:
         """Compute the features of a source of images, from the memory as far as it has them.
 
         Under ``joblib.parallel_config`` they are computed by the workers of its backend.
@@ -263,11 +266,11 @@ class FeatureExtractor(
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     @property
-    def together(self):
+    def together(self) -> int:
         """Images that go through the network together: tiles count."""
         return max(1, self.batch_size // self.fitted_network_.views.n_tiles)
 
-    def compute_here(self, source):
+    def compute_here(self, source: Source) -> np.ndarray:
         """What `compute` gives, by this process alone."""
         fitted = self.fitted_network_
         features = np.empty((len(source), sum(fitted.widths)), dtype=np.float32)
@@ -280,7 +283,7 @@ class FeatureExtractor(
                 features[start : start + len(batch)] = cache.features(batch)
         return features
 
-    def feature_maps(self, X):
+    def feature_maps(self, X: Images) -> dict[str, np.ndarray]:
         """Compute the maps of the layers, without averaging over places.
 
         Parameters
@@ -305,7 +308,7 @@ class FeatureExtractor(
                 maps[name][start : start + len(batch)] = output
         return maps
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: "ArrayLike | None" = None) -> np.ndarray:
         """Names of the features: the layer and a number.
 
         Parameters

@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from types import NoneType
+from typing import Self
 
+import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
@@ -11,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._callbacks import CallbackSupportMixin, fit_task
 from .._compat import fit_context
 from .._fitting import fitted_copy, unchanged_on_error
+from .._types import ArrayLike, Images, Labels, Module, Source
 from ..features import FeatureExtractor
 from ..images._door import check_images, take_source
 from ..training._acceptance import n_held_out
@@ -64,7 +67,7 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         return self._default_extractor() if self.extractor is None else self.extractor
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X: Images, y: Labels = None) -> Self:
         """Train on normal images.
 
         Parameters
@@ -94,7 +97,7 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         source.brightest.warn_if_dark(type(self).__name__)
         return self
 
-    def fit_source(self, source, **auxiliary):
+    def fit_source(self, source: Source, **auxiliary: object) -> Self:
         """Train on a source of normal images, which was validated before.
 
         Parameters
@@ -150,7 +153,7 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
                 f"{type(given).__name__}."
             )
 
-    def transform(self, X):
+    def transform(self, X: Images) -> np.ndarray:
         """Compute the features of images by the trained network.
 
         Parameters
@@ -165,7 +168,7 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         check_is_fitted(self)
         return self.compute(check_images(self, X))
 
-    def compute(self, source):
+    def compute(self, source: Source) -> np.ndarray:
         """What `transform` gives, for a source of images that was validated before.
 
         Parameters
@@ -178,7 +181,7 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         """
         return self.extractor_.compute(source)
 
-    def feature_maps(self, X):
+    def feature_maps(self, X: Images) -> dict[str, np.ndarray]:
         """Compute the maps of the layers by the trained network.
 
         Parameters
@@ -194,7 +197,7 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         check_is_fitted(self)
         return self.extractor_.feature_maps(check_images(self, X))
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: "ArrayLike | None" = None) -> np.ndarray:
         """Names of the features: the layer and a number.
 
         Parameters
@@ -210,7 +213,7 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         return self.extractor_.get_feature_names_out(input_features)
 
     @property
-    def network_(self):
+    def network_(self) -> Module:
         """The trained network, in evaluation mode."""
         check_is_fitted(self)
         return self.extractor_.network_

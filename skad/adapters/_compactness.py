@@ -2,12 +2,14 @@
 
 import copy
 import os
+from typing import Self
 
 import numpy as np
 
 from .._compat import StrOptions, fit_context
 from .._parameters import ABOVE_ZERO, AT_LEAST_TWO, NOT_NEGATIVE, changed, parameter
 from .._rows import unit_rows
+from .._types import ArrayLike, Images, Labels, Source
 from ..images._door import check_images
 from ..losses import angular_center_loss, compactness_loss, elastic_penalty
 from ..networks._budget import TINY, in_words
@@ -157,7 +159,13 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
     """
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, X_source=None, y_source=None):
+    def fit(
+        self,
+        X: Images,
+        y: Labels = None,
+        X_source: Images = None,
+        y_source: Labels = None,
+    ) -> Self:
         """Train on normal images.
 
         Parameters
@@ -251,7 +259,7 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
             self.checkpoint_steps_ = [min(step, outcome.stopped_at) for step in steps]
             self._snapshots = [task.trained_values(outcome.snapshots[step]) for step in steps]
 
-    def transform(self, X):
+    def transform(self, X: Images) -> np.ndarray:
         """Compute the features of images by the trained network.
 
         Parameters
@@ -267,7 +275,7 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
         """
         return super().transform(X)
 
-    def compute(self, source):
+    def compute(self, source: Source) -> np.ndarray:
         """What `transform` gives, for a source of images that was validated before.
 
         Parameters
@@ -295,7 +303,7 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
             # The angular loss measures no length, so no distance should.
             yield unit_rows(features).astype(np.float32) if self._unit_length else features
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: "ArrayLike | None" = None) -> np.ndarray:
         """Names of the features: the layer and a number, and for "sample_wise" the step.
 
         Parameters

@@ -2,8 +2,11 @@
 
 from numbers import Integral, Real
 
+import numpy as np
+
 from .._compat import Interval, StrOptions
 from .._parameters import AT_LEAST_TWO, POSITIVE, changed, parameter
+from .._types import Images, Source
 from ..losses import compactness_loss, soft_boundary_loss, soft_boundary_radius
 from ..networks._parameters import RandomParameters
 from ..training._parameters import (
@@ -133,7 +136,7 @@ class DeepSVDDAdapter(
     def _learn(self, task, outcome):
         self.center_, self.radius_ = task.center.cpu().numpy(), float(task.radius)
 
-    def transform(self, X):
+    def transform(self, X: Images) -> np.ndarray:
         """Compute the features of images as seen from the centre.
 
         Parameters
@@ -147,7 +150,7 @@ class DeepSVDDAdapter(
         """
         return super().transform(X)
 
-    def compute(self, source):
+    def compute(self, source: Source) -> np.ndarray:
         """What `transform` gives, for a source of images that was validated before.
 
         Parameters

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from typing import Self
 
 from .._random import torch_stream
+from .._types import Device, FilePath
 from ..networks._cache import weights_digest
 from ._heads import own_classifier, source_head
 
@@ -45,10 +47,10 @@ class FisherDiagonal:
     '0f3a'
     """
 
-    def __init__(self, values, weights):
+    def __init__(self, values: dict, weights: str) -> None:
         self.values, self.weights = values, weights
 
-    def save(self, path):
+    def save(self, path: FilePath) -> None:
         """Write a file for the parameter `fisher` of :class:`~skad.CompactnessAdapter`.
 
         Parameters
@@ -62,7 +64,7 @@ class FisherDiagonal:
         save_file(values, path, metadata={"skad_fisher": json.dumps({"weights": self.weights})})
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: FilePath) -> Self:
         """Read what `save` wrote.
 
         Parameters
@@ -91,18 +93,18 @@ class FisherDiagonal:
                 f"fisher file {str(path)!r} was not written by FisherDiagonal.save: {error!r}"
             ) from error
 
-    def digest(self):
+    def digest(self) -> str:
         """Digest of the values."""
         found = hashlib.blake2b(digest_size=16)
         for value in self.values.values():
             found.update(value.contiguous().cpu().numpy())
         return found.hexdigest()
 
-    def to(self, device):
+    def to(self, device: Device) -> "FisherDiagonal":
         """The same on a device."""
         return FisherDiagonal({n: v.to(device) for n, v in self.values.items()}, self.weights)
 
-    def check(self, cut, owner):
+    def check(self, cut: object, owner: str) -> None:
         """Refuse to serve a network of other weights, or other stages."""
         found = weights_digest(cut.network)
         if found != self.weights:

@@ -1,9 +1,12 @@
 """Joint optimisation: compactness while the network keeps doing what it was trained for."""
 
+from typing import Self
+
 import torch
 
 from .._compat import fit_context
 from .._parameters import NOT_NEGATIVE, POSITIVE, changed, parameter
+from .._types import Images, Labels
 from ..images._door import check_images
 from ..losses import compactness_loss
 from ..networks._parameters import RandomParameters
@@ -68,7 +71,13 @@ class JointOptimizationAdapter(RandomParameters, JointParameters, BaseAdapter):
     """
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, X_source=None, y_source=None):
+    def fit(
+        self,
+        X: Images,
+        y: Labels = None,
+        X_source: Images = None,
+        y_source: Labels = None,
+    ) -> Self:
         """Train on normal images and labelled source images.
 
         Parameters

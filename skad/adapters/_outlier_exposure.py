@@ -1,11 +1,14 @@
 """PANDA-OE: a logit that tells normal images from outliers of any kind."""
 
+from typing import Self
+
 import numpy as np
 import torch
 
 from .._compat import StrOptions, fit_context
 from .._parameters import changed
 from .._random import torch_stream
+from .._types import ArrayLike, Images, Labels, Source
 from ..images._door import check_images
 from ..losses import outlier_exposure_loss
 from ..networks._parameters import RandomParameters
@@ -85,7 +88,7 @@ class OutlierExposureAdapter(
     )
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, X_outliers=None):
+    def fit(self, X: Images, y: Labels = None, X_outliers: Images = None) -> Self:
         """Train on normal images and outliers.
 
         Parameters
@@ -138,7 +141,7 @@ class OutlierExposureAdapter(
         self.intercept_ = float(task.logit["bias"].detach())
         self._output = self.output
 
-    def transform(self, X):
+    def transform(self, X: Images) -> np.ndarray:
         """Compute the logit of images, or the features below it.
 
         Parameters
@@ -153,7 +156,7 @@ class OutlierExposureAdapter(
         """
         return super().transform(X)
 
-    def compute(self, source):
+    def compute(self, source: Source) -> np.ndarray:
         """What `transform` gives, for a source of images that was validated before.
 
         Parameters
@@ -169,7 +172,7 @@ class OutlierExposureAdapter(
             return features
         return (features @ self.coef_ + np.float32(self.intercept_))[:, None]
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: "ArrayLike | None" = None) -> np.ndarray:
         """Names of the outputs: "logit", or the layer and a number.
 
         Parameters

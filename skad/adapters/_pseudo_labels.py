@@ -2,6 +2,7 @@
 
 import hashlib
 from contextlib import contextmanager
+from typing import Self
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from .._compat import HasMethods, StrOptions, fit_context
 from .._labels import classes_of_normal
 from .._parameters import NOT_NEGATIVE, changed, parameter
+from .._types import ArrayLike, Images, Labels, Source
 from ..augment import ContrastiveAugmentation
 from ..networks._one_image import same_arithmetic
 from ..networks._parameters import RandomParameters
@@ -170,7 +172,7 @@ class PseudoLabelAdapter(
     stop_at_collapse: bool = changed(default=False, note="Nothing is averaged then.")
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, class_labels=None):
+    def fit(self, X: Images, y: Labels = None, class_labels: Labels = None) -> Self:
         """Cluster normal images, and train on the clusters.
 
         Parameters
@@ -270,7 +272,7 @@ class PseudoLabelAdapter(
         self._output = self.output
         self._odin = {"perturbation": self.perturbation, "temperature": self.temperature}
 
-    def transform(self, X):
+    def transform(self, X: Images) -> np.ndarray:
         """Compute the features, or the logits of the clusters, by the trained network.
 
         Parameters
@@ -285,7 +287,7 @@ class PseudoLabelAdapter(
         """
         return super().transform(X)
 
-    def compute(self, source):
+    def compute(self, source: Source) -> np.ndarray:
         """What `transform` gives, for a source of images that was validated before.
 
         Parameters
@@ -322,7 +324,7 @@ class PseudoLabelAdapter(
             logits[start : start + len(batch)] = found.cpu().numpy()
         return logits
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: "ArrayLike | None" = None) -> np.ndarray:
         """Names of the outputs: the layer and a number, or "logit" and the class.
 
         Parameters

@@ -9,6 +9,7 @@ from scipy.special import softmax
 from .._compat import StrOptions
 from .._parameters import AT_LEAST_TWO, changed
 from .._random import local_seed, numpy_stream, torch_seed
+from .._types import ArrayLike, Images, Source
 from ..backbones import wide_resnet
 from ..features import FeatureExtractor
 from ..networks._parameters import RandomParameters
@@ -138,7 +139,7 @@ class RotationAdapter(
         self.intercept_ = task.heads.bias.detach().cpu().numpy()
         self._output = self.output
 
-    def transform(self, X):
+    def transform(self, X: Images) -> np.ndarray:
         """Compute the score of images, or their features.
 
         Parameters
@@ -153,7 +154,7 @@ class RotationAdapter(
         """
         return super().transform(X)
 
-    def compute(self, source):
+    def compute(self, source: Source) -> np.ndarray:
         """What `transform` gives, for a source of images that was validated before.
 
         Parameters
@@ -182,7 +183,7 @@ class RotationAdapter(
         parts = np.split(logits, np.cumsum(N_CLASSES)[:-1], axis=1)
         return sum(softmax(part, axis=1)[:, true] for part, true in zip(parts, classes))
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: "ArrayLike | None" = None) -> np.ndarray:
         """Names of the outputs: "score", or the layer and a number.
 
         Parameters

@@ -16,6 +16,7 @@ from .._parameters import (
     parameter,
 )
 from .._random import local_seed, torch_seed
+from .._types import ArrayLike, Images
 from ..augment import ContrastiveAugmentation
 from ..images._door import take_source
 from ..losses import byol_loss, nt_xent_loss, simsiam_loss
@@ -222,7 +223,7 @@ class SelfSupervisedAdapter(
         self.projector_ = copy.deepcopy(task.projector).cpu()
         self.tap_widths_, self.map_taps_ = self.extractor_.tap_widths_, self.extractor_.map_taps_
 
-    def feature_maps(self, X):
+    def feature_maps(self, X: Images) -> dict[str, np.ndarray]:
         """Compute the maps of the layers by the trained network.
 
         Parameters
@@ -243,7 +244,7 @@ class SelfSupervisedAdapter(
         maps = super().feature_maps(X)
         return {name.removeprefix("encoder."): values for name, values in maps.items()}
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: "ArrayLike | None" = None) -> np.ndarray:
         """Names of the features: the layer and a number.
 
         Parameters

@@ -1,5 +1,6 @@
 """Blur and sharpness of a batch, with one strength per image."""
 
+from .._types import Tensor
 from ._batch import _per_sample
 from ._geometry import _multiply
 
@@ -7,7 +8,7 @@ from ._geometry import _multiply
 _N_SIGMA = 3
 
 
-def gaussian_blur(images, sigmas):
+def gaussian_blur(images: Tensor, sigmas: Tensor) -> Tensor:
     """Blur each image by a Gaussian of its own width, mirrored at the edges.
 
     Parameters
@@ -47,7 +48,7 @@ def _blurring(sigmas, size, device):
     return kernels.matmul(reached.flatten(1)).view(-1, size, size)
 
 
-def adjust_sharpness(images, factors):
+def adjust_sharpness(images: Tensor, factors: Tensor) -> Tensor:
     """Multiply the distance of each image from a blurred one by its factor.
 
     Parameters

@@ -1,12 +1,13 @@
 """Colours and tones of a batch, with one strength per image."""
 
+from .._types import Tensor
 from ._batch import _per_sample, _replace
 
 # Weights of red, green and blue in grey, as torchvision has them.
 _GRAY = (0.2989, 0.587, 0.114)
 
 
-def adjust_brightness(images, factors):
+def adjust_brightness(images: Tensor, factors: Tensor) -> Tensor:
     """Multiply each image by its factor.
 
     Parameters
@@ -24,7 +25,7 @@ def adjust_brightness(images, factors):
     return images.mul(_per_sample(factors, images)).clamp_(0, 1)
 
 
-def adjust_contrast(images, factors):
+def adjust_contrast(images: Tensor, factors: Tensor) -> Tensor:
     """Multiply the distance of each image from its mean grey by its factor.
 
     Parameters
@@ -44,7 +45,7 @@ def adjust_contrast(images, factors):
     return images.mul(factors).add_((1 - factors) * means).clamp_(0, 1)
 
 
-def adjust_saturation(images, factors):
+def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
     """Multiply the distance of each pixel from its grey by its image's factor.
 
     Parameters
@@ -64,7 +65,7 @@ def adjust_saturation(images, factors):
     return _gray(images).lerp(images, _per_sample(factors, images)).clamp_(0, 1)
 
 
-def adjust_hue(images, factors):
+def adjust_hue(images: Tensor, factors: Tensor) -> Tensor:
     """Turn the hue of each image by its share of the circle.
 
     Parameters
@@ -103,7 +104,7 @@ def adjust_hue(images, factors):
     return torch.addcmul(largest[:, None], chroma[:, None], fall, value=-1)
 
 
-def to_gray(images, mask):
+def to_gray(images: Tensor, mask: Tensor) -> Tensor:
     """Take the colours from some of the images.
 
     Parameters

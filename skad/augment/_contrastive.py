@@ -1,9 +1,11 @@
 """Views for contrastive learning: a crop and colours of its own for each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
+from .._types import Generator, Tensor
 from ._batch import (
     PIXELS_TO_ONE,
     _are_numbers,
@@ -136,7 +138,7 @@ class ContrastiveAugmentation:
                 f"{name} must be two numbers (low, high) with {allowed}; got {values!r}."
             )
 
-    def __call__(self, batch, generator):
+    def __call__(self, batch: "Tensor | list[Tensor]", generator: Generator) -> Tensor:
         """One random view of each image.
 
         Parameters
@@ -154,7 +156,7 @@ class ContrastiveAugmentation:
         _check_batch(batch)
         return self.apply(batch, self.draw([image.shape[-2:] for image in batch], generator))
 
-    def detail(self, height, width):
+    def detail(self, height: int, width: int) -> tuple[float, float]:
         """Least height and width of an image that does for its smallest crop.
 
         Parameters
@@ -172,7 +174,7 @@ class ContrastiveAugmentation:
         side = PIXELS_TO_ONE * self.image_size
         return side * height / smallest[0], side * width / smallest[1]
 
-    def draw(self, sizes, generator):
+    def draw(self, sizes: Sequence, generator: Generator) -> Draws:
         """Draw what is done to each image.
 
         Parameters
@@ -231,7 +233,7 @@ class ContrastiveAugmentation:
         corners = torch.where(central, rest / 2, corners * (rest + 1)).floor()
         return torch.cat([corners, heights, widths], dim=1).long().unbind(1)
 
-    def apply(self, batch, draws):
+    def apply(self, batch: "Tensor | list[Tensor]", draws: Draws) -> Tensor:
         """Do to each image what was drawn.
 
         Parameters

@@ -2,10 +2,19 @@
 
 from math import ceil, cos, radians, sin, sqrt
 
+from .._types import Tensor
 from ._batch import _as_floats
 
 
-def resized_crop(images, tops, lefts, heights, widths, image_size, flips=None):
+def resized_crop(
+    images: Tensor,
+    tops: Tensor,
+    lefts: Tensor,
+    heights: Tensor,
+    widths: Tensor,
+    image_size: int,
+    flips: "Tensor | None" = None,
+) -> Tensor:
     """Cut another box out of each image and resize it by antialiased bilinear interpolation.
 
     Parameters
@@ -69,7 +78,7 @@ def _multiply(rows, images, columns):
     return rows[:, None].matmul(images.view(n, channels, height, -1))
 
 
-def flip(images, mask):
+def flip(images: Tensor, mask: Tensor) -> Tensor:
     """Mirror some of the images: left becomes right.
 
     Parameters
@@ -88,7 +97,7 @@ def flip(images, mask):
     return torch.where(mask, images.flip(-1), images)
 
 
-def affine(images, matrices, fill=0.0):
+def affine(images: Tensor, matrices: Tensor, fill: "float | Tensor" = 0.0) -> Tensor:
     """Move the pixels of each image by its affine map, to the nearest pixel.
 
     Parameters
@@ -119,7 +128,7 @@ def affine(images, matrices, fill=0.0):
     return _cover(moved, outside[:, None], fill)
 
 
-def rotate(images, degrees):
+def rotate(images: Tensor, degrees: float) -> Tensor:
     """Turn images about their centre; beyond their edges they go on mirrored.
 
     Parameters
@@ -149,7 +158,9 @@ def rotate(images, degrees):
     return turned[..., margin : margin + side, margin : margin + side]
 
 
-def cut_out(images, sides, rows, columns, fill=0.0):
+def cut_out(
+    images: Tensor, sides: Tensor, rows: Tensor, columns: Tensor, fill: "float | Tensor" = 0.0
+) -> Tensor:
     """Cover a square of each image.
 
     Parameters

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from .._types import Generator, Tensor
 from ._batch import (
     PIXELS_TO_ONE,
     _are_numbers,
@@ -154,7 +155,7 @@ class StrongAugmentation:
     def _fill_values(self):
         return self.fill if isinstance(self.fill, (tuple, list)) else (self.fill,)
 
-    def __call__(self, batch, generator):
+    def __call__(self, batch: "Tensor | list[Tensor]", generator: Generator) -> Tensor:
         """One random view of each image.
 
         Parameters
@@ -172,7 +173,7 @@ class StrongAugmentation:
         _check_batch(batch)
         return self.apply(batch, self.draw(len(batch), generator))
 
-    def detail(self, height, width):
+    def detail(self, height: int, width: int) -> tuple[int, int]:
         """Least height and width of an image that does for its views.
 
         Parameters
@@ -187,7 +188,7 @@ class StrongAugmentation:
         """
         return (PIXELS_TO_ONE * self.image_size,) * 2
 
-    def draw(self, n_images, generator):
+    def draw(self, n_images: int, generator: Generator) -> StrongDraws:
         """Draw what is done to each image.
 
         Parameters
@@ -219,7 +220,7 @@ class StrongAugmentation:
             columns=(columns * self.image_size).long(),
         )
 
-    def apply(self, batch, draws):
+    def apply(self, batch: "Tensor | list[Tensor]", draws: StrongDraws) -> Tensor:
         """Do to each image what was drawn.
 
         Parameters

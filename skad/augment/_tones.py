@@ -1,12 +1,13 @@
 """Tones of a batch: the histogram and the levels of each channel of each image, as PIL has them."""
 
+from .._types import Tensor
 from ._batch import _per_sample
 
 # Greatest of the levels of a byte: what PIL works on.
 _MAX_LEVEL = 255
 
 
-def autocontrast(images):
+def autocontrast(images: Tensor) -> Tensor:
     """Stretch each channel of each image to the whole range of [0, 1].
 
     Parameters
@@ -26,7 +27,7 @@ def autocontrast(images):
     return images.sub(low.masked_fill_(is_flat, 0)).div_(spans.masked_fill_(is_flat, 1))
 
 
-def equalize(images):
+def equalize(images: Tensor) -> Tensor:
     """Give the levels of each channel of each image an even histogram.
 
     Parameters
@@ -57,7 +58,7 @@ def equalize(images):
     return torch.where(steps[..., None] == 0, images, table.gather(2, levels).view_as(images))
 
 
-def posterize(images, bits):
+def posterize(images: Tensor, bits: Tensor) -> Tensor:
     """Keep the first bits of the level of each pixel.
 
     Parameters
@@ -77,7 +78,7 @@ def posterize(images, bits):
     return levels.div_(steps).floor_().mul_(steps).div_(_MAX_LEVEL)
 
 
-def solarize(images, thresholds):
+def solarize(images: Tensor, thresholds: Tensor) -> Tensor:
     """Invert the pixels from a threshold on.
 
     Parameters

@@ -1,10 +1,12 @@
 """CLAD's autoencoders."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import nn
 from torch.nn import functional
 
+from .._types import Module, Tensor
 from ._made import check_numbers, check_size, with_metadata
 
 HIDDEN = 512  # outputs of the linear layer before the code
@@ -33,7 +35,15 @@ class CLADNetwork(nn.Module):
     image_size : int
     """
 
-    def __init__(self, n_channels, widths, pools, norm, code_dim, image_size):
+    def __init__(
+        self,
+        n_channels: int,
+        widths: Sequence[int],
+        pools: Sequence[int],
+        norm: bool,
+        code_dim: int,
+        image_size: int,
+    ) -> None:
         super().__init__()
         self.arguments = (n_channels, tuple(widths), tuple(pools), norm, code_dim, image_size)
         self.dropout = nn.Dropout(0.1)
@@ -46,7 +56,7 @@ class CLADNetwork(nn.Module):
         self.code = nn.Linear(HIDDEN, code_dim)
         self.apply(_xavier)
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
         """Compute the codes of images.
 
         Parameters
@@ -65,7 +75,7 @@ class CLADNetwork(nn.Module):
             maps = layer(maps)
         return code(functional.elu(hidden(maps.flatten(1))))
 
-    def make_decoder(self):
+    def make_decoder(self) -> Module:
         """A new decoder, from codes to images, with a linear end.
 
         The code of the paper ends it with a sigmoid, though its images are standardised: an error
@@ -116,7 +126,7 @@ def _xavier(module):
         nn.init.zeros_(module.bias)
 
 
-def clad_small(n_channels=1, image_size=28, code_dim=100):
+def clad_small(n_channels: int = 1, image_size: int = 28, code_dim: int = 100) -> CLADNetwork:
     """CLAD's smaller encoder, for grey images: three convolutions.
 
     Parameters
@@ -153,7 +163,7 @@ def clad_small(n_channels=1, image_size=28, code_dim=100):
     return _make("clad_small", n_channels, SMALL, SMALL_POOLS, False, code_dim, image_size)
 
 
-def clad_large(n_channels=3, image_size=32, code_dim=100):
+def clad_large(n_channels: int = 3, image_size: int = 32, code_dim: int = 100) -> CLADNetwork:
     """CLAD's larger encoder, for colour images: six convolutions with BatchNorm.
 
     Parameters

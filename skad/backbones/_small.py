@@ -5,10 +5,11 @@ from numbers import Real
 
 from torch import nn
 
+from .._types import Module
 from ._made import check_numbers, check_size, with_metadata
 
 
-def cifar_resnet18(n_channels=3, width=64, image_size=32):
+def cifar_resnet18(n_channels: int = 3, width: int = 64, image_size: int = 32) -> Module:
     """ResNet-18 with the stem for small images: a 3 x 3 convolution, and no pooling behind it.
 
     It is timm's, so the last BatchNorm of each block begins at zero.
@@ -73,7 +74,7 @@ def _first_convolution(n_in, n_out):
     return convolution
 
 
-def small_cnn(n_channels=3, width=32, image_size=32):
+def small_cnn(n_channels: int = 3, width: int = 32, image_size: int = 32) -> Module:
     """Four convolutions with BatchNorm and ReLU, and the mean over places.
 
     Parameters
@@ -123,7 +124,13 @@ def _convolution(n_in, n_out, stride):
     return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True))
 
 
-def wide_resnet(n_channels=3, depth=16, widening=4, dropout=0.3, image_size=32):
+def wide_resnet(
+    n_channels: int = 3,
+    depth: int = 16,
+    widening: int = 4,
+    dropout: float = 0.3,
+    image_size: int = 32,
+) -> Module:
     """Wide ResNet, by default WRN-16-4: 16, 32 and 64 channels, so many times as wide.
 
     Parameters

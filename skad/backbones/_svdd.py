@@ -1,11 +1,13 @@
 """DeepSVDD's networks: encoders without biases, and the decoders that they are trained with."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from .._types import Module, Tensor
 from ._made import check_numbers, check_size, with_metadata
 
 SLOPE = 0.01  # of the leaky ReLU
@@ -32,7 +34,14 @@ class SVDDNetwork(nn.Module):
         The decoder begins with BatchNorm.
     """
 
-    def __init__(self, n_channels, widths, code_dim, image_size, bottleneck_norm):
+    def __init__(
+        self,
+        n_channels: int,
+        widths: Sequence[int],
+        code_dim: int,
+        image_size: int,
+        bottleneck_norm: bool,
+    ) -> None:
         super().__init__()
         self.arguments = (n_channels, tuple(widths), code_dim, image_size, bottleneck_norm)
         for index, (n_in, n_out) in enumerate(pairwise([n_channels, *widths])):
@@ -46,7 +55,7 @@ class SVDDNetwork(nn.Module):
         side = image_size // 2 ** len(widths)
         self.code = nn.Linear(widths[-1] * side * side, code_dim, bias=False)
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
         """Compute the codes of images.
 
         Parameters
@@ -65,7 +74,7 @@ class SVDDNetwork(nn.Module):
             maps = layer(maps)
         return code(maps.flatten(1))
 
-    def make_decoder(self):
+    def make_decoder(self) -> Module:
         """A new decoder, from codes to images."""
         decoder = SVDDDecoder(*self.arguments)
         if self.arguments[-1]:
@@ -111,7 +120,7 @@ def _xavier(module):
         nn.init.xavier_uniform_(module.weight, gain=nn.init.calculate_gain("leaky_relu", SLOPE))
 
 
-def svdd_mnist(n_channels=1, image_size=28, code_dim=32):
+def svdd_mnist(n_channels: int = 1, image_size: int = 28, code_dim: int = 32) -> SVDDNetwork:
     """DeepSVDD's network for MNIST: convolutions of 8 and 4 channels, codes of 32 values.
 
     Parameters
@@ -155,7 +164,7 @@ def svdd_mnist(n_channels=1, image_size=28, code_dim=32):
     return with_metadata(network, n_channels, image_size)
 
 
-def svdd_cifar(n_channels=3, image_size=32, code_dim=128):
+def svdd_cifar(n_channels: int = 3, image_size: int = 32, code_dim: int = 128) -> SVDDNetwork:
     """DeepSVDD's network for CIFAR-10: convolutions of 32, 64 and 128 channels, 128 values.
 
     Weights begin as Xavier's, uniform, with the gain of the leaky ReLU (code). Its decoder begins

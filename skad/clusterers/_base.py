@@ -1,6 +1,7 @@
 """What the clusterers of images share: labels, probabilities, and words on empty clusters."""
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 import numpy as np
 from sklearn.base import ClusterMixin
@@ -8,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._compat import fit_context
 from .._parameters import POSITIVE, ParameterGroup, parameter
+from .._types import Images, Labels, Source
 from .._warnings import warn
 from ..adapters import CollapseWarning
 from ..images._door import check_images
@@ -44,7 +46,7 @@ class ImageClusterMixin(ClusterMixin, ABC):
         """Probability of each cluster, (n_images, n_clusters), of images with these features."""
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X: Images, y: Labels = None) -> Self:
         """Find clusters.
 
         Parameters
@@ -74,7 +76,7 @@ class ImageClusterMixin(ClusterMixin, ABC):
         """
         return self._adapt(X, None)
 
-    def fit_source(self, source):
+    def fit_source(self, source: Source) -> Self:
         """Find clusters in a source of images, which was validated before.
 
         Parameters
@@ -111,7 +113,7 @@ class ImageClusterMixin(ClusterMixin, ABC):
                 ClusterWarning,
             )
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Images) -> np.ndarray:
         """Probability of each cluster.
 
         Parameters
@@ -126,7 +128,7 @@ class ImageClusterMixin(ClusterMixin, ABC):
         check_is_fitted(self)
         return self._probabilities(self.extractor_.compute(check_images(self, X)))
 
-    def predict(self, X):
+    def predict(self, X: Images) -> np.ndarray:
         """The likeliest cluster of each image.
 
         Parameters

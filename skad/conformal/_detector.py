@@ -1,6 +1,7 @@
 """ConformalDetector: images that are anomalies, at a false-alarm rate that was asked for."""
 
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 from sklearn.utils import check_random_state, indexable
@@ -9,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._compat import HasMethods, Interval, StrOptions, fit_context, safe_indexing
 from .._fitting import unchanged_on_error
 from .._labels import normal_rows
+from .._types import Images, Labels, RandomState
 from ..parallel._tasks import each
 from ..streams._mixins import ScoreStreamMixin
 from ._base import BaseConformal
@@ -153,15 +155,15 @@ class ConformalDetector(ScoreStreamMixin, BaseConformal):
 
     def __init__(
         self,
-        detector,
+        detector: object,
         *,
-        false_alarm_rate=0.05,
-        method="split",
-        calibration_share=0.25,
-        n_folds=5,
-        pollution=0.0,
-        random_state=0,
-    ):
+        false_alarm_rate: float = 0.05,
+        method: str = "split",
+        calibration_share: float = 0.25,
+        n_folds: int = 5,
+        pollution: float = 0.0,
+        random_state: RandomState = 0,
+    ) -> None:
         self.detector = detector
         self.false_alarm_rate = false_alarm_rate
         self.method = method
@@ -172,7 +174,7 @@ class ConformalDetector(ScoreStreamMixin, BaseConformal):
 
     # The wrapped detector has parameters of its own to validate.
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, **fit_params):
+    def fit(self, X: Images, y: Labels = None, **fit_params: object) -> Self:
         """Train on one part of the images and calibrate on another.
 
         Parameters
@@ -248,7 +250,7 @@ class ConformalDetector(ScoreStreamMixin, BaseConformal):
             return (rank + 1) / (n + 1)
         return float(self.calibration_scores_[0][rank - 1])
 
-    def score_samples(self, X):
+    def score_samples(self, X: Images) -> np.ndarray:
         """Score of each sample, high = normal.
 
         Parameters
@@ -275,7 +277,7 @@ class ConformalDetector(ScoreStreamMixin, BaseConformal):
         count, n = count_at_or_below(self.calibration_scores_, scores)
         return (1 + count + tie_breaker) / (n + 1)
 
-    def p_values(self, X):
+    def p_values(self, X: Images) -> np.ndarray:
         r"""Probability that a normal sample scores as low.
 
         Parameters
@@ -296,7 +298,7 @@ class ConformalDetector(ScoreStreamMixin, BaseConformal):
         count, n = count_at_or_below(self.calibration_scores_, scores)
         return (1 + count) / (n + 1)
 
-    def decide(self, X):
+    def decide(self, X: Images) -> tuple[np.ndarray, np.ndarray]:
         """Decisions and p-values of the same samples, which are scored once for both.
 
         Parameters
@@ -314,7 +316,7 @@ class ConformalDetector(ScoreStreamMixin, BaseConformal):
         scores = self._all_scores(X)
         return self._joined(scores) - self.offset_, self._ranked(scores)
 
-    def predict_fdr(self, X, *, false_discovery_rate=0.1):
+    def predict_fdr(self, X: Images, *, false_discovery_rate: float = 0.1) -> np.ndarray:
         r"""Label a batch such that few of its alarms are false.
 
         The procedure of Benjamini and Hochberg on the p-values :math:`p_{(1)} \le \dots \le

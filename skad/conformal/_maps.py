@@ -2,6 +2,7 @@
 
 from itertools import count
 from numbers import Real
+from typing import Self
 
 import numpy as np
 from sklearn.utils import indexable
@@ -11,6 +12,7 @@ from .._compat import HasMethods, Interval, fit_context, safe_indexing
 from .._fitting import parameters_of, unchanged_on_error
 from .._labels import normal_rows
 from .._regions import regions_below
+from .._types import Images, Labels, Maps, RandomState
 from ..streams._mixins import MapStreamMixin, ScoreStreamMixin
 from ._base import BaseConformal
 from ._ranks import discoveries, fewest_to_alarm, p_values_of, whole_part
@@ -158,13 +160,13 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
 
     def __init__(
         self,
-        detector,
+        detector: object,
         *,
-        false_alarm_rate=0.05,
-        region_threshold=0.01,
-        calibration_share=0.25,
-        random_state=0,
-    ):
+        false_alarm_rate: float = 0.05,
+        region_threshold: float = 0.01,
+        calibration_share: float = 0.25,
+        random_state: RandomState = 0,
+    ) -> None:
         self.detector = detector
         self.false_alarm_rate = false_alarm_rate
         self.region_threshold = region_threshold
@@ -173,7 +175,7 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
 
     # The wrapped detector has parameters of its own to validate.
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, **fit_params):
+    def fit(self, X: Images, y: Labels = None, **fit_params: object) -> Self:
         """Train on one part of the images and calibrate on another.
 
         Of each calibration image a few numbers are kept, not its map.
@@ -259,7 +261,7 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
                 )
         return maps
 
-    def score_maps(self, X):
+    def score_maps(self, X: Images) -> Maps:
         """Score of each pixel by the detector, high = normal.
 
         Parameters
@@ -279,7 +281,7 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         skips = getattr(detector, "on_error", "raise") == "skip"
         return maps if skips else self._checked(maps, range(len(maps)))
 
-    def p_value_maps(self, X):
+    def p_value_maps(self, X: Images) -> Maps:
         r"""Probability that any pixel of a normal image scores as low as each.
 
         Parameters
@@ -297,7 +299,7 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         known = self.score_maps(X)
         return _each(lambda one: p_values_of(self.calibration_scores_[0], one), known)
 
-    def predict_masks(self, X):
+    def predict_masks(self, X: Images) -> Maps:
         """Mark the pixels that are defects.
 
         Parameters
@@ -313,7 +315,7 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         """
         return _each(lambda one: ~(one >= self.pixel_offset_), self.score_maps(X))
 
-    def score_samples(self, X):
+    def score_samples(self, X: Images) -> np.ndarray:
         """Score of the lowest pixel of each image, high = normal.
 
         Parameters
@@ -328,7 +330,7 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         """
         return np.array([one.min() for one in self.score_maps(X)], dtype=np.float64)
 
-    def p_values(self, X):
+    def p_values(self, X: Images) -> np.ndarray:
         r"""Probability that the lowest pixel of a normal image scores as low.
 
         Parameters
@@ -344,7 +346,7 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         """
         return p_values_of(self.calibration_scores_[0], self.score_samples(X))
 
-    def decide(self, X):
+    def decide(self, X: Images) -> tuple[np.ndarray, np.ndarray]:
         """Decisions and p-values of the same images, which are scored once for both.
 
         Parameters
@@ -362,7 +364,9 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         scores = self.score_samples(X)
         return scores - self.offset_, p_values_of(self.calibration_scores_[0], scores)
 
-    def predict_regions(self, X, *, false_discovery_rate=None):
+    def predict_regions(
+        self, X: Images, *, false_discovery_rate: float | None = None
+    ) -> dict[str, np.ndarray]:
         r"""Regions that look odd, one by one, and which of them are defects.
 
         Parameters

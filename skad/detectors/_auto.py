@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from typing import Self
 
 import numpy as np
 from sklearn.base import clone
@@ -13,6 +14,7 @@ from .._callbacks import CallbackSupportMixin, fit_task
 from .._compat import HasMethods, StrOptions, fit_context
 from .._fitting import unchanged_on_error
 from .._parameters import AT_LEAST_TWO, POSITIVE, changed, parameter
+from .._types import Images, Labels, Maps
 from .._warnings import warn
 from ..images._door import check_images
 from ..images._parameters import ReadingParameters, ThreadParameters
@@ -144,7 +146,7 @@ class AutoDetector(
     """
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X: Images, y: Labels = None) -> Self:
         """Compare the candidates, take the best and fit them to all images.
 
         Parameters
@@ -247,7 +249,7 @@ class AutoDetector(
         return np.mean(found, axis=0)
 
     @available_if(can_map)
-    def score_maps(self, X):
+    def score_maps(self, X: Images) -> Maps:
         """Where in the images anomalies are, by the best of the detectors that has maps.
 
         Parameters

@@ -1,6 +1,7 @@
 """What every detector shares: one door for images, one pipeline behind it."""
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -14,6 +15,7 @@ from .._decision import DecisionMixin
 from .._fitting import fitted_copy, twin, unchanged_on_error
 from .._labels import has_anomaly_labels, outlier_mask
 from .._parameters import ParameterGroup, parameter
+from .._types import Images, Labels
 from ..features import FeatureExtractor
 from ..images._door import check_images
 from ..parallel._lazily import is_lazy, lazily
@@ -61,7 +63,7 @@ def can_extend(detector):
 class BaseImageScores(ScoreStreamMixin, UnreadableParameters, DecisionMixin, BaseEstimator, ABC):
     """Decisions on images of any container; subclasses give the scores of a source."""
 
-    def score_samples(self, X):
+    def score_samples(self, X: Images) -> np.ndarray:
         """Score of each image, high = normal.
 
         Parameters
@@ -171,7 +173,7 @@ class BaseImageDetector(CallbackSupportMixin, BaseImageScores, ABC):
         return part(**{name: own[name] for name in part().get_params(deep=False) if name in own})
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Images, y: Labels = None) -> Self:
         """Learn what normal images look like.
 
         Parameters
@@ -216,7 +218,7 @@ class BaseImageDetector(CallbackSupportMixin, BaseImageScores, ABC):
 
     @available_if(can_extend)
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X: Images, y: Labels = None) -> Self:
         """Let more normal images join, as if they had been there in `fit`; nothing is trained.
 
         The network stays as it is, trained or not, as do the scale of flat rows and all parameters

@@ -1,10 +1,13 @@
 """Deep clustering: clusters of normal images as classes for a pretrained network."""
 
+from typing import Self
+
 import numpy as np
 
 from .._compat import StrOptions, fit_context
 from .._labels import classes_of_normal
 from .._parameters import changed
+from .._types import Images, Labels
 from ..adapters import PseudoLabelAdapter
 from ..adapters._pseudo_labels import NOISE, PseudoLabelParameters
 from ..clusterers import SCAN
@@ -82,7 +85,7 @@ class DeepClustering(
     metric: str = changed(default="cosine", note='For "knn" (paper).')
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, class_labels=None):
+    def fit(self, X: Images, y: Labels = None, class_labels: Labels = None) -> Self:
         """Cluster normal images, and learn what they look like.
 
         Parameters

@@ -1,12 +1,14 @@
 """ImageDetector: an extractor, an adapter and a scorer of the user's choice."""
 
 from inspect import signature
+from typing import Self
 
 from sklearn import get_config
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from .._compat import HasMethods, fit_context
 from .._parameters import changed
+from .._types import Images, Labels
 from ..scorers import KNNScorer
 from ..training._parameters import AdapterParameters, ExtractorParameters
 from ._base import BaseImageDetector, ScorerParameters, composed
@@ -32,7 +34,7 @@ class BaseComposedDetector(PartParameters, BaseImageDetector):
 
     # The parts have parameters of their own to validate.
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, **fit_params):
+    def fit(self, X: Images, y: Labels = None, **fit_params: object) -> Self:
         """Learn what normal images look like.
 
         Parameters
@@ -84,7 +86,7 @@ class BaseComposedDetector(PartParameters, BaseImageDetector):
     def _default_scorer(self):
         return KNNScorer()
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> object:
         """Keywords of `fit` go to the adapter.
 
         Returns

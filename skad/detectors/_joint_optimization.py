@@ -1,7 +1,10 @@
 """Joint optimisation: compactness beside the network's own task, then nearest neighbours."""
 
+from typing import Self
+
 from .._compat import fit_context
 from .._parameters import changed
+from .._types import Images, Labels
 from ..adapters import JointOptimizationAdapter
 from ..adapters._joint import JointParameters
 from ..features import FeatureExtractor
@@ -63,7 +66,13 @@ class JointOptimization(
     metric: str = changed(default="euclidean", note="(Paper.)")
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, X_source=None, y_source=None):
+    def fit(
+        self,
+        X: Images,
+        y: Labels = None,
+        X_source: Images = None,
+        y_source: Labels = None,
+    ) -> Self:
         """Learn what normal images look like, and go on telling source images apart.
 
         Parameters

@@ -18,6 +18,7 @@ from .._parameters import (
     parameter,
 )
 from .._regions import regions_below
+from .._types import Images, Maps
 from ..images._arrays import ImageArray
 from ..maps import BaseGallery, RetrievedPixels
 from ..maps._maps import lay_over, smooth
@@ -176,7 +177,7 @@ class BaseMapDetector(MapStreamMixin, MapParameters, BaseImageDetector):
             found.append(-self.gallery_.peaks(maps).cpu().numpy().astype(np.float64))
         return np.concatenate(found)
 
-    def score_maps(self, X):
+    def score_maps(self, X: Images) -> Maps:
         """Score of each pixel, high = normal.
 
         Parameters
@@ -199,7 +200,7 @@ class BaseMapDetector(MapStreamMixin, MapParameters, BaseImageDetector):
         yield from self._maps(source)
         source.failures.warn(type(self).__name__, len(source))
 
-    def predict_masks(self, X):
+    def predict_masks(self, X: Images) -> Maps:
         """Mark the pixels that are defects.
 
         Parameters
@@ -216,7 +217,7 @@ class BaseMapDetector(MapStreamMixin, MapParameters, BaseImageDetector):
         source = self._source_to_score(X)
         return self._collect(source, (~(one >= self.pixel_offset_) for one in self._maps(source)))
 
-    def predict_regions(self, X):
+    def predict_regions(self, X: Images) -> dict[str, np.ndarray]:
         """Where the defects are, one by one.
 
         Parameters

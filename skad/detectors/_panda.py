@@ -1,7 +1,10 @@
 """PANDA: compactness, then nearest neighbours."""
 
+from typing import Self
+
 from .._compat import StrOptions, fit_context
 from .._parameters import changed, parameter
+from .._types import Images, Labels
 from ..adapters import CompactnessAdapter
 from ..adapters._compactness import CompactnessParameters
 from ..features import FeatureExtractor
@@ -71,7 +74,13 @@ class PANDA(
     )
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, X_source=None, y_source=None):
+    def fit(
+        self,
+        X: Images,
+        y: Labels = None,
+        X_source: Images = None,
+        y_source: Labels = None,
+    ) -> Self:
         """Learn what normal images look like.
 
         Parameters

@@ -1,6 +1,9 @@
 """PANDA-OE: normal images against outliers of any kind."""
 
+from typing import Self
+
 from .._compat import fit_context
+from .._types import Images, Labels
 from ..adapters import OutlierExposureAdapter
 from ..adapters._outlier_exposure import OutlierExposureParameters
 from ..features import FeatureExtractor
@@ -63,7 +66,7 @@ class PANDAOE(
     """
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, X_outliers=None):
+    def fit(self, X: Images, y: Labels = None, X_outliers: Images = None) -> Self:
         """Learn to tell normal images from others.
 
         Parameters

@@ -1,11 +1,13 @@
 """Where in the images the anomalies are."""
 
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
+from .._types import ArrayLike, Axes, Images, MapsLike
 from ..metrics._map_pairs import boolean_mask, finite_scores
 from ._axes import ANOMALY, NEUTRAL, AxesMixin, require_matplotlib
 from ._inputs import read_scores
@@ -93,8 +95,15 @@ class AnomalyMapDisplay(AxesMixin):
     """
 
     def __init__(
-        self, images, score_maps, *, predicted_masks=None, masks=None, threshold=None, scores=None
-    ):
+        self,
+        images: Images,
+        score_maps: MapsLike,
+        *,
+        predicted_masks: MapsLike | None = None,
+        masks: MapsLike | None = None,
+        threshold: float | None = None,
+        scores: "ArrayLike | None" = None,
+    ) -> None:
         self.images = images
         self.score_maps = score_maps
         self.predicted_masks = predicted_masks
@@ -103,7 +112,15 @@ class AnomalyMapDisplay(AxesMixin):
         self.scores = scores
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, masks=None, n_images=5, ax=None):
+    def from_estimator(
+        cls,
+        estimator: object,
+        X: Images,
+        *,
+        masks: MapsLike | None = None,
+        n_images: int = 5,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Score the pixels of images, and draw them.
 
         Parameters
@@ -162,15 +179,15 @@ class AnomalyMapDisplay(AxesMixin):
     @classmethod
     def from_predictions(
         cls,
-        images,
-        score_maps,
+        images: Images,
+        score_maps: MapsLike,
         *,
-        masks=None,
-        threshold=None,
-        scores=None,
-        image_shape=None,
-        ax=None,
-    ):
+        masks: MapsLike | None = None,
+        threshold: float | None = None,
+        scores: "ArrayLike | None" = None,
+        image_shape: tuple | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw images and score maps.
 
         Parameters
@@ -229,7 +246,7 @@ class AnomalyMapDisplay(AxesMixin):
         columns = {name: found or None for name, found in columns.items()}
         return cls(**columns, threshold=threshold, scores=scores).plot(ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw once more.
 
         Parameters

@@ -1,10 +1,12 @@
 """Images in the order of their scores."""
 
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from sklearn.utils import check_scalar
 
+from .._types import ArrayLike, Axes, Images, Labels
 from ._axes import ANOMALY, NORMAL, AxesMixin, require_matplotlib
 from ._inputs import read_labels, read_scores, scores_of
 from ._mosaic import draw_mosaic, image_source, mosaic_size, read_images
@@ -57,7 +59,15 @@ class ContactSheetDisplay(AxesMixin):
     array([-0.7, -0.2,  0.1])
     """
 
-    def __init__(self, images, scores, *, indices, outlier=None, threshold=0.0):
+    def __init__(
+        self,
+        images: Images,
+        scores: np.ndarray,
+        *,
+        indices: np.ndarray,
+        outlier: np.ndarray | None = None,
+        threshold: float = 0.0,
+    ) -> None:
         self.images = images
         self.scores = scores
         self.indices = indices
@@ -66,8 +76,16 @@ class ContactSheetDisplay(AxesMixin):
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, y=None, *, n_images=32, n_columns=8, threshold=0.0, ax=None
-    ):
+        cls,
+        estimator: object,
+        X: Images,
+        y: Labels = None,
+        *,
+        n_images: int = 32,
+        n_columns: int = 8,
+        threshold: float = 0.0,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Score images, and draw the most anomalous.
 
         Parameters
@@ -114,16 +132,16 @@ class ContactSheetDisplay(AxesMixin):
     @classmethod
     def from_predictions(
         cls,
-        images,
-        scores,
-        y=None,
+        images: Images,
+        scores: ArrayLike,
+        y: Labels = None,
         *,
-        n_images=32,
-        n_columns=8,
-        threshold=0.0,
-        image_shape=None,
-        ax=None,
-    ):
+        n_images: int = 32,
+        n_columns: int = 8,
+        threshold: float = 0.0,
+        image_shape: tuple | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw the images of the lowest scores.
 
         Parameters
@@ -180,7 +198,7 @@ class ContactSheetDisplay(AxesMixin):
             threshold=threshold,
         ).plot(ax, n_columns=n_columns)
 
-    def plot(self, ax=None, *, n_columns=8):
+    def plot(self, ax: "Axes | None" = None, *, n_columns: int = 8) -> Self:
         """Draw once more.
 
         Parameters

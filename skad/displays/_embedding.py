@@ -1,9 +1,12 @@
 """Features of training and test images in the plane that shows most of the training features."""
 
+from typing import Self
+
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils import check_array
 
+from .._types import ArrayLike, Axes, Images, Labels
 from ._axes import NEUTRAL, AxesMixin, require_matplotlib, two_kinds
 from ._inputs import features_of, read_labels
 
@@ -56,14 +59,30 @@ class EmbeddingDisplay(AxesMixin):
     array([0.69, 0.31])
     """
 
-    def __init__(self, train_points, test_points, *, explained_variance_ratio, outlier=None):
+    def __init__(
+        self,
+        train_points: np.ndarray,
+        test_points: np.ndarray,
+        *,
+        explained_variance_ratio: np.ndarray,
+        outlier: np.ndarray | None = None,
+    ) -> None:
         self.train_points = train_points
         self.test_points = test_points
         self.explained_variance_ratio = explained_variance_ratio
         self.outlier = outlier
 
     @classmethod
-    def from_estimator(cls, estimator, X_train, X_test, y_test=None, *, ax=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: object,
+        X_train: Images,
+        X_test: Images,
+        y_test: Labels = None,
+        *,
+        ax: "Axes | None" = None,
+        **kwargs: object,
+    ) -> Self:
         """Draw the features that the last step of an estimator sees.
 
         Parameters
@@ -103,7 +122,15 @@ class EmbeddingDisplay(AxesMixin):
         return cls.from_features(train, test, outlier, ax=ax, **kwargs)
 
     @classmethod
-    def from_features(cls, train_features, test_features, y_test=None, *, ax=None, **kwargs):
+    def from_features(
+        cls,
+        train_features: ArrayLike,
+        test_features: ArrayLike,
+        y_test: Labels = None,
+        *,
+        ax: "Axes | None" = None,
+        **kwargs: object,
+    ) -> Self:
         """Draw features.
 
         Parameters
@@ -153,7 +180,7 @@ class EmbeddingDisplay(AxesMixin):
             outlier=outlier,
         ).plot(ax, **kwargs)
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: "Axes | None" = None, **kwargs: object) -> Self:
         """Draw once more.
 
         Parameters

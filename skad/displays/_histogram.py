@@ -1,7 +1,10 @@
 """Scores as a histogram, with the threshold."""
 
+from typing import Self
+
 import numpy as np
 
+from .._types import ArrayLike, Axes, Images, Labels
 from ._axes import AxesMixin, require_matplotlib, two_kinds
 from ._inputs import read_labels, read_scores, scores_of
 
@@ -50,13 +53,25 @@ class ScoreHistogramDisplay(AxesMixin):
            [1, 1, 0, 0]])
     """
 
-    def __init__(self, scores, *, outlier=None, threshold=0.0):
+    def __init__(
+        self, scores: np.ndarray, *, outlier: np.ndarray | None = None, threshold: float = 0.0
+    ) -> None:
         self.scores = scores
         self.outlier = outlier
         self.threshold = threshold
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, threshold=0.0, bins=30, ax=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: object,
+        X: Images,
+        y: Labels = None,
+        *,
+        threshold: float | None = 0.0,
+        bins: "int | str | ArrayLike" = 30,
+        ax: "Axes | None" = None,
+        **kwargs: object,
+    ) -> Self:
         """Draw the decision scores of samples.
 
         Parameters
@@ -102,7 +117,16 @@ class ScoreHistogramDisplay(AxesMixin):
         )
 
     @classmethod
-    def from_predictions(cls, scores, y=None, *, threshold=0.0, bins=30, ax=None, **kwargs):
+    def from_predictions(
+        cls,
+        scores: ArrayLike,
+        y: Labels = None,
+        *,
+        threshold: float | None = 0.0,
+        bins: "int | str | ArrayLike" = 30,
+        ax: "Axes | None" = None,
+        **kwargs: object,
+    ) -> Self:
         """Draw scores.
 
         Parameters
@@ -140,7 +164,9 @@ class ScoreHistogramDisplay(AxesMixin):
         outlier = read_labels(y, cls.__name__, n_samples=len(scores))
         return cls(scores, outlier=outlier, threshold=threshold).plot(ax, bins=bins, **kwargs)
 
-    def plot(self, ax=None, *, bins=30, **kwargs):
+    def plot(
+        self, ax: "Axes | None" = None, *, bins: "int | str | ArrayLike" = 30, **kwargs: object
+    ) -> Self:
         """Draw once more.
 
         Parameters

@@ -1,10 +1,12 @@
 """Images beside the training images that are nearest to them."""
 
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from sklearn.utils import check_array, check_scalar
 
+from .._types import ArrayLike, Axes, Images
 from ._axes import NEUTRAL, AxesMixin, require_matplotlib
 from ._inputs import features_of, split_steps
 from ._mosaic import draw_mosaic, image_source, mosaic_size, read_images
@@ -58,14 +60,30 @@ class NearestImagesDisplay(AxesMixin):
     ['test 0', '0.1', '0.2', '0.4', 'test 1', '0.5', '0.6', '0.6']
     """
 
-    def __init__(self, images, neighbor_images, distances, *, neighbor_indices=None):
+    def __init__(
+        self,
+        images: Images,
+        neighbor_images: Images,
+        distances: np.ndarray,
+        *,
+        neighbor_indices: np.ndarray | None = None,
+    ) -> None:
         self.images = images
         self.neighbor_images = neighbor_images
         self.distances = distances
         self.neighbor_indices = neighbor_indices
 
     @classmethod
-    def from_estimator(cls, estimator, X_test, X_train, *, n_images=5, n_neighbors=5, ax=None):
+    def from_estimator(
+        cls,
+        estimator: object,
+        X_test: Images,
+        X_train: Images,
+        *,
+        n_images: int = 5,
+        n_neighbors: int = 5,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Search and draw the nearest training images.
 
         Parameters
@@ -125,7 +143,15 @@ class NearestImagesDisplay(AxesMixin):
         return cls(images, neighbor_images, distances, neighbor_indices=indices).plot(ax)
 
     @classmethod
-    def from_predictions(cls, images, neighbor_images, distances, *, image_shape=None, ax=None):
+    def from_predictions(
+        cls,
+        images: Images,
+        neighbor_images: Images,
+        distances: ArrayLike,
+        *,
+        image_shape: tuple | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw images beside their neighbours.
 
         Parameters
@@ -174,7 +200,7 @@ class NearestImagesDisplay(AxesMixin):
             distances,
         ).plot(ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw once more.
 
         Parameters

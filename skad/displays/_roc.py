@@ -1,11 +1,13 @@
 """ROC curve with what chance leaves open about it."""
 
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 from sklearn.metrics import roc_curve
 from sklearn.utils import check_random_state, check_scalar
 
+from .._types import ArrayLike, Axes, Images, RandomState
 from ..metrics import auroc_score
 from ._axes import NORMAL, AxesMixin, require_matplotlib
 from ._inputs import read_labels, read_scores, scores_of
@@ -78,16 +80,16 @@ class ROCDisplay(AxesMixin):
     def __init__(
         self,
         *,
-        fpr,
-        tpr,
-        band_fpr,
-        tpr_low,
-        tpr_high,
-        auroc,
-        auroc_interval,
-        confidence=0.95,
-        name=None,
-    ):
+        fpr: np.ndarray,
+        tpr: np.ndarray,
+        band_fpr: np.ndarray,
+        tpr_low: np.ndarray,
+        tpr_high: np.ndarray,
+        auroc: float,
+        auroc_interval: tuple[float, float],
+        confidence: float = 0.95,
+        name: str | None = None,
+    ) -> None:
         self.fpr = fpr
         self.tpr = tpr
         self.band_fpr = band_fpr
@@ -101,17 +103,17 @@ class ROCDisplay(AxesMixin):
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
-        y,
+        estimator: object,
+        X: Images,
+        y: ArrayLike,
         *,
-        n_bootstraps=1000,
-        confidence=0.95,
-        random_state=0,
-        name=None,
-        ax=None,
-        **kwargs,
-    ):
+        n_bootstraps: int = 1000,
+        confidence: float = 0.95,
+        random_state: RandomState = 0,
+        name: str | None = None,
+        ax: "Axes | None" = None,
+        **kwargs: object,
+    ) -> Self:
         """Draw the curve of an estimator.
 
         Parameters
@@ -170,16 +172,16 @@ class ROCDisplay(AxesMixin):
     @classmethod
     def from_predictions(
         cls,
-        y_true,
-        scores,
+        y_true: ArrayLike,
+        scores: ArrayLike,
         *,
-        n_bootstraps=1000,
-        confidence=0.95,
-        random_state=0,
-        name=None,
-        ax=None,
-        **kwargs,
-    ):
+        n_bootstraps: int = 1000,
+        confidence: float = 0.95,
+        random_state: RandomState = 0,
+        name: str | None = None,
+        ax: "Axes | None" = None,
+        **kwargs: object,
+    ) -> Self:
         """Draw the curve of scores.
 
         Parameters
@@ -239,7 +241,7 @@ class ROCDisplay(AxesMixin):
             name=name,
         ).plot(ax, **kwargs)
 
-    def plot(self, ax=None, *, name=None, **kwargs):
+    def plot(self, ax: "Axes | None" = None, *, name: str | None = None, **kwargs: object) -> Self:
         """Draw once more.
 
         Parameters

@@ -1,12 +1,14 @@
 """What became of the features while a network was trained."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from .._types import Axes
 from ._axes import ANOMALY, NORMAL, require_matplotlib
 
 # Names on the y axes; other measures go by their own names.
@@ -81,13 +83,22 @@ class TrainingCurveDisplay:
     array([30., 20.,  4.])
     """
 
-    def __init__(self, curve, *, stopped_at=None, collapsed_at=None):
+    def __init__(
+        self, curve: dict, *, stopped_at: int | None = None, collapsed_at: int | None = None
+    ) -> None:
         self.curve = curve
         self.stopped_at = stopped_at
         self.collapsed_at = collapsed_at
 
     @classmethod
-    def from_estimator(cls, estimator, *, measures=None, axes=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: object,
+        *,
+        measures: Sequence[str] | None = None,
+        axes: "Axes | np.ndarray | None" = None,
+        **kwargs: object,
+    ) -> Self:
         """Draw the training of an estimator.
 
         Parameters
@@ -142,8 +153,15 @@ class TrainingCurveDisplay:
 
     @classmethod
     def from_curve(
-        cls, curve, *, stopped_at=None, collapsed_at=None, measures=None, axes=None, **kwargs
-    ):
+        cls,
+        curve: dict,
+        *,
+        stopped_at: int | None = None,
+        collapsed_at: int | None = None,
+        measures: Sequence[str] | None = None,
+        axes: "Axes | np.ndarray | None" = None,
+        **kwargs: object,
+    ) -> Self:
         """Draw a curve.
 
         Parameters
@@ -189,7 +207,7 @@ class TrainingCurveDisplay:
                 )
         return cls(curve, **marks).plot(axes, **kwargs)
 
-    def plot(self, axes=None, **kwargs):
+    def plot(self, axes: "Axes | np.ndarray | None" = None, **kwargs: object) -> Self:
         """Draw once more.
 
         Parameters

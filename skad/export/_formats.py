@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .. import __version__
+from .._types import FilePath, Images
 from .._verdicts import mapper_within
 from .._whole import check_writable, write_whole
 from ..networks._cache import weights_digest
@@ -21,7 +22,7 @@ from ._parts import ExportError
 _EXAMPLE = (2, 300, 420)
 
 
-def to_onnx(detector, path, *, pictures=None):
+def to_onnx(detector: object, path: FilePath, *, pictures: Images = None) -> float:
     """Write a fitted detector as one ONNX graph, from pixels to the decision.
 
     The graph takes `pixels`, uint8 of shape (n, height, width, 3): n pictures of one size, whatever
@@ -103,7 +104,7 @@ def to_onnx(detector, path, *, pictures=None):
     return largest
 
 
-def to_torch(detector, path, *, pictures=None):
+def to_torch(detector: object, path: FilePath, *, pictures: Images = None) -> float:
     """Write a fitted detector as one graph of ``torch.export``, from pixels to the decision.
 
     ``torch.export.load(path).module()`` maps `pixels` to a tuple: see :func:`to_onnx` for what goes

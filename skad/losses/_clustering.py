@@ -2,13 +2,14 @@
 
 import math
 
+from .._types import Tensor
 from ._rows import check_rows
 
 # What the logarithm of a mean share takes at least, as in SCAN's code.
 _SMALLEST_SHARE = 1e-8
 
 
-def scan_loss(logits, neighbor_logits, entropy_weight=5.0):
+def scan_loss(logits: Tensor, neighbor_logits: Tensor, entropy_weight: float = 5.0) -> Tensor:
     r"""Loss of SCAN: an image and its neighbour agree on a cluster, and all clusters are used.
 
     .. math:: -\frac1B \sum_{i=1}^B \log \langle p_i, p'_i \rangle - \lambda H(\bar p), \qquad
@@ -72,7 +73,9 @@ def scan_loss(logits, neighbor_logits, entropy_weight=5.0):
     return (-agreement - entropy_weight * entropy).to(logits.dtype)
 
 
-def self_labelling_loss(weak_logits, strong_logits, threshold=0.99, balanced=True):
+def self_labelling_loss(
+    weak_logits: Tensor, strong_logits: Tensor, threshold: float = 0.99, balanced: bool = True
+) -> Tensor:
     r"""Cross-entropy of one view on the cluster that another view is sure of.
 
     .. math:: \frac{\sum_{i \in S} w_{y_i} \bigl( -\log p_{i, y_i} \bigr)}{\sum_{i \in S} w_{y_i}},
@@ -140,7 +143,7 @@ def self_labelling_loss(weak_logits, strong_logits, threshold=0.99, balanced=Tru
     return ((weights * losses).sum() / weights.sum().clamp(min=1)).to(strong_logits.dtype)
 
 
-def soft_assignments(codes, centers, alpha=1.0):
+def soft_assignments(codes: Tensor, centers: Tensor, alpha: float = 1.0) -> Tensor:
     r"""Share of each cluster in each code, by Student's t-distribution round the centres (DEC).
 
     .. math:: q_{ij} = \frac{(1 + \lVert z_i - \mu_j \rVert_2^2 / \alpha)^{-(\alpha + 1) / 2}}
@@ -199,7 +202,7 @@ def soft_assignments(codes, centers, alpha=1.0):
     return torch.softmax(logits, dim=1).to(codes.dtype)
 
 
-def sharpened_targets(assignments):
+def sharpened_targets(assignments: Tensor) -> Tensor:
     r"""Targets of DEC: assignments made surer, and large clusters made lighter.
 
     .. math:: p_{ij} = \frac{q_{ij}^2 / f_j}{\sum_{k=1}^K q_{ik}^2 / f_k}, \qquad
@@ -255,7 +258,7 @@ def sharpened_targets(assignments):
     return (weights / weights.sum(dim=1, keepdim=True)).to(assignments.dtype)
 
 
-def dec_loss(assignments, targets):
+def dec_loss(assignments: Tensor, targets: Tensor) -> Tensor:
     r"""Loss of DEC: divergence of the targets from the assignments, mean over images.
 
     .. math:: \frac1B \sum_{i=1}^B \mathrm{KL}(p_i \Vert q_i)

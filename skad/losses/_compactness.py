@@ -1,9 +1,12 @@
 """Losses that draw features to a centre, and what holds parameters back."""
 
+from collections.abc import Iterable
+
+from .._types import Tensor
 from ._rows import unit
 
 
-def compactness_loss(features, center):
+def compactness_loss(features: Tensor, center: Tensor) -> Tensor:
     r"""Mean squared distance of features from a fixed centre, per feature.
 
     .. math:: \frac1B \sum_{i=1}^B \frac{\lVert \psi(x_i) - c \rVert_2^2}{D}
@@ -46,7 +49,7 @@ def compactness_loss(features, center):
     return ((features - center) ** 2).mean()
 
 
-def angular_center_loss(features, center):
+def angular_center_loss(features: Tensor, center: Tensor) -> Tensor:
     r"""Negative mean inner product of the directions of features with a fixed centre.
 
     .. math:: -\frac1B \sum_{i=1}^B z_i^\top c, \qquad
@@ -90,7 +93,9 @@ def angular_center_loss(features, center):
     return -(unit(features) @ center).mean()
 
 
-def soft_boundary_loss(features, center, radius, nu=0.1):
+def soft_boundary_loss(
+    features: Tensor, center: Tensor, radius: "Tensor | float", nu: float = 0.1
+) -> Tensor:
     r"""Loss of a sphere that may leave some features outside (soft-boundary DeepSVDD).
 
     .. math:: R^2 + \frac1{\nu B} \sum_{i=1}^B
@@ -153,7 +158,7 @@ def soft_boundary_loss(features, center, radius, nu=0.1):
     return radius**2 + outside.clamp(min=0).mean() / nu
 
 
-def soft_boundary_radius(features, center, nu=0.1):
+def soft_boundary_radius(features: Tensor, center: Tensor, nu: float = 0.1) -> Tensor:
     r"""Radius that leaves a given share of a batch outside, for :func:`soft_boundary_loss`.
 
     .. math:: R = Q_{1 - \nu} \bigl( \lVert \phi(x_1) - c \rVert_2, \dots,
@@ -212,7 +217,9 @@ def soft_boundary_radius(features, center, nu=0.1):
     return torch.quantile(distances, 1 - nu).to(features.dtype)
 
 
-def elastic_penalty(parameters, anchors, importances=None):
+def elastic_penalty(
+    parameters: Iterable, anchors: Iterable, importances: Iterable | None = None
+) -> Tensor:
     r"""Weighted squared distance of parameters from where they started.
 
     .. math:: \frac12 \sum_i F_i (\theta_i - \theta_i^0)^2

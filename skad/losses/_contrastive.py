@@ -1,9 +1,10 @@
 """Losses that tell the views of one image from those of others."""
 
+from .._types import Tensor
 from ._rows import check_rows, unit
 
 
-def nt_xent_loss(first, second, temperature):
+def nt_xent_loss(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     r"""Contrastive loss between two views of each image (NT-Xent), over both views as anchors.
 
     .. math:: -\frac1{2B} \sum_{i=1}^{2B} \log \frac{\exp(\cos(v_i, v_{p(i)}) / \tau)}
@@ -63,7 +64,9 @@ def nt_xent_loss(first, second, temperature):
     return F.cross_entropy(logits, positives)
 
 
-def mean_shifted_contrastive_loss(first, second, center, temperature=0.25):
+def mean_shifted_contrastive_loss(
+    first: Tensor, second: Tensor, center: Tensor, temperature: float = 0.25
+) -> Tensor:
     r"""Contrastive loss of angles seen from the centre of the normal features (MSC).
 
     .. math:: \mathcal{L}_{\text{NT-Xent}}(u^{(1)}, u^{(2)}), \qquad u = z - c, \quad

@@ -1,7 +1,9 @@
 """The loss of auxiliary outliers."""
 
+from .._types import Tensor
 
-def outlier_exposure_loss(normal_logits, outlier_logits):
+
+def outlier_exposure_loss(normal_logits: Tensor, outlier_logits: Tensor) -> Tensor:
     r"""Binary cross-entropy between normal images and auxiliary outliers.
 
     .. math:: -\frac1{n + m} \Bigl[ \sum_{i=1}^n \log(1 - \sigma(s_i))

@@ -1,7 +1,9 @@
 """The loss of autoencoders."""
 
+from .._types import Tensor
 
-def reconstruction_loss(images, reconstructions):
+
+def reconstruction_loss(images: Tensor, reconstructions: Tensor) -> Tensor:
     r"""Squared error of reconstructed images, summed over each image.
 
     .. math:: \frac1B \sum_{i=1}^B \lVert x_i - \hat x_i \rVert_2^2

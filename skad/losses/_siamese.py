@@ -1,9 +1,10 @@
 """Losses that predict one view of an image from another, without negatives."""
 
+from .._types import Tensor
 from ._rows import check_rows, unit
 
 
-def negative_cosine_loss(predictions, targets):
+def negative_cosine_loss(predictions: Tensor, targets: Tensor) -> Tensor:
     r"""Negative mean cosine between predictions and targets, which get no gradient.
 
     .. math:: -\frac1B \sum_{i=1}^B \cos(p_i, \operatorname{sg}(z_i))
@@ -55,7 +56,12 @@ def negative_cosine_loss(predictions, targets):
     return -(unit(predictions) * unit(targets.detach())).sum(dim=1).mean()
 
 
-def simsiam_loss(first_predictions, second_predictions, first_projections, second_projections):
+def simsiam_loss(
+    first_predictions: Tensor,
+    second_predictions: Tensor,
+    first_projections: Tensor,
+    second_projections: Tensor,
+) -> Tensor:
     r"""Loss of SimSiam: either view predicts the projection of the other.
 
     .. math:: -\frac1{2B} \sum_{i=1}^B \Bigl[ \cos(p_i^{(1)}, \operatorname{sg}(z_i^{(2)}))
@@ -120,7 +126,12 @@ def simsiam_loss(first_predictions, second_predictions, first_projections, secon
     return (from_first + from_second) / 2
 
 
-def byol_loss(first_predictions, second_predictions, first_targets, second_targets):
+def byol_loss(
+    first_predictions: Tensor,
+    second_predictions: Tensor,
+    first_targets: Tensor,
+    second_targets: Tensor,
+) -> Tensor:
     r"""Loss of BYOL: either view predicts what a slower network makes of the other.
 
     .. math:: \frac1B \sum_{i=1}^B \Bigl[ 2 - 2 \cos(p_i^{(1)}, \operatorname{sg}(z_i'^{(2)}))

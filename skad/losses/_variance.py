@@ -1,18 +1,19 @@
 """A loss of views that agree, whose variances and covariances keep the features apart."""
 
+from .._types import Tensor
 from ._rows import check_rows
 
 
 def vicreg_loss(
-    first,
-    second,
+    first: Tensor,
+    second: Tensor,
     *,
-    invariance_weight=25.0,
-    variance_weight=25.0,
-    covariance_weight=1.0,
-    target_std=1.0,
-    eps=1e-4,
-):
+    invariance_weight: float = 25.0,
+    variance_weight: float = 25.0,
+    covariance_weight: float = 1.0,
+    target_std: float = 1.0,
+    eps: float = 1e-4,
+) -> Tensor:
     r"""Loss of two views by invariance, variance and covariance (VICReg).
 
     .. math:: \lambda \frac{1}{Bd} \lVert Z - Z' \rVert_F^2

@@ -5,6 +5,8 @@ import math
 import numpy as np
 from sklearn.utils import check_random_state
 
+from .._types import Tensor
+
 # Rows of which the next centres are found without a look at all others.
 _BLOCK = 512
 
@@ -15,7 +17,7 @@ _LENGTHS_AT_ONCE = 2**13
 _AT_ONCE = 2**20
 
 
-def greedy_centers(rows, n_centers, first=0):
+def greedy_centers(rows: Tensor, n_centers: int, first: int = 0) -> np.ndarray:
     r"""Choose rows one after another, each the farthest from those chosen before.
 
     That covers all rows within twice the least radius that so many centres allow (Gonzalez 1985).

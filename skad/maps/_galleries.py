@@ -2,6 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -9,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.random import sample_without_replacement
 
 from .._parameters import POSITIVE, RandomStateParameters, changed
+from .._types import Tensor
 from ..scorers._kmeans import kmeans
 from ._coreset import Coreset
 from ._foreground import Foreground
@@ -42,7 +44,7 @@ class BaseGallery(FusionParameters, BaseEstimator, ABC):
     # Whether an image is compared with those training images that are retrieved for it.
     retrieves = True
 
-    def begin(self, n_images, owner):
+    def begin(self, n_images: int, owner: str) -> Self:
         """Make ready for the maps of so many training images.
 
         Parameters
@@ -59,7 +61,7 @@ class BaseGallery(FusionParameters, BaseEstimator, ABC):
         return self
 
     @abstractmethod
-    def add(self, start, maps):
+    def add(self, start: int, maps: list[Tensor]) -> None:
         """Take maps of training images.
 
         Parameters
@@ -70,11 +72,11 @@ class BaseGallery(FusionParameters, BaseEstimator, ABC):
             One for each layer.
         """
 
-    def complete(self):
+    def complete(self) -> None:
         """Make ready for queries, as all training images have been taken."""
 
     @abstractmethod
-    def distances(self, maps, retrieved):
+    def distances(self, maps: list[Tensor], retrieved: "np.ndarray | None") -> list[Tensor]:
         """Distances of the pixels of images to the gallery.
 
         Parameters
@@ -131,12 +133,12 @@ class RetrievedPixels(StoreParameters, GalleryParameters, BaseGallery):
     30
     """
 
-    def begin(self, n_images, owner):
+    def begin(self, n_images: int, owner: str) -> Self:
         """Make ready for the maps of so many training images."""
         self.store_ = None
         return super().begin(n_images, owner)
 
-    def add(self, start, maps):
+    def add(self, start: int, maps: list[Tensor]) -> None:
         """Keep the maps."""
         self._keep(start, maps)
 
@@ -146,7 +148,7 @@ class RetrievedPixels(StoreParameters, GalleryParameters, BaseGallery):
             self.store_ = MapStore(shapes, self.n_images_, self.memory_limit * 2**20, self.owner_)
         self.store_.write(start, maps)
 
-    def extended(self, n_images):
+    def extended(self, n_images: int) -> Self:
         """A gallery of these images with room for more, which `add` takes; this one stays.
 
         Parameters
@@ -163,7 +165,7 @@ class RetrievedPixels(StoreParameters, GalleryParameters, BaseGallery):
         other.store_ = self.store_.extended(n_images)
         return other
 
-    def distances(self, maps, retrieved):
+    def distances(self, maps: list[Tensor], retrieved: "np.ndarray | None") -> list[Tensor]:
         """Distances to the pixels of the images retrieved."""
         import torch
 
@@ -200,7 +202,7 @@ class RetrievedFew(RetrievedPixels):
     `_n_kept`.
     """
 
-    def add(self, start, maps):
+    def add(self, start: int, maps: list[Tensor]) -> None:
         """Keep a few rows of each."""
         for alone in _few_at_once(maps, 1):
             kept = [self._kept(pixels_of(one)[0]) for one in self._fused(alone)]
@@ -238,7 +240,7 @@ class RetrievedCentroids(RandomStateParameters, PixelCentroidParameters, Retriev
 
     n_centroids: int = changed(default=50, limits=[POSITIVE])
 
-    def begin(self, n_images, owner):
+    def begin(self, n_images: int, owner: str) -> Self:
         """Make ready for the maps of so many training images."""
         self._seed = check_random_state(self.random_state).randint(2**31 - 1)
         return super().begin(n_images, owner)
@@ -266,7 +268,7 @@ class FixedPixels(GalleryParameters, BaseGallery):
 
     retrieves = False
 
-    def distances(self, maps, retrieved):
+    def distances(self, maps: list[Tensor], retrieved: "np.ndarray | None") -> list[Tensor]:
         """Distances to the pixels."""
         import torch
 
@@ -316,17 +318,17 @@ class CentroidPixels(RandomStateParameters, PixelCentroidParameters, FixedPixels
     n_centroids: int = changed(default=50, limits=[POSITIVE])
 
     @property
-    def pixels_(self):
+    def pixels_(self) -> list[np.ndarray]:
         """The centroids."""
         return self.centroids_
 
-    def begin(self, n_images, owner):
+    def begin(self, n_images: int, owner: str) -> Self:
         """Make ready for the maps of so many training images."""
         self._random_state = check_random_state(self.random_state)
         self._drawn = self._taken = None
         return super().begin(n_images, owner)
 
-    def add(self, start, maps):
+    def add(self, start: int, maps: list[Tensor]) -> None:
         """Take those pixels that were drawn."""
         for few in _few_at_once(maps):
             fused = [pixels_of(one) for one in self._fused(few)]
@@ -346,7 +348,7 @@ class CentroidPixels(RandomStateParameters, PixelCentroidParameters, FixedPixels
         n_drawn = min(n_all, _PER_CENTROID * self.n_centroids)
         return np.sort(sample_without_replacement(n_all, n_drawn, random_state=self._random_state))
 
-    def complete(self):
+    def complete(self) -> None:
         """Find the centroids."""
         seed, self.centroids_ = self._random_state.randint(2**31 - 1), []
         for pixels in map(np.concatenate, self._taken):
@@ -393,7 +395,7 @@ class CoresetPixels(TokenParameters, CoresetParameters, FixedPixels):
     (307, 256)
     """
 
-    def begin(self, n_images, owner):
+    def begin(self, n_images: int, owner: str) -> Self:
         """Make ready for the maps of so many training images."""
         if self.patch_size % 2 == 0:
             raise ValueError(
@@ -403,7 +405,7 @@ class CoresetPixels(TokenParameters, CoresetParameters, FixedPixels):
         self._coresets = self.foregrounds_ = None
         return super().begin(n_images, owner)
 
-    def add(self, start, maps):
+    def add(self, start: int, maps: list[Tensor]) -> None:
         """Take the pixels; some are chosen as soon as there are too many."""
         for few in _few_at_once(maps):
             fused = self._fused(few)
@@ -437,7 +439,7 @@ class CoresetPixels(TokenParameters, CoresetParameters, FixedPixels):
             self.random_state,
         )
 
-    def complete(self):
+    def complete(self) -> None:
         """Choose the pixels."""
         chosen = [coreset.centers() for coreset in self._coresets]
         self.pixels_ = [rows.cpu().numpy() for rows in chosen]
@@ -448,7 +450,7 @@ class CoresetPixels(TokenParameters, CoresetParameters, FixedPixels):
         fused = super()._fused([averaged_patches(one, self.patch_size) for one in maps])
         return [unit_pixels(one) for one in fused] if self.pixel_metric == "cosine" else fused
 
-    def peaks(self, maps):
+    def peaks(self, maps: list[Tensor]) -> Tensor:
         r"""Distance of the pixel that is the farthest, weighted by what lies around its nearest.
 
         .. math:: s = \Bigl(1 - \frac{\exp d(x, m)}{\sum_{m' \in N_b(m)} \exp d(x, m')}\Bigr)

@@ -1,9 +1,12 @@
 """A Gaussian for each place of aligned images (PaDiM)."""
 
+from typing import Self
+
 import numpy as np
 from sklearn.utils import check_random_state
 
 from .._fitting import twin
+from .._types import Device, Tensor
 from ._galleries import BaseGallery, _few_at_once
 from ._maps import join
 from ._parameters import GaussianParameters
@@ -61,7 +64,7 @@ class GaussianPixels(GaussianParameters, BaseGallery):
 
     retrieves = False
 
-    def begin(self, n_images, owner):
+    def begin(self, n_images: int, owner: str) -> Self:
         """Make ready for the maps of so many training images."""
         if n_images < 2:
             raise ValueError(
@@ -72,7 +75,7 @@ class GaussianPixels(GaussianParameters, BaseGallery):
         self.dimensions_, self.moments_, self._sums = None, None, []
         return super().begin(n_images, owner)
 
-    def add(self, start, maps):
+    def add(self, start: int, maps: list[Tensor]) -> None:
         """Add to the sums."""
         for few in _few_at_once(maps, _IMAGES_AT_ONCE):
             if self.dimensions_ is None:
@@ -126,7 +129,7 @@ class GaussianPixels(GaussianParameters, BaseGallery):
         finest = max(one.shape[2:].numel() for one in maps)
         return [join([one for one in chosen if one.shape[1] or one.shape[2:].numel() == finest])]
 
-    def complete(self):
+    def complete(self) -> None:
         """Make covariances of the sums."""
         import torch
 
@@ -147,7 +150,7 @@ class GaussianPixels(GaussianParameters, BaseGallery):
         """State without what is quick to make of the sums, and as large."""
         return {name: one for name, one in vars(self).items() if name != "_gaussians"}
 
-    def extended(self, n_images):
+    def extended(self, n_images: int) -> Self:
         """A gallery of these images, whose sums those of more may join by `add`; this one stays.
 
         Parameters
@@ -164,7 +167,7 @@ class GaussianPixels(GaussianParameters, BaseGallery):
         other._sums, other._seen = [], [[one] for one in self.pictures_]
         return other
 
-    def gaussians_on(self, device):
+    def gaussians_on(self, device: Device) -> list:
         """The Gaussians of all layers joined, or of each, where they compute.
 
         Parameters
@@ -181,7 +184,7 @@ class GaussianPixels(GaussianParameters, BaseGallery):
             self._gaussians = [one.to(device) for one in self._gaussians]
         return self._gaussians
 
-    def distances(self, maps, retrieved):
+    def distances(self, maps: list[Tensor], retrieved: "np.ndarray | None") -> list:
         """Mahalanobis distances of pixels to what was at their places."""
         import torch
 

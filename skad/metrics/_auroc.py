@@ -10,9 +10,10 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
 from .._labels import outlier_mask
+from .._types import ArrayLike, Images
 
 
-def auroc_score(y_true, scores, *, outlier_label=None):
+def auroc_score(y_true: ArrayLike, scores: ArrayLike, *, outlier_label: object = None) -> float:
     """Area under the ROC curve of scores that are high for normal samples.
 
     Parameters
@@ -55,7 +56,9 @@ def auroc_score(y_true, scores, *, outlier_label=None):
     return float(roc_auc_score(mask, -np.asarray(scores, dtype=np.float64)))
 
 
-def auroc_interval(y_true, scores, *, confidence=0.95, outlier_label=None):
+def auroc_interval(
+    y_true: ArrayLike, scores: ArrayLike, *, confidence: float = 0.95, outlier_label: object = None
+) -> tuple[float, float]:
     r"""Confidence interval of the AUROC, also where the two kinds are wholly apart.
 
     The areas :math:`\theta` from which the one measured, A, is no farther than chance takes it,
@@ -141,10 +144,10 @@ class AUROCScorer:
     array([1., 1.])
     """
 
-    def __init__(self, outlier_label=None):
+    def __init__(self, outlier_label: object = None) -> None:
         self.outlier_label = outlier_label
 
-    def __call__(self, estimator, X, y):
+    def __call__(self, estimator: object, X: Images, y: ArrayLike) -> float:
         """AUROC of `estimator` on `X`, labelled `y`."""
         scores = estimator.decision_function(X)
         return auroc_score(y, scores, outlier_label=self.outlier_label)

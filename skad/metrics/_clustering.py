@@ -5,8 +5,10 @@ from sklearn.metrics.cluster import contingency_matrix
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
+from .._types import ArrayLike
 
-def clustering_accuracy(y_true, labels):
+
+def clustering_accuracy(y_true: ArrayLike, labels: ArrayLike) -> float:
     r"""Share of samples that are right if each cluster is given its best class.
 
     .. math:: \max_m \frac1n \sum_{i=1}^n \mathbf 1 \{ y_i = m(c_i) \}

@@ -1,9 +1,10 @@
 """How well anomaly maps tell defect pixels from normal ones."""
 
+from .._types import MapsLike
 from ._map_pairs import MapPairs
 
 
-def pixel_auroc_score(masks, score_maps):
+def pixel_auroc_score(masks: MapsLike, score_maps: MapsLike) -> float:
     r"""Area under the ROC curve of the pixels of all images.
 
     .. math:: \frac{1}{|D| |N|} \sum_{d \in D} \sum_{n \in N}
@@ -69,7 +70,7 @@ def pixel_auroc_score(masks, score_maps):
     return (twice_all - twice_wrong) / twice_all
 
 
-def pixel_average_precision_score(masks, score_maps):
+def pixel_average_precision_score(masks: MapsLike, score_maps: MapsLike) -> float:
     r"""Average precision of the pixels of all images, with defects as the kind to be found.
 
     .. math:: \frac{1}{|D|} \sum_{d \in D}

@@ -5,10 +5,11 @@ from numbers import Real
 import numpy as np
 
 from .._regions import pixels_and_regions, table_of
+from .._types import MapsLike
 from ._map_pairs import MapPairs
 
 
-def pro_score(masks, score_maps, *, max_fpr=0.3):
+def pro_score(masks: MapsLike, score_maps: MapsLike, *, max_fpr: float = 0.3) -> float:
     r"""Per-region overlap (PRO), averaged over false-positive rates up to a limit.
 
     .. math:: \mathrm{PRO} = \frac1R \sum_{r=1}^R \frac1F \int_0^F o_r(f) \, df
@@ -79,7 +80,9 @@ def pro_score(masks, score_maps, *, max_fpr=0.3):
     return float(table["overlap"].mean())
 
 
-def region_table(masks, score_maps, *, max_fpr=0.3):
+def region_table(
+    masks: MapsLike, score_maps: MapsLike, *, max_fpr: float = 0.3
+) -> dict[str, np.ndarray]:
     """Defects one by one: where, how large, how they score and how well they are found.
 
     Parameters

@@ -1,10 +1,13 @@
 """Folds that train on normal samples only."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 from .._compat import num_samples
 from .._labels import outlier_mask
+from .._types import Images, Labels, RandomState
 
 
 class OneClassKFold:
@@ -39,13 +42,22 @@ class OneClassKFold:
     [0 1] [2 3 5]
     """
 
-    def __init__(self, n_splits=5, *, shuffle=False, random_state=None, outlier_label=None):
+    def __init__(
+        self,
+        n_splits: int = 5,
+        *,
+        shuffle: bool = False,
+        random_state: RandomState = None,
+        outlier_label: object = None,
+    ) -> None:
         self.n_splits = n_splits
         self.shuffle = shuffle
         self.random_state = random_state
         self.outlier_label = outlier_label
 
-    def split(self, X, y=None, groups=None):
+    def split(
+        self, X: Images, y: Labels = None, groups: object = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield indices of training and test samples.
 
         Parameters
@@ -88,7 +100,7 @@ class OneClassKFold:
         for train, test in folds.split(np.zeros(len(outlier)), outlier):
             yield train[~outlier[train]], test
 
-    def get_n_splits(self, X=None, y=None, groups=None):
+    def get_n_splits(self, X: Images = None, y: Labels = None, groups: object = None) -> int:
         """Number of folds; the parameters are there for scikit-learn's convention."""
         return self.n_splits
 

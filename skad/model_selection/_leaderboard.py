@@ -28,7 +28,7 @@ class Leaderboard(Sequence):
     DN2()      0.910     0.010     0.10    1.00
     """
 
-    def __init__(self, rows):
+    def __init__(self, rows: list) -> None:
         self.rows = sorted(rows, key=lambda row: -row["auroc"] if row["auroc"] >= 0 else 2)
 
     def __len__(self):

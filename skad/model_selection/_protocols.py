@@ -1,5 +1,6 @@
 """Splits and protocols of one-class learning: train on normal images, test on both kinds."""
 
+from collections.abc import Iterator, Sequence
 from numbers import Real
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import numpy as np
 from sklearn.utils import check_random_state, column_or_1d
 
 from .._compat import num_samples, safe_indexing
+from .._types import ArrayLike, Images, RandomState
 
 
 class Task(NamedTuple):
@@ -33,7 +35,14 @@ class Task(NamedTuple):
     y_test: np.ndarray
 
 
-def one_vs_rest(X_train, y_train, X_test, y_test, *, classes=None):
+def one_vs_rest(
+    X_train: Images,
+    y_train: ArrayLike,
+    X_test: Images,
+    y_test: ArrayLike,
+    *,
+    classes: Sequence | None = None,
+) -> Iterator[Task]:
     """One class is normal, all others are anomalies; one run for each class.
 
     Parameters
@@ -66,7 +75,14 @@ def one_vs_rest(X_train, y_train, X_test, y_test, *, classes=None):
     yield from _tasks(X_train, y_train, X_test, y_test, groups)
 
 
-def leave_one_class_out(X_train, y_train, X_test, y_test, *, classes=None):
+def leave_one_class_out(
+    X_train: Images,
+    y_train: ArrayLike,
+    X_test: Images,
+    y_test: ArrayLike,
+    *,
+    classes: Sequence | None = None,
+) -> Iterator[Task]:
     """One class is the anomaly, all others together are normal; one run for each class.
 
     Parameters
@@ -93,7 +109,9 @@ def leave_one_class_out(X_train, y_train, X_test, y_test, *, classes=None):
     yield from _tasks(X_train, y_train, X_test, y_test, groups)
 
 
-def super_categories(X_train, y_train, X_test, y_test, *, groups):
+def super_categories(
+    X_train: Images, y_train: ArrayLike, X_test: Images, y_test: ArrayLike, *, groups: dict
+) -> Iterator[Task]:
     """A group of classes is normal, all others are anomalies; one run for each group.
 
     Parameters
@@ -119,7 +137,9 @@ def super_categories(X_train, y_train, X_test, y_test, *, groups):
     yield from _tasks(X_train, y_train, X_test, y_test, groups)
 
 
-def pollute(X_normal, X_outlier, p, *, random_state=None):
+def pollute(
+    X_normal: Images, X_outlier: Images, p: float, *, random_state: RandomState = None
+) -> tuple[Images, np.ndarray]:
     """Mix outliers into normal training images.
 
     All normal images are kept; outliers are drawn without replacement and appended, so that they

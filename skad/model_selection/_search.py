@@ -1,11 +1,14 @@
 """Search among detectors on normal pictures alone: folds, and a scorer that makes anomalies."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.special import expit, logit
 from sklearn.model_selection import KFold
 
 from .._compat import num_samples
 from .._labels import has_anomaly_labels
+from .._types import Images, Labels, RandomState
 from ..metrics import auroc_score, pixel_auroc_score
 from ._synthetic import DEFECTS, SyntheticAnomalies
 
@@ -54,18 +57,27 @@ class SyntheticKFold:
     True
     """
 
-    def __init__(self, synthetic=None, n_splits=3, *, shuffle=True, random_state=0):
+    def __init__(
+        self,
+        synthetic: SyntheticAnomalies | None = None,
+        n_splits: int = 3,
+        *,
+        shuffle: bool = True,
+        random_state: RandomState = 0,
+    ) -> None:
         self.synthetic = synthetic
         self.n_splits = n_splits
         self.shuffle = shuffle
         self.random_state = random_state
 
     @property
-    def scorer(self):
+    def scorer(self) -> "SyntheticAUROC":
         """What goes with it as ``scoring``."""
         return SyntheticAUROC(self.synthetic)
 
-    def split(self, X, y=None, groups=None):
+    def split(
+        self, X: Images, y: Labels = None, groups: object = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield indices of training and test pictures.
 
         Parameters
@@ -99,7 +111,7 @@ class SyntheticKFold:
         folds = KFold(self.n_splits, shuffle=self.shuffle, random_state=order)
         yield from folds.split(np.zeros(n_samples))
 
-    def get_n_splits(self, X=None, y=None, groups=None):
+    def get_n_splits(self, X: Images = None, y: Labels = None, groups: object = None) -> int:
         """Number of folds; the parameters are there for scikit-learn's convention."""
         return self.n_splits
 
@@ -134,11 +146,13 @@ class SyntheticAUROC:
     features kept by ``FeatureExtractor(memory=...)`` are computed once for each.
     """
 
-    def __init__(self, synthetic=None, *, pixels=False):
+    def __init__(
+        self, synthetic: SyntheticAnomalies | None = None, *, pixels: bool = False
+    ) -> None:
         self.synthetic = synthetic
         self.pixels = pixels
 
-    def __call__(self, estimator, X, y=None):
+    def __call__(self, estimator: object, X: Images, y: Labels = None) -> float:
         """AUROC over kinds, see above.
 
         Parameters
@@ -157,7 +171,7 @@ class SyntheticAUROC:
         """
         return mean_auroc(self.by_kind(estimator, X).values())
 
-    def by_kind(self, estimator, X):
+    def by_kind(self, estimator: object, X: Images) -> dict[str, float]:
         """AUROC of each kind of anomaly.
 
         Parameters

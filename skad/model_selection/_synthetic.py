@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 
 from .._compat import Interval, StrOptions
 from .._parameters import POSITIVE, parameter
+from .._types import Images, Source
 from ..images._door import check_images
 from ..images._parameters import ReadingParameters
 from ..images._pixels import CHANNELS
@@ -113,7 +114,7 @@ class SyntheticAnomalies(ReadingParameters, BaseEstimator):
         "a part of another picture.",
     )
 
-    def make(self, X):
+    def make(self, X: Images) -> "SyntheticSet":
         """Give normal pictures and anomalies made of them.
 
         Parameters
@@ -141,7 +142,7 @@ class SyntheticAnomalies(ReadingParameters, BaseEstimator):
     def _source(self, X):
         return check_images(copy.copy(self), X, reset=True)  # what is learned is of this X alone
 
-    def kinds_of(self, i):
+    def kinds_of(self, i: int) -> list[str]:
         """Kinds that are made of the picture at a place, each as often as any other on the whole.
 
         Parameters
@@ -160,7 +161,7 @@ class SyntheticAnomalies(ReadingParameters, BaseEstimator):
         first = np.random.default_rng([self.random_state, turn]).permutation(n_kinds)[place]
         return [kinds[(first + j) % n_kinds] for j in range(self.per_image)]
 
-    def strength_range(self):
+    def strength_range(self) -> tuple[float, float]:
         """Lowest and highest strength."""
         given = self.strength
         return STRENGTHS[given] if isinstance(given, str) else tuple(map(float, given))
@@ -220,7 +221,9 @@ class SyntheticSet:
         anomalies.
     """
 
-    def __init__(self, synthetic, source, outliers=None):
+    def __init__(
+        self, synthetic: "SyntheticAnomalies", source: Source, outliers: Source = None
+    ) -> None:
         self._synthetic, self._source, self._outliers = synthetic, source, outliers
         self._kept = OrderedDict()
         n_normal = len(source)

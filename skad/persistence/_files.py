@@ -2,8 +2,10 @@
 
 import json
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from .. import __version__
+from .._types import FilePath
 from .._whole import check_writable
 from ._archive import ModelFileError, json_of, read_archive, write_archive
 from ._decode import Decoder
@@ -19,7 +21,7 @@ _LIBRARIES = (
 )
 
 
-def save(estimator, path, *, weights="stored"):
+def save(estimator: object, path: FilePath, *, weights: str = "stored") -> None:
     """Write a fitted estimator into a file without pickle and without code.
 
     Parameters
@@ -91,7 +93,7 @@ def save(estimator, path, *, weights="stored"):
     write_archive(path, {"model.json": json.dumps(told).encode()} | parts)
 
 
-def load(path, *, device=None):
+def load(path: FilePath, *, device: str | None = None) -> Any:
     """Read a fitted estimator from a file that :func:`save` wrote.
 
     Nothing in the file is run: it names classes of skad, which this version has, and holds numbers.
@@ -133,7 +135,7 @@ def load(path, *, device=None):
     return Decoder(path, arrays, networks, others, device).decode(told["estimator"])
 
 
-def describe(path):
+def describe(path: FilePath) -> dict[str, Any]:
     """Tell what a model file holds, without loading it.
 
     Parameters

@@ -6,6 +6,7 @@ from numbers import Integral
 
 from sklearn.utils.validation import check_is_fitted
 
+from .._types import FilePath, Images
 from .._verdicts import TOGETHER, detectors_within, mapper_within, verdicts
 from .._whole import check_writable, write_whole
 from ._model import facts, parameters, versions
@@ -22,17 +23,17 @@ _ORDER = ("anomaly", "unreadable", "normal")
 
 
 def write_report(
-    detector,
-    pictures,
-    path,
+    detector: object,
+    pictures: Images,
+    path: FilePath,
     *,
-    normal=None,
-    model=None,
-    most=100,
-    title=None,
-    date=None,
-    progress=False,
-):
+    normal: Images = None,
+    model: FilePath | None = None,
+    most: int = 100,
+    title: str | None = None,
+    date: datetime | None = None,
+    progress: bool = False,
+) -> dict[str, int]:
     """Write a page on pictures: one HTML file that needs nothing else.
 
     It has the verdicts, worst first; the pictures of the worst, with heat maps and outlines where

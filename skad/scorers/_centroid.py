@@ -80,13 +80,13 @@ class CentroidScorer(BaseScorer):
 
     def __init__(
         self,
-        metric="cosine",
+        metric: str = "cosine",
         *,
-        center="mean",
-        shrinkage="ledoit_wolf",
-        n_components=None,
-        contamination="auto",
-    ):
+        center: str = "mean",
+        shrinkage: str | float = "ledoit_wolf",
+        n_components: int | float | None = None,
+        contamination: str | float = "auto",
+    ) -> None:
         self.metric = metric
         self.center = center
         self.shrinkage = shrinkage

@@ -52,7 +52,7 @@ class ConfidenceScorer(BaseScorer):
         "temperature": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, temperature=1.0, *, contamination="auto"):
+    def __init__(self, temperature: float = 1.0, *, contamination: str | float = "auto") -> None:
         self.temperature = temperature
         self.contamination = contamination
 

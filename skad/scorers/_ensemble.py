@@ -1,5 +1,6 @@
 """Ensembles of scores: NSA's, of layers and metrics, and one for normal rows of many classes."""
 
+from collections.abc import Sequence
 from numbers import Integral
 
 import numpy as np
@@ -101,13 +102,13 @@ class EnsembleScorer(BaseScorer):
 
     def __init__(
         self,
-        scorers="ens",
+        scorers: str | Sequence = "ens",
         *,
-        tap_widths=None,
-        map_taps=(),
-        scaling="auto",
-        contamination="auto",
-    ):
+        tap_widths: Sequence[int] | None = None,
+        map_taps: Sequence[int] = (),
+        scaling: str = "auto",
+        contamination: str | float = "auto",
+    ) -> None:
         self.scorers = scorers
         self.tap_widths = tap_widths
         self.map_taps = map_taps

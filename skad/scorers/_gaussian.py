@@ -1,12 +1,14 @@
 """Gaussians: Mahalanobis distance, by class, by cluster, or as a density."""
 
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
 from .._compat import Interval, StrOptions, fit_context
 from .._rows import unit_rows
+from .._types import ArrayLike, Labels, RandomState
 from ._base import IncrementalScorer, can_extend
 from ._covariance import Covariance
 from ._kmeans import kmeans
@@ -112,16 +114,16 @@ class GaussianScorer(IncrementalScorer):
 
     def __init__(
         self,
-        n_clusters=1,
+        n_clusters: int = 1,
         *,
-        covariance_type="tied",
-        shrinkage="ledoit_wolf",
-        n_components=None,
-        normalize=False,
-        log_likelihood=False,
-        random_state=0,
-        contamination="auto",
-    ):
+        covariance_type: str = "tied",
+        shrinkage: str | float = "ledoit_wolf",
+        n_components: int | float | None = None,
+        normalize: bool = False,
+        log_likelihood: bool = False,
+        random_state: RandomState = 0,
+        contamination: str | float = "auto",
+    ) -> None:
         self.n_clusters = n_clusters
         self.covariance_type = covariance_type
         self.shrinkage = shrinkage
@@ -132,7 +134,7 @@ class GaussianScorer(IncrementalScorer):
         self.contamination = contamination
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, *, class_labels=None):
+    def fit(self, X: ArrayLike, y: Labels = None, *, class_labels: Labels = None) -> Self:
         """Estimate means and covariances.
 
         Parameters
@@ -165,7 +167,7 @@ class GaussianScorer(IncrementalScorer):
 
     @available_if(can_extend)
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, *, class_labels=None):
+    def partial_fit(self, X: ArrayLike, y: Labels = None, *, class_labels: Labels = None) -> Self:
         """Learn from more rows, as if they had been there in `fit`.
 
         Parameters

@@ -67,7 +67,9 @@ class KDEScorer(IndexFromGallery, BaseScorer):
         "gamma": [StrOptions({"scale"}), Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, gamma="scale", *, contamination="auto"):
+    def __init__(
+        self, gamma: str | float = "scale", *, contamination: str | float = "auto"
+    ) -> None:
         self.gamma = gamma
         self.contamination = contamination
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from .._parameters import RandomStateParameters, changed
 from .._rows import angle_of, plain_rows, same_within, unit_rows
+from .._types import ArrayLike
 from .._warnings import warn
 from ._base import IncrementalScorer
 from ._kmeans import kmeans, kmeans_of_shards
@@ -212,7 +213,7 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         return self.gallery_[self.inlier_mask_] if self._dropped else self.gallery_
 
     @property
-    def n_searched(self):
+    def n_searched(self) -> int:
         """Number of rows, or centroids, that may be neighbours."""
         return int(self.inlier_mask_.sum()) if self._dropped else len(self.gallery_)
 
@@ -272,7 +273,9 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
             same[:, j] = np.linalg.norm(apart, axis=1) <= tolerance[:, 0]
         return same
 
-    def kneighbors(self, X, n_neighbors=None):
+    def kneighbors(
+        self, X: ArrayLike, n_neighbors: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Nearest training rows, the nearest first.
 
         Parameters
@@ -312,7 +315,7 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
                 "n_centroids."
             )
 
-    def holds(self, X):
+    def holds(self, X: ArrayLike) -> np.ndarray:
         """Tell which rows are training rows, but for rounding.
 
         Parameters

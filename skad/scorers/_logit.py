@@ -40,7 +40,7 @@ class LogitScorer(BaseScorer):
     array([ 1, -1])
     """
 
-    def __init__(self, contamination="auto"):
+    def __init__(self, contamination: str | float = "auto") -> None:
         self.contamination = contamination
 
     def _fit(self, X):

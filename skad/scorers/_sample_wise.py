@@ -100,7 +100,14 @@ class SampleWiseScorer(BaseScorer):
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, n_checkpoints=1, *, distance="center", n_neighbors=2, contamination="auto"):
+    def __init__(
+        self,
+        n_checkpoints: int = 1,
+        *,
+        distance: str = "center",
+        n_neighbors: int = 2,
+        contamination: str | float = "auto",
+    ) -> None:
         self.n_checkpoints = n_checkpoints
         self.distance = distance
         self.n_neighbors = n_neighbors

@@ -51,7 +51,7 @@ class SklearnScorer(BaseScorer):
         "estimator": [HasMethods(["fit", "score_samples"])],
     }
 
-    def __init__(self, estimator, *, contamination="auto"):
+    def __init__(self, estimator: object, *, contamination: str | float = "auto") -> None:
         self.estimator = estimator
         self.contamination = contamination
 

@@ -1,13 +1,16 @@
 """Whitening as a transformer."""
 
 from numbers import Integral, Real
+from typing import Self
 
+import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import Interval, StrOptions, fit_context
 from .._fitting import parameters_of, unchanged_on_error
 from .._labels import has_anomaly_labels, normal_rows
+from .._types import ArrayLike, Labels
 from ._base import validate_rows
 from ._covariance import Covariance
 from ._moments import Moments
@@ -91,13 +94,19 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     _parameter_constraints = {**COVARIANCE_CONSTRAINTS, "center": ["boolean"]}  # noqa: RUF012
 
-    def __init__(self, *, center=True, shrinkage="ledoit_wolf", n_components=None):
+    def __init__(
+        self,
+        *,
+        center: bool = True,
+        shrinkage: str | float = "ledoit_wolf",
+        n_components: int | float | None = None,
+    ) -> None:
         self.center = center
         self.shrinkage = shrinkage
         self.n_components = n_components
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: Labels = None) -> Self:
         """Learn mean and covariance.
 
         Parameters
@@ -137,7 +146,7 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             self.covariance_ = self.covariance_.extended(self.mean_)
         return self
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Whiten rows.
 
         Parameters

@@ -1,9 +1,12 @@
 """What scores images has `iter_scores`, and what gives maps `iter_maps`."""
 
+from collections.abc import Iterator
 from numbers import Integral
 
+import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from .._types import FilePath, Images
 from ..images._chunks import ImageStream
 from ._resume import resumed
 
@@ -11,7 +14,9 @@ from ._resume import resumed
 class ScoreStreamMixin:
     """`iter_scores` on top of `score_samples`."""
 
-    def iter_scores(self, X, chunk=1024, index=None):
+    def iter_scores(
+        self, X: Images, chunk: int = 1024, index: FilePath | None = None
+    ) -> Iterator[np.ndarray]:
         """Scores of any number of images, chunk by chunk, in constant memory.
 
         Parameters
@@ -72,7 +77,7 @@ class ScoreStreamMixin:
 class MapStreamMixin:
     """`iter_maps` on top of `score_maps`."""
 
-    def iter_maps(self, X, chunk=64):
+    def iter_maps(self, X: Images, chunk: int = 64) -> Iterator[np.ndarray]:
         """Score maps of any number of images, one by one, in constant memory.
 
         Parameters
