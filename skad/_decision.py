@@ -26,7 +26,7 @@ class DecisionMixin(OutlierMixin):
         return float(np.percentile(training_scores, 100.0 * share))
 
     def decision_function(self, X: Images) -> np.ndarray:
-        """Score of each sample, shifted so that negative means anomaly.
+        """Score each sample, shifted so that negative means anomaly.
 
         Parameters
         ----------
@@ -36,7 +36,7 @@ class DecisionMixin(OutlierMixin):
         Returns
         -------
         scores : ndarray of float64, shape (n_samples,)
-            ``score_samples(X) - offset_``; high = normal.
+            ``score_samples(X) - offset_``: negative for anomalies, high = normal.
 
         Raises
         ------
@@ -47,7 +47,7 @@ class DecisionMixin(OutlierMixin):
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Images) -> np.ndarray:
-        """Label of each sample.
+        """Label each sample as normal or anomalous.
 
         Parameters
         ----------
@@ -57,7 +57,7 @@ class DecisionMixin(OutlierMixin):
         Returns
         -------
         labels : ndarray of int, shape (n_samples,)
-            +1 for normal, -1 for anomaly, and for what has no score.
+            +1 for normal, -1 for an anomaly and for a sample without a score.
         """
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
@@ -69,9 +69,9 @@ class DecisionMixin(OutlierMixin):
         X : array-like
             The samples.
         y : array-like of shape (n_samples,), optional
-            Samples labelled -1 are labelled by `predict`, but not fitted.
+            Samples labelled -1 are left out of the fit, but are labelled too.
         **fit_params : dict
-            Further keywords of `fit`.
+            Passed on to `fit`.
 
         Returns
         -------
