@@ -80,6 +80,7 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -103,12 +104,14 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
         **auxiliary
             What `fit` takes beside images and labels.
 
         Returns
         -------
         self : object
+            The fitted estimator.
         """
         owner = type(self).__name__
         self._check_extractor()
@@ -164,6 +167,7 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         Returns
         -------
         features : ndarray of float32, shape (n_images, n_features)
+            One row for each image.
         """
         check_is_fitted(self)
         return self.compute(check_images(self, X))
@@ -174,10 +178,12 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
 
         Returns
         -------
         features : ndarray of float32, shape (n_images, n_features)
+            One row for each image.
         """
         return self.extractor_.compute(source)
 

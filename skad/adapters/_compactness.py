@@ -183,6 +183,7 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -281,10 +282,12 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
 
         Returns
         -------
         features : ndarray of float32, shape (n_images, n_features)
+            One row for each image.
         """
         if not hasattr(self, "_snapshots"):
             return super().compute(source)

@@ -147,6 +147,7 @@ class DeepSVDDAdapter(
         Returns
         -------
         features : ndarray of float32, shape (n_images, n_features)
+            One row for each image.
         """
         return super().transform(X)
 
@@ -156,10 +157,12 @@ class DeepSVDDAdapter(
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
 
         Returns
         -------
         features : ndarray of float32, shape (n_images, n_features)
+            One row for each image.
         """
         return super().compute(source) - self.center_
 

@@ -94,6 +94,7 @@ class JointOptimizationAdapter(RandomParameters, JointParameters, BaseAdapter):
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -129,6 +130,7 @@ class JointTask(Task):
     settings : JointOptimizationAdapter
         Its parameters.
     source : ImageSource
+        Images, already validated.
     labels : array-like
     """
 

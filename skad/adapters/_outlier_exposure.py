@@ -105,6 +105,7 @@ class OutlierExposureAdapter(
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -162,6 +163,7 @@ class OutlierExposureAdapter(
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
 
         Returns
         -------

@@ -188,6 +188,7 @@ class PseudoLabelAdapter(
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -293,6 +294,7 @@ class PseudoLabelAdapter(
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
 
         Returns
         -------

@@ -160,6 +160,7 @@ class RotationAdapter(
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
 
         Returns
         -------

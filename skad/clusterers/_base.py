@@ -59,6 +59,7 @@ class ImageClusterMixin(ClusterMixin, ABC):
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -82,10 +83,12 @@ class ImageClusterMixin(ClusterMixin, ABC):
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
 
         Returns
         -------
         self : object
+            The fitted estimator.
         """
         if len(source) < self.n_clusters:
             raise ValueError(

@@ -48,12 +48,12 @@ class BaseConformal(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
 
     @property
     def n_features_in_(self) -> int:
-        """Number of features, where the detector has it."""
+        """Number of features, if the detector has it."""
         return self.detectors_[0].n_features_in_
 
     @property
     def feature_names_in_(self) -> np.ndarray:
-        """Names of the columns, where the detector has them."""
+        """Names of the columns, if the detector has them."""
         return self.detectors_[0].feature_names_in_
 
     def get_metadata_routing(self) -> object:
@@ -62,6 +62,7 @@ class BaseConformal(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
         Returns
         -------
         routing : sklearn.utils.metadata_routing.MetadataRouter
+            Says which keywords go where.
         """
         mapping = MethodMapping()
         mapping.add(caller="fit", callee="fit").add(caller="fit_predict", callee="fit")

@@ -95,6 +95,7 @@ class PANDA(
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------

@@ -140,6 +140,7 @@ class AnomalyMapDisplay(AxesMixin):
         Returns
         -------
         display : AnomalyMapDisplay
+            The display itself.
 
         Raises
         ------
@@ -210,6 +211,7 @@ class AnomalyMapDisplay(AxesMixin):
         Returns
         -------
         display : AnomalyMapDisplay
+            The display itself.
 
         Raises
         ------

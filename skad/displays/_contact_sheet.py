@@ -108,6 +108,7 @@ class ContactSheetDisplay(AxesMixin):
         Returns
         -------
         display : ContactSheetDisplay
+            The display itself.
 
         Raises
         ------
@@ -166,6 +167,7 @@ class ContactSheetDisplay(AxesMixin):
         Returns
         -------
         display : ContactSheetDisplay
+            The display itself.
 
         Raises
         ------

@@ -102,6 +102,7 @@ class EmbeddingDisplay(AxesMixin):
         Returns
         -------
         display : EmbeddingDisplay
+            The display itself.
 
         Raises
         ------
@@ -148,6 +149,7 @@ class EmbeddingDisplay(AxesMixin):
         Returns
         -------
         display : EmbeddingDisplay
+            The display itself.
 
         Raises
         ------

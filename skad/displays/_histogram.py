@@ -94,6 +94,7 @@ class ScoreHistogramDisplay(AxesMixin):
         Returns
         -------
         display : ScoreHistogramDisplay
+            The display itself.
 
         Raises
         ------
@@ -148,6 +149,7 @@ class ScoreHistogramDisplay(AxesMixin):
         Returns
         -------
         display : ScoreHistogramDisplay
+            The display itself.
 
         Raises
         ------

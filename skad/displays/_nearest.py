@@ -105,6 +105,7 @@ class NearestImagesDisplay(AxesMixin):
         Returns
         -------
         display : NearestImagesDisplay
+            The display itself.
 
         Raises
         ------
@@ -170,6 +171,7 @@ class NearestImagesDisplay(AxesMixin):
         Returns
         -------
         display : NearestImagesDisplay
+            The display itself.
 
         Raises
         ------

@@ -140,6 +140,7 @@ class ROCDisplay(AxesMixin):
         Returns
         -------
         display : ROCDisplay
+            The display itself.
 
         Raises
         ------
@@ -206,6 +207,7 @@ class ROCDisplay(AxesMixin):
         Returns
         -------
         display : ROCDisplay
+            The display itself.
 
         Raises
         ------

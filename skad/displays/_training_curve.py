@@ -117,6 +117,7 @@ class TrainingCurveDisplay:
         Returns
         -------
         display : TrainingCurveDisplay
+            The display itself.
 
         Raises
         ------
@@ -183,6 +184,7 @@ class TrainingCurveDisplay:
         Returns
         -------
         display : TrainingCurveDisplay
+            The display itself.
 
         Raises
         ------

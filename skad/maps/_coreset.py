@@ -130,6 +130,7 @@ class Coreset:
         Returns
         -------
         self : object
+            The gallery itself.
         """
         held, other._held, other._n_held = other._held, [], 0
         for rows in held:

@@ -56,6 +56,7 @@ class BaseGallery(FusionParameters, BaseEstimator, ABC):
         Returns
         -------
         self : object
+            The gallery itself.
         """
         self.n_images_, self.owner_ = n_images, owner
         return self

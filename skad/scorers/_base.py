@@ -59,6 +59,7 @@ class BaseScorer(CallbackSupportMixin, DecisionMixin, BaseEstimator, ABC):
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -154,6 +155,7 @@ class IncrementalScorer(BaseScorer, ABC):
         Returns
         -------
         self : object
+            The fitted estimator.
         """
         return self._extend_normal(X, y)
 

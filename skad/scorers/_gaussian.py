@@ -72,6 +72,11 @@ class GaussianScorer(IncrementalScorer):
     n_features_in_ : int
         Number of features.
 
+    See Also
+    --------
+    skad.Whitening : The transformation behind this.
+    skad.KDEScorer : DROC's other density.
+
     Notes
     -----
     `partial_fit` keeps moments of all rows (up to the fourth, which Ledoit and Wolf's formula
@@ -79,11 +84,6 @@ class GaussianScorer(IncrementalScorer):
     rounding. The threshold then rests on 2 048 of the rows seen, drawn at random.
 
     No matrix larger than the training rows is formed where these are no more than the features.
-
-    See Also
-    --------
-    skad.Whitening : The transformation behind this.
-    skad.KDEScorer : DROC's other density.
 
     References
     ----------
@@ -149,6 +149,7 @@ class GaussianScorer(IncrementalScorer):
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -182,6 +183,7 @@ class GaussianScorer(IncrementalScorer):
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------

@@ -62,6 +62,10 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     n_features_in_ : int
         Number of features.
 
+    See Also
+    --------
+    skad.KNNScorer : ``metric="mahalanobis"`` and ``"mahalanobis_cosine"`` whiten on their own.
+
     Notes
     -----
     Where the training rows do not span the space (no more rows than features, say), shrinkage gives
@@ -69,10 +73,6 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     length of the part of a row that lies there: distances and angles to training rows are those of
     the full :math:`\Sigma^{-1/2}(x - \mu)`, and no matrix larger than the training rows is formed.
     (With ``center=False`` the direction of the mean counts among theirs.)
-
-    See Also
-    --------
-    skad.KNNScorer : ``metric="mahalanobis"`` and ``"mahalanobis_cosine"`` whiten on their own.
 
     References
     ----------
@@ -119,6 +119,7 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
