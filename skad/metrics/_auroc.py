@@ -14,7 +14,7 @@ from .._types import ArrayLike, Images
 
 
 def auroc_score(y_true: ArrayLike, scores: ArrayLike, *, outlier_label: object = None) -> float:
-    """Area under the ROC curve of scores that are high for normal samples.
+    """Compute the area under the ROC curve of scores that are high for normal samples.
 
     Parameters
     ----------
@@ -24,13 +24,13 @@ def auroc_score(y_true: ArrayLike, scores: ArrayLike, *, outlier_label: object =
     scores : array-like of shape (n_samples,)
         As `decision_function` and `score_samples` give them: high = normal.
     outlier_label : object, optional
-        The label of the anomalies.
+        The label of the anomalies, if labels are of another kind.
 
     Returns
     -------
     auroc : float
-        Share, in [0, 1], of pairs of an anomaly and a normal sample in which the anomaly scores
-        lower; ties count half.
+        In [0, 1]: of all pairs of an anomaly and a normal sample, the share in which the anomaly
+        scores lower. Ties count half.
 
     Raises
     ------
@@ -59,9 +59,10 @@ def auroc_score(y_true: ArrayLike, scores: ArrayLike, *, outlier_label: object =
 def auroc_interval(
     y_true: ArrayLike, scores: ArrayLike, *, confidence: float = 0.95, outlier_label: object = None
 ) -> tuple[float, float]:
-    r"""Confidence interval of the AUROC, also where the two kinds are wholly apart.
+    r"""Compute a confidence interval of the AUROC, which holds for perfect separation too.
 
-    The areas :math:`\theta` from which the one measured, A, is no farther than chance takes it,
+    It contains the areas :math:`\theta` that differ from the measured area A by no more than
+    chance,
 
     .. math:: |\theta - A| \le z \sqrt{V(\theta)}, \qquad V(\theta) = \frac{\theta (1 - \theta)}
         {m n} \left(1 + N \left(\frac{1 - \theta}{2 - \theta} + \frac{\theta}{1 + \theta}
@@ -71,19 +72,24 @@ def auroc_interval(
 
     Parameters
     ----------
-    y_true, scores, outlier_label
-        See :func:`auroc_score`.
+    y_true : array-like of shape (n_samples,)
+        Labels, see :func:`auroc_score`.
+    scores : array-like of shape (n_samples,)
+        As `decision_function` and `score_samples` give them: high = normal.
     confidence : float in (0, 1), default=0.95
-        Of the interval. (Convention.)
+        Confidence of the interval. (0.95 is convention.)
+    outlier_label : object, optional
+        The label of the anomalies, if labels are of another kind.
 
     Returns
     -------
     low, high : float
+        Ends of the interval.
 
     Raises
     ------
     ValueError
-        If the labels are ambiguous or all of one kind, or `confidence` is no share.
+        If the labels are ambiguous or all of one kind, or `confidence` is not in (0, 1).
 
     References
     ----------
@@ -120,14 +126,14 @@ def auroc_interval(
 class AUROCScorer:
     """Scorer for `GridSearchCV` and `cross_val_score`: AUROC of a detector's `decision_function`.
 
-    ``scoring="roc_auc"`` turns the direction round in silence where 1 stands for anomaly; this
-    scorer takes only labels that leave no doubt.
+    With ``scoring="roc_auc"``, labels in which 1 stands for an anomaly silently reverse the result.
+    This scorer accepts only labels whose meaning is clear.
 
     Parameters
     ----------
     outlier_label : object, optional
-        The label of the anomalies, where labels are neither +1 and -1 nor booleans. Fitting such
-        labels is up to the detector, which knows +1, -1 and booleans only.
+        The label of the anomalies, if labels are neither +1 and -1 nor booleans. Detectors,
+        however, accept only +1, -1 and booleans in `fit`.
 
     See Also
     --------

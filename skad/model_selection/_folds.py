@@ -11,21 +11,21 @@ from .._types import Images, Labels, RandomState
 
 
 class OneClassKFold:
-    """K folds that train on normal samples only and test on both kinds.
+    """K folds that train on normal samples only and test on normal samples and anomalies.
 
-    Normal samples and anomalies are each dealt out evenly to the test folds; the training fold is
-    what remains of the normal samples.
+    Normal samples and anomalies are each divided evenly among the test folds. A training fold has
+    all normal samples that are not in the test fold.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of folds, at least 2.
     shuffle : bool, default=False
-        Deal out in random order instead of the given one.
+        Divide the samples in random order instead of the given order.
     random_state : int, RandomState instance or None, default=None
-        Draws that order.
+        Seeds that order.
     outlier_label : object, optional
-        The label of the anomalies, where labels are neither +1 and -1 nor booleans.
+        The label of the anomalies, if labels are neither +1 and -1 nor booleans.
 
     See Also
     --------
@@ -67,12 +67,12 @@ class OneClassKFold:
         y : array-like of shape (n_samples,)
             Labels: +1 and -1, booleans (True = anomaly), or any with `outlier_label`.
         groups : object
-            Not used, present for scikit-learn's convention.
+            Ignored; present by scikit-learn's convention.
 
         Yields
         ------
         train, test : ndarray of int
-            Indices of normal samples; indices of both kinds.
+            Indices of normal samples, and of samples of both kinds.
 
         Raises
         ------
@@ -101,7 +101,18 @@ class OneClassKFold:
             yield train[~outlier[train]], test
 
     def get_n_splits(self, X: Images = None, y: Labels = None, groups: object = None) -> int:
-        """Number of folds; the parameters are there for scikit-learn's convention."""
+        """Get the number of folds.
+
+        Parameters
+        ----------
+        X, y, groups : object
+            Ignored; present by scikit-learn's convention.
+
+        Returns
+        -------
+        n_splits : int
+            Number of folds.
+        """
         return self.n_splits
 
     def __repr__(self):

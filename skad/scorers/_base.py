@@ -95,15 +95,17 @@ class BaseScorer(CallbackSupportMixin, DecisionMixin, BaseEstimator, ABC):
         return X[indices], {name: values[indices] for name, values in given.items()}
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
-        """Score of each sample, high = normal.
+        """Score each sample, high = normal.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Features of the samples.
 
         Returns
         -------
         scores : ndarray of float64, shape (n_samples,)
+            One score for each row.
         """
         return self._score(self._validated(X))
 
@@ -143,14 +145,14 @@ class IncrementalScorer(BaseScorer, ABC):
     def partial_fit(self, X: ArrayLike, y: Labels = None) -> Self:
         """Learn from more rows, as if they had been there in `fit`.
 
-        Parameters of the estimator are those of the first batch, or of `fit`, throughout.
+        The parameters of the estimator are those at the first batch, or at `fit`.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Features of normal samples. The first batch must do for a fit of its own.
+            Features of normal samples. The first batch must be enough for a fit.
         y : array-like of shape (n_samples,), optional
-            Rows labelled -1 (or True) are left out; a later batch may hold no others.
+            Rows labelled -1 (or True) are left out. In a later batch all may be labelled so.
 
         Returns
         -------

@@ -27,10 +27,10 @@ COVARIANCE_CONSTRAINTS = {
 
 
 class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    r"""Turn features into coordinates in which the training rows have covariance one.
+    r"""Transform features so that the training rows have the identity as covariance.
 
-    With eigenvectors :math:`V` and eigenvalues :math:`s` of the covariance of the training rows,
-    of mean :math:`\mu`, and shrinkage :math:`\lambda`,
+    Let :math:`\mu` be the mean of the training rows, :math:`V` the eigenvectors and :math:`s` the
+    eigenvalues of their covariance, and :math:`\lambda` the shrinkage. Then
 
     .. math::
         u = \Lambda^{-1/2} V^T (x - \mu), \qquad
@@ -41,17 +41,17 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     Parameters
     ----------
     center : bool, default=True
-        Subtract the mean. Distances are the same without; angles are not, and for those to be of
-        use rows should keep it: seen from the mean, normal rows lie in all directions.
+        Subtract the mean. This does not change distances, but it changes angles. Do not centre for
+        angles: seen from the mean, normal rows lie in all directions.
     shrinkage : "ledoit_wolf" or float in [0, 1], default="ledoit_wolf"
-        :math:`\lambda`. "ledoit_wolf" estimates it from the rows; where that gives 0 though the
-        rows do not span the space, as with two rows, the oracle approximating shrinkage takes its
-        place. 0 is the plain (biased) covariance; that of the whitened training rows is then just
-        the identity. NSA shrinks nothing; all training rows are then equally far from each other
-        where they are no more than the features.
+        The shrinkage :math:`\lambda`. "ledoit_wolf" estimates it from the rows. If the estimate is
+        0 although the rows do not span the space (two rows, for example), the oracle approximating
+        shrinkage is used instead. 0 is the plain (biased) covariance; the whitened training rows
+        then have exactly the identity. NSA does not shrink; with no more rows than features, all
+        training rows are then equally far from each other.
     n_components : int, float in (0, 1) or None, default=None
-        Keep so many directions of largest variance (at most the rank), or as many as hold this
-        share of the variance, and drop the rest.
+        Keep this number of directions of largest variance (at most the rank), or as many as make
+        up this share of the variance; drop the rest.
 
     Attributes
     ----------
@@ -68,11 +68,12 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     Notes
     -----
-    Where the training rows do not span the space (no more rows than features, say), shrinkage gives
-    one and the same variance to all directions beyond their span. The last column then holds the
-    length of the part of a row that lies there: distances and angles to training rows are those of
-    the full :math:`\Sigma^{-1/2}(x - \mu)`, and no matrix larger than the training rows is formed.
-    (With ``center=False`` the direction of the mean counts among theirs.)
+    If the training rows do not span the space, for example because there are no more rows than
+    features, shrinkage gives the same variance to all directions outside their span. The last
+    column then holds the length of the part of a row outside the span. Distances and angles to
+    training rows are those of the full :math:`\Sigma^{-1/2}(x - \mu)`, and no matrix larger than
+    the training rows is formed. (With ``center=False`` the direction of the mean belongs to the
+    span.)
 
     References
     ----------
@@ -114,7 +115,7 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         X : array-like of shape (n_samples, n_features)
             Features of normal samples.
         y : array-like of shape (n_samples,), optional
-            Rows labelled -1 (or True) are left out; labels of another kind are not used.
+            Rows labelled -1 (or True) are left out; labels of another kind are ignored.
 
         Returns
         -------
@@ -124,8 +125,8 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Raises
         ------
         ValueError
-            If `X` is empty, holds NaN or infinity, or has no two rows that differ; if the
-            covariance is singular and neither shrunken nor truncated.
+            If `X` is empty, holds NaN or infinity, or all rows are equal; if the covariance is
+            singular and neither shrunk nor truncated.
         """
         with unchanged_on_error(self):
             X = validate_rows(self, X, reset=True)
@@ -153,6 +154,7 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Features of the samples.
 
         Returns
         -------
