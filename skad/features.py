@@ -202,12 +202,10 @@ class FeatureExtractor(
         source : ImageSource
             Images, already validated.
 
-        Yields
-        ------
-        start : int
-            Place of the first image of the batch among all.
-        batch : Batch
-            Images as the network takes them.
+        Returns
+        -------
+        batches : iterator of tuple (int, Batch)
+            The index of the first image of each batch, and its images as the network takes them.
         """
         # What is looked up by its pixels stays here until it has to be computed.
         sends = self.memory is None
@@ -339,6 +337,7 @@ class FeatureExtractor(
         Returns
         -------
         names : ndarray of object, shape (n_features,)
+            One name for each column.
         """
         check_is_fitted(self)
         if hasattr(self, "n_features_in_"):

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from numpydoc.validate import validate
 
 import skad
 
@@ -51,6 +52,18 @@ def public_functions():
 
 NAMES = public_names()
 FUNCTIONS = public_functions()
+DOCUMENTED = sorted(
+    {name for name, one in NAMES.items() if inspect.isclass(one) or inspect.isfunction(one)}
+    | {name for name in FUNCTIONS.values() if not name.endswith("__")}
+)
+# What numpydoc asks for, and docstrings here do without.
+IGNORED = {
+    "ES01": "a summary may say all there is to say",
+    "SA01": "not every name has another to point to",
+    "EX01": "classes and functions have examples where one teaches; their methods do not repeat it",
+    "RT02": "what is returned has a name, as a parameter does",
+    "PR09": "a default's source ends a description in brackets, full stop within; checked below",
+}
 
 
 def test_the_page_lists_every_public_name_once():
@@ -92,3 +105,19 @@ def test_type_checkers_see_what_is_imported_on_first_use():
             for alias in node.names
         }
         assert homes == module._HOMES, stub
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_docstrings_are_numpydoc(name):
+    found = validate(name)["errors"]
+    assert [(code, told) for code, told in found if code not in IGNORED] == []
+    unfinished = [told for code, told in found if code == "PR09"]
+    doc = inspect.getdoc(eval(name, {"skad": skad}))
+    for parameter in re.findall(r'Parameter "(\w+)"', " ".join(unfinished)):
+        text = re.search(rf"^{parameter} : .*\n((?:    .*\n|\n)+)", doc + "\n", re.M)[1]
+        assert text.rstrip().endswith(".)"), parameter
+
+
+def test_nothing_is_ignored_for_nothing():
+    found = {code for name in DOCUMENTED for code, _ in validate(name)["errors"]}
+    assert found == set(IGNORED)

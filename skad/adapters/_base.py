@@ -29,7 +29,7 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
     Attributes
     ----------
     extractor_ : FeatureExtractor
-        Fitted, with the trained network.
+        The fitted extractor, with the trained network.
     network_ : torch.nn.Module
         The trained network, in evaluation mode.
     pixel_range_ : tuple of float or None
@@ -99,14 +99,14 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         return self
 
     def fit_source(self, source: Source, **auxiliary: object) -> Self:
-        """Train on a source of normal images, which was validated before.
+        """Train on normal images that were validated before.
 
         Parameters
         ----------
         source : ImageSource
             Images, already validated.
-        **auxiliary
-            What `fit` takes beside images and labels.
+        **auxiliary : dict
+            Further arguments of `fit`.
 
         Returns
         -------
@@ -173,7 +173,7 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         return self.compute(check_images(self, X))
 
     def compute(self, source: Source) -> np.ndarray:
-        """What `transform` gives, for a source of images that was validated before.
+        """Compute what `transform` returns, for images that were validated before.
 
         Parameters
         ----------
@@ -204,16 +204,17 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         return self.extractor_.feature_maps(check_images(self, X))
 
     def get_feature_names_out(self, input_features: "ArrayLike | None" = None) -> np.ndarray:
-        """Names of the features: the layer and a number.
+        """Get the names of the features: the layer and a number.
 
         Parameters
         ----------
         input_features : array-like of str, optional
-            Only checked against the flat rows seen in `fit`.
+            Only checked against the flat rows of `fit`.
 
         Returns
         -------
         names : ndarray of object, shape (n_features,)
+            One name for each column.
         """
         check_is_fitted(self)
         return self.extractor_.get_feature_names_out(input_features)

@@ -19,8 +19,8 @@ class FisherDiagonal:
     .. math:: F_j = \operatorname{mean}_b \Bigl( \operatorname{mean}_{i \in b}
         \frac{\partial}{\partial \theta_j} \log p(y_i \mid x_i) \Bigr)^2
 
-    over batches b of 32 images (PANDA's code). It holds for one set of weights and is refused for
-    others.
+    over batches b of 32 images (PANDA's code). It belongs to one set of weights, and an adapter
+    refuses it for others.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class FisherDiagonal:
         Parameters
         ----------
         path : path
-            Of a safetensors file.
+            The file, in the format of safetensors.
         """
         from safetensors.torch import save_file
 
@@ -70,17 +70,19 @@ class FisherDiagonal:
         Parameters
         ----------
         path : path
+            The file.
 
         Returns
         -------
         fisher : FisherDiagonal
+            What was saved.
 
         Raises
         ------
         OSError
             If there is no such file.
         ValueError
-            If it holds something else.
+            If it is another kind of file.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -94,18 +96,43 @@ class FisherDiagonal:
             ) from error
 
     def digest(self) -> str:
-        """Digest of the values."""
+        """Compute a digest of the values.
+
+        Returns
+        -------
+        digest : str
+            In hexadecimal digits.
+        """
         found = hashlib.blake2b(digest_size=16)
         for value in self.values.values():
             found.update(value.contiguous().cpu().numpy())
         return found.hexdigest()
 
     def to(self, device: Device) -> "FisherDiagonal":
-        """The same on a device."""
+        """Copy the values to a device.
+
+        Parameters
+        ----------
+        device : torch.device
+            The device.
+
+        Returns
+        -------
+        fisher : FisherDiagonal
+            The same information, on the device.
+        """
         return FisherDiagonal({n: v.to(device) for n, v in self.values.items()}, self.weights)
 
     def check(self, cut: object, owner: str) -> None:
-        """Refuse to serve a network of other weights, or other stages."""
+        """Raise an error if this belongs to other weights or other stages.
+
+        Parameters
+        ----------
+        cut : object
+            The network that is trained, and the names of its trained parameters.
+        owner : str
+            Named in the error.
+        """
         found = weights_digest(cut.network)
         if found != self.weights:
             raise ValueError(

@@ -28,7 +28,7 @@ class OutlierExposureParameters(FineTuningParameters, StepParameters, EpochParam
     """A logit that is trained with the network."""
 
     n_epochs: int = changed(default=50, note="(Code.)")
-    batch_size: int = changed(default=32, note="As many outliers (code).")
+    batch_size: int = changed(default=32, note="A step takes as many outliers (code).")
     learning_rate: float = changed(default=0.1, note="(Code.)")
     momentum: float = changed(default=0.9, note="(Code.)")
     weight_decay: float = changed(default=0.0, note="(Code.)")
@@ -42,26 +42,26 @@ class OutlierExposureAdapter(
     AcceptanceParameters,
     BaseAdapter,
 ):
-    r"""PANDA-OE's adaptation: train a logit, and the network below it, on normal images and others.
+    r"""PANDA-OE's adaptation: train a network and a logit to tell normal images from outliers.
 
     .. math:: L = -\operatorname{mean} \Bigl[ \sum_{\text{normal}} \log(1 - \sigma(l(x)))
         + \sum_{\text{outliers}} \log \sigma(l(x)) \Bigr], \qquad l(x) = w^\top \psi(x) + b
 
-    The outliers are images that are not normal, of whatever kind; the more they resemble the
-    anomalies to come, the better. They are given to `fit` as ``X_outliers``; within a Pipeline or a
-    search, ask for that by ``set_fit_request(X_outliers=True)``.
+    Outliers are images that are not normal, of any kind; the more they resemble the anomalies to
+    come, the better. Give them to `fit` as ``X_outliers``. In a Pipeline or a search, request them:
+    ``set_fit_request(X_outliers=True)``.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,)
         Weights w of the logit.
     intercept_ : float
-        Its bias b.
+        Bias b of the logit.
 
     See Also
     --------
-    skad.PANDAOE : Detector by this logit.
-    skad.LogitScorer : The scorer behind it.
+    skad.PANDAOE : A detector by this logit.
+    skad.LogitScorer : The scorer for this logit.
 
     References
     ----------
@@ -84,7 +84,7 @@ class OutlierExposureAdapter(
     output: str = changed(
         default="logit",
         limits=[StrOptions({"logit", "features"})],
-        note="The logit, for :class:`~skad.LogitScorer` (paper), or the features below it.",
+        note='"logit", for :class:`~skad.LogitScorer` (paper), or "features", those below it.',
     )
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -96,11 +96,11 @@ class OutlierExposureAdapter(
         X : images
             Normal images, at least two, in any container, see :ref:`containers`.
         y : array-like of shape (n_images,), optional
-            Images labelled -1 (or True) are left out; they are no outliers to learn from, since a
-            search labels those that it tests with.
+            Images labelled -1 (or True) are left out. They do not serve as outliers, because in a
+            search they are the images to test with.
         X_outliers : images
-            Images that are not normal, at least two, none of them in `X`. A search splits them as
-            it does `X` where they are as many.
+            Images that are not normal, at least two, none of them in `X`. If there are as many as
+            in `X`, a search splits them as it does `X`.
 
         Returns
         -------
@@ -158,7 +158,7 @@ class OutlierExposureAdapter(
         return super().transform(X)
 
     def compute(self, source: Source) -> np.ndarray:
-        """What `transform` gives, for a source of images that was validated before.
+        """Compute what `transform` returns, for images that were validated before.
 
         Parameters
         ----------
@@ -168,6 +168,7 @@ class OutlierExposureAdapter(
         Returns
         -------
         outputs : ndarray of float32, shape (n_images, 1) or (n_images, n_features)
+            As `transform` returns them.
         """
         features = super().compute(source)
         if self._output == "features":
@@ -175,16 +176,17 @@ class OutlierExposureAdapter(
         return (features @ self.coef_ + np.float32(self.intercept_))[:, None]
 
     def get_feature_names_out(self, input_features: "ArrayLike | None" = None) -> np.ndarray:
-        """Names of the outputs: "logit", or the layer and a number.
+        """Get the names of the outputs: "logit", or the layer and a number.
 
         Parameters
         ----------
         input_features : array-like of str, optional
-            Only checked against the flat rows seen in `fit`.
+            Only checked against the flat rows of `fit`.
 
         Returns
         -------
         names : ndarray of object, shape (n_outputs,)
+            One name for each column.
         """
         names = super().get_feature_names_out(input_features)
         return names if self._output == "features" else np.array(["logit"], dtype=object)

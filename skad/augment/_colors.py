@@ -8,7 +8,7 @@ _GRAY = (0.2989, 0.587, 0.114)
 
 
 def adjust_brightness(images: Tensor, factors: Tensor) -> Tensor:
-    """Multiply each image by its factor.
+    """Multiply each image by a factor.
 
     Parameters
     ----------
@@ -20,13 +20,13 @@ def adjust_brightness(images: Tensor, factors: Tensor) -> Tensor:
     Returns
     -------
     images : tensor of the same shape
-        Cut off at 1.
+        Clipped at 1.
     """
     return images.mul(_per_sample(factors, images)).clamp_(0, 1)
 
 
 def adjust_contrast(images: Tensor, factors: Tensor) -> Tensor:
-    """Multiply the distance of each image from its mean grey by its factor.
+    """Multiply the difference of each image from its mean grey by a factor.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def adjust_contrast(images: Tensor, factors: Tensor) -> Tensor:
     Returns
     -------
     images : tensor of the same shape
-        Cut off at 0 and 1.
+        Clipped to [0, 1].
     """
     means = _gray(images.mean(dim=(2, 3), keepdim=True))
     factors = _per_sample(factors, images)
@@ -46,7 +46,7 @@ def adjust_contrast(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
-    """Multiply the distance of each pixel from its grey by its image's factor.
+    """Multiply the difference of each pixel from its grey by a factor for each image.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
     Returns
     -------
     images : tensor of the same shape
-        Cut off at 0 and 1.
+        Clipped to [0, 1].
     """
     if images.shape[1] == 1:
         return images
@@ -66,7 +66,7 @@ def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def adjust_hue(images: Tensor, factors: Tensor) -> Tensor:
-    """Turn the hue of each image by its share of the circle.
+    """Rotate the hue of each image by a share of the colour circle.
 
     Parameters
     ----------
@@ -78,6 +78,7 @@ def adjust_hue(images: Tensor, factors: Tensor) -> Tensor:
     Returns
     -------
     images : tensor of the same shape
+        The changed images.
 
     Notes
     -----
@@ -112,10 +113,12 @@ def to_gray(images: Tensor, mask: Tensor) -> Tensor:
     images : tensor of float32, shape (n, channels, height, width)
         One channel (nothing is done) or three.
     mask : tensor of bool, shape (n,)
+        True for images to change.
 
     Returns
     -------
     images : tensor of the same shape
+        The changed images.
     """
     if images.shape[1] == 1:
         return images

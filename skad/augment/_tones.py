@@ -18,7 +18,7 @@ def autocontrast(images: Tensor) -> Tensor:
     Returns
     -------
     images : tensor of the same shape
-        A channel of one level stays as it is.
+        The stretched images. A channel with a single level is unchanged.
     """
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
     spans = high - low
@@ -38,12 +38,12 @@ def equalize(images: Tensor) -> Tensor:
     Returns
     -------
     images : tensor of the same shape
-        Multiples of 1/255. A channel stays as it is where all but its brightest level are less than
-        255 pixels.
+        Multiples of 1/255. A channel is unchanged if fewer than 255 of its pixels are below its
+        brightest level.
 
     Notes
     -----
-    Values are rounded to the 256 levels of bytes, of which the histogram is one.
+    Values are rounded to the 256 levels of bytes to compute the histogram.
     """
     import torch
 
@@ -66,7 +66,7 @@ def posterize(images: Tensor, bits: Tensor) -> Tensor:
     images : tensor of float32, shape (n, channels, height, width)
         In [0, 1].
     bits : tensor of shape (n,)
-        Whole numbers from 1 to 8.
+        Number of bits for each image, from 1 to 8.
 
     Returns
     -------
@@ -79,18 +79,19 @@ def posterize(images: Tensor, bits: Tensor) -> Tensor:
 
 
 def solarize(images: Tensor, thresholds: Tensor) -> Tensor:
-    """Invert the pixels from a threshold on.
+    """Invert the pixels at or above a threshold.
 
     Parameters
     ----------
     images : tensor of float32, shape (n, channels, height, width)
         In [0, 1].
     thresholds : tensor of float32, shape (n,)
-        0 inverts all pixels, more than 1 none.
+        Threshold of each image. 0 inverts all pixels; more than 1 inverts none.
 
     Returns
     -------
     images : tensor of the same shape
+        The changed images.
     """
     inverted = images >= _per_sample(thresholds, images)
     return images.sub(inverted.to(images.dtype)).abs_()

@@ -17,22 +17,25 @@ SMALL_POOLS, LARGE_POOLS = (0, 1), (1, 3)
 
 
 class CLADNetwork(nn.Module):
-    """Convolutions of 3 x 3 with ELU, two poolings, and two linear layers to the code.
+    """CLAD's encoder: 3 x 3 convolutions with ELU, two poolings, and two linear layers.
 
-    The code of the paper draws the code from a mean and a deviation, without a term that would hold
-    the deviation up; here it is the mean.
+    The authors' program draws the code of an image from a mean and a standard deviation, without a
+    term that would keep the deviation from vanishing. Here the code is the mean.
 
     Parameters
     ----------
     n_channels : int
+        Channels of the images.
     widths : sequence of int
-        Outputs of the convolutions.
+        Output channels of the convolutions.
     pools : sequence of int
-        Places of the convolutions that pooling follows.
+        Indices of the convolutions that are followed by pooling.
     norm : bool
-        BatchNorm behind the convolutions.
+        Whether BatchNorm follows each convolution.
     code_dim : int
+        Length of the code.
     image_size : int
+        Side of the images, in pixels.
     """
 
     def __init__(
@@ -76,10 +79,15 @@ class CLADNetwork(nn.Module):
         return code(functional.elu(hidden(maps.flatten(1))))
 
     def make_decoder(self) -> Module:
-        """A new decoder, from codes to images, with a linear end.
+        """Make a new decoder, from codes to images, with a linear last layer.
 
-        The code of the paper ends it with a sigmoid, though its images are standardised: an error
-        that no training takes away.
+        The authors' program ends it with a sigmoid, although its images are standardised: an error
+        that training cannot remove.
+
+        Returns
+        -------
+        decoder : torch.nn.Module
+            The decoder, with random weights.
         """
         return CLADDecoder(*self.arguments)
 
@@ -127,20 +135,21 @@ def _xavier(module):
 
 
 def clad_small(n_channels: int = 1, image_size: int = 28, code_dim: int = 100) -> CLADNetwork:
-    """CLAD's smaller encoder, for grey images: three convolutions.
+    """Make CLAD's smaller encoder, for grey images: three convolutions.
 
     Parameters
     ----------
     n_channels : int, default=1
         Channels of the images.
     image_size : int, default=28
-        Side in pixels, at least 8.
+        Side of the images in pixels, at least 8.
     code_dim : int, default=100
         Length of the code.
 
     Returns
     -------
-    CLADNetwork
+    network : CLADNetwork
+        The network, with random weights.
 
     Raises
     ------
@@ -164,20 +173,21 @@ def clad_small(n_channels: int = 1, image_size: int = 28, code_dim: int = 100) -
 
 
 def clad_large(n_channels: int = 3, image_size: int = 32, code_dim: int = 100) -> CLADNetwork:
-    """CLAD's larger encoder, for colour images: six convolutions with BatchNorm.
+    """Make CLAD's larger encoder, for colour images: six convolutions with BatchNorm.
 
     Parameters
     ----------
     n_channels : int, default=3
         Channels of the images.
     image_size : int, default=32
-        Side in pixels, at least 8.
+        Side of the images in pixels, at least 8.
     code_dim : int, default=100
         Length of the code.
 
     Returns
     -------
-    CLADNetwork
+    network : CLADNetwork
+        The network, with random weights.
 
     Raises
     ------

@@ -17,21 +17,23 @@ CODE_SIDE = 4
 
 
 class SVDDNetwork(nn.Module):
-    """Convolutions of 5 x 5 with BatchNorm, leaky ReLU and pooling, and a linear map to the code.
+    """DeepSVDD's encoder: 5 x 5 convolutions with BatchNorm, leaky ReLU and pooling; a linear map.
 
-    Nothing has a bias, nor BatchNorm a scale or shift: with them the network could give the centre
-    of DeepSVDD whatever the image.
+    Layers have no bias, and BatchNorm has no scale and shift. With them the network could map every
+    image to the centre of DeepSVDD.
 
     Parameters
     ----------
     n_channels : int
+        Channels of the images.
     widths : sequence of int
-        Outputs of the convolutions.
+        Output channels of the convolutions.
     code_dim : int
         Length of the code, a multiple of 16.
     image_size : int
+        Side of the images, in pixels.
     bottleneck_norm : bool
-        The decoder begins with BatchNorm.
+        Whether the decoder begins with BatchNorm.
     """
 
     def __init__(
@@ -75,7 +77,13 @@ class SVDDNetwork(nn.Module):
         return code(maps.flatten(1))
 
     def make_decoder(self) -> Module:
-        """A new decoder, from codes to images."""
+        """Make a new decoder, from codes to images.
+
+        Returns
+        -------
+        decoder : torch.nn.Module
+            The decoder, with random weights.
+        """
         decoder = SVDDDecoder(*self.arguments)
         if self.arguments[-1]:
             decoder.apply(_xavier)
@@ -121,20 +129,21 @@ def _xavier(module):
 
 
 def svdd_mnist(n_channels: int = 1, image_size: int = 28, code_dim: int = 32) -> SVDDNetwork:
-    """DeepSVDD's network for MNIST: convolutions of 8 and 4 channels, codes of 32 values.
+    """Make DeepSVDD's network for MNIST: convolutions of 8 and 4 channels, codes of 32 values.
 
     Parameters
     ----------
     n_channels : int, default=1
         Channels of the images.
     image_size : int, default=28
-        Side in pixels, at least 8.
+        Side of the images in pixels, at least 8.
     code_dim : int, default=32
         Length of the code, a multiple of 16.
 
     Returns
     -------
-    SVDDNetwork
+    network : SVDDNetwork
+        The network, with random weights.
 
     Raises
     ------
@@ -143,8 +152,8 @@ def svdd_mnist(n_channels: int = 1, image_size: int = 28, code_dim: int = 32) ->
 
     Notes
     -----
-    The decoder's maps are of the sizes of the encoder's, 7, 14 and 28 pixels; the code's are of 8,
-    16, 14 and 28.
+    The decoder's maps have the sizes of the encoder's: 7, 14 and 28 pixels. In the authors' program
+    they have 8, 16, 14 and 28.
 
     References
     ----------
@@ -165,23 +174,24 @@ def svdd_mnist(n_channels: int = 1, image_size: int = 28, code_dim: int = 32) ->
 
 
 def svdd_cifar(n_channels: int = 3, image_size: int = 32, code_dim: int = 128) -> SVDDNetwork:
-    """DeepSVDD's network for CIFAR-10: convolutions of 32, 64 and 128 channels, 128 values.
+    """Make DeepSVDD's network for CIFAR-10: convolutions of 32, 64 and 128 channels.
 
-    Weights begin as Xavier's, uniform, with the gain of the leaky ReLU (code). Its decoder begins
-    with BatchNorm.
+    Codes have 128 values. Weights are initialised by Xavier's uniform rule with the gain of the
+    leaky ReLU (code). The decoder begins with BatchNorm.
 
     Parameters
     ----------
     n_channels : int, default=3
         Channels of the images.
     image_size : int, default=32
-        Side in pixels, at least 8.
+        Side of the images in pixels, at least 8.
     code_dim : int, default=128
         Length of the code, a multiple of 16.
 
     Returns
     -------
-    SVDDNetwork
+    network : SVDDNetwork
+        The network, with random weights.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from ..images._door import check_images
 
 
 class ClusterWarning(UserWarning):
-    """A clustering has fewer clusters than it was asked for."""
+    """Warning: a clustering has fewer clusters than were asked for."""
 
 
 class ClusterCountParameters(ParameterGroup):
@@ -53,8 +53,8 @@ class ImageClusterMixin(ClusterMixin, ABC):
         ----------
         X : images
             At least as many as clusters, in any container, see :ref:`containers`.
-        y : Ignored
-            Not used.
+        y : object
+            Ignored; present by scikit-learn's convention.
 
         Returns
         -------
@@ -78,7 +78,7 @@ class ImageClusterMixin(ClusterMixin, ABC):
         return self._adapt(X, None)
 
     def fit_source(self, source: Source) -> Self:
-        """Find clusters in a source of images, which was validated before.
+        """Find clusters in images that were validated before.
 
         Parameters
         ----------
@@ -117,7 +117,7 @@ class ImageClusterMixin(ClusterMixin, ABC):
             )
 
     def predict_proba(self, X: Images) -> np.ndarray:
-        """Probability of each cluster.
+        """Compute the probability of each cluster.
 
         Parameters
         ----------
@@ -127,12 +127,13 @@ class ImageClusterMixin(ClusterMixin, ABC):
         Returns
         -------
         probabilities : ndarray of float64, shape (n_images, n_clusters)
+            One row for each image.
         """
         check_is_fitted(self)
         return self._probabilities(self.extractor_.compute(check_images(self, X)))
 
     def predict(self, X: Images) -> np.ndarray:
-        """The likeliest cluster of each image.
+        """Find the most probable cluster of each image.
 
         Parameters
         ----------
@@ -142,5 +143,6 @@ class ImageClusterMixin(ClusterMixin, ABC):
         Returns
         -------
         labels : ndarray of int, shape (n_images,)
+            Index of the cluster of each image.
         """
         return self.predict_proba(X).argmax(axis=1)

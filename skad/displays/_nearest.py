@@ -16,21 +16,21 @@ _GUTTER = 0.25
 
 
 class NearestImagesDisplay(AxesMixin):
-    """Test images, each beside its nearest training images with their distances.
+    """Plot of test images next to their nearest training images, with distances.
 
-    It shows what the score of a neighbour method rests on. Made by `from_estimator` or
+    It shows what the score of a neighbour method is based on. Made by `from_estimator` or
     `from_predictions`.
 
     Parameters
     ----------
     images : list of ndarray of float32, shape (height, width) or (height, width, 3)
-        The test images shown, in [0, 1]; larger ones averaged to 512 pixels or less.
+        The test images shown, in [0, 1], reduced by averaging to at most 512 pixels.
     neighbor_images : list of list of ndarray
-        Alike, for each test image its neighbours, the nearest first.
+        For each test image, its neighbours in the same form, the nearest first.
     distances : ndarray of shape (n_images, n_neighbors)
-        Their distances.
+        Distances of the neighbours.
     neighbor_indices : ndarray of int, shape (n_images, n_neighbors), default=None
-        Where the neighbours stand among the training images, if known.
+        Indices of the neighbours among the training images, if known.
 
     Attributes
     ----------
@@ -43,8 +43,8 @@ class NearestImagesDisplay(AxesMixin):
 
     See Also
     --------
-    skad.KNNScorer : Its `kneighbors` gives the neighbours.
-    skad.displays.ContactSheetDisplay : Images in the order of their scores.
+    skad.KNNScorer : Finds the neighbours, by `kneighbors`.
+    skad.displays.ContactSheetDisplay : Images, sorted by score.
 
     Examples
     --------
@@ -84,28 +84,28 @@ class NearestImagesDisplay(AxesMixin):
         n_neighbors: int = 5,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Search and draw the nearest training images.
+        """Find and draw the nearest training images.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted detector of this package, or Pipeline, whose last step has `kneighbors`.
+            A fitted detector of skad, or a Pipeline, whose last step has `kneighbors`.
         X_test : images
             In any container that `estimator` takes, see :ref:`containers`.
         X_train : images
-            Those that `estimator` was fitted to, in the same order, without the labelled anomalies
-            that `fit` left out.
+            The images that `estimator` was fitted on, in the same order, without the labelled
+            anomalies that `fit` left out.
         n_images : int, default=5
-            At most so many test images are shown: the first.
+            Largest number of test images to show; the first ones are shown.
         n_neighbors : int, default=5
-            Neighbours of each.
+            Number of neighbours of each.
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
 
         Returns
         -------
         display : NearestImagesDisplay
-            The display itself.
+            The display, already drawn.
 
         Raises
         ------
@@ -116,7 +116,7 @@ class NearestImagesDisplay(AxesMixin):
         TypeError
             If its last step has no `kneighbors`.
         ValueError
-            If `X_train` has more or fewer images than the last step was fitted to.
+            If `X_train` has more or fewer images than the last step was fitted on.
 
         See Also
         --------
@@ -153,25 +153,26 @@ class NearestImagesDisplay(AxesMixin):
         image_shape: tuple | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw images beside their neighbours.
+        """Draw images next to their neighbours.
 
         Parameters
         ----------
         images : images
             In any container, see :ref:`containers`.
         neighbor_images : sequence of images
-            For each of `images` a container of its neighbours, the nearest first.
+            For each image, a container of its neighbours, the nearest first.
         distances : array-like of shape (n_images, n_neighbors)
-            Their distances.
+            Distances of the neighbours.
         image_shape : tuple of int, default=None
-            Shape of the image in flat rows; by default squares, or strips one pixel high.
+            Shape of each image, if `images` has flat rows. By default rows are square images, or
+            strips one pixel high.
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
 
         Returns
         -------
         display : NearestImagesDisplay
-            The display itself.
+            The display, already drawn.
 
         Raises
         ------
@@ -203,16 +204,17 @@ class NearestImagesDisplay(AxesMixin):
         ).plot(ax)
 
     def plot(self, ax: "Axes | None" = None) -> Self:
-        """Draw once more.
+        """Draw again.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
 
         Returns
         -------
         self : NearestImagesDisplay
+            The display itself.
         """
         n_rows, n_neighbors = self.distances.shape
         n_columns = 1 + _GUTTER + n_neighbors

@@ -19,30 +19,30 @@ _GRID = np.linspace(0.0, 1.0, 201)
 class ROCDisplay(AxesMixin):
     """ROC curve of anomalies with a bootstrap band, and the AUROC with its interval.
 
-    Anomalies are the positive kind: the true positive rate is the share of anomalies found, the
+    Anomalies are the positives: the true positive rate is the share of anomalies found, and the
     false positive rate the share of normal samples taken for anomalies. Normal samples and
-    anomalies are resampled separately, each to their own number; band and interval hold the
-    central share `confidence` of what comes out (percentile bootstrap), the band at each false
-    positive rate by itself.
+    anomalies are resampled separately, each to their own number. Band and interval contain the
+    central share `confidence` of the results (percentile bootstrap); the band does so at each false
+    positive rate separately.
 
-    Made by `from_estimator` or `from_predictions`.
+    Use `from_estimator` or `from_predictions` to create one.
 
     Parameters
     ----------
     fpr, tpr : ndarray of shape (n_points,)
-        The curve, as :func:`sklearn.metrics.roc_curve` gives it.
+        Points of the curve, as :func:`sklearn.metrics.roc_curve` gives them.
     band_fpr : ndarray of shape (n_grid,)
         False positive rates of the band, from 0 to 1.
     tpr_low, tpr_high : ndarray of shape (n_grid,)
-        The band there.
+        Lower and upper end of the band at these rates.
     auroc : float
         Area under the curve.
     auroc_interval : tuple of float
-        Lower and upper end.
+        Lower and upper end of its interval.
     confidence : float, default=0.95
-        That of band and interval.
+        Confidence of band and interval.
     name : str, default=None
-        Of the curve, in the legend.
+        Name of the curve in the legend.
 
     Attributes
     ----------
@@ -57,13 +57,13 @@ class ROCDisplay(AxesMixin):
     See Also
     --------
     skad.metrics.auroc_score : The area alone.
-    skad.displays.ScoreHistogramDisplay : The scores behind it.
+    skad.displays.ScoreHistogramDisplay : The scores behind the curve.
 
     Notes
     -----
-    Resampling the test samples says nothing about another training set. Where the two kinds are
-    wholly apart no resample mixes them, so band and interval have no width: too few samples to show
-    an error are no proof that there is none.
+    Resampling test samples says nothing about other training sets. If the two kinds are perfectly
+    separated, they are in every resample too, so band and interval have no width. That is no proof
+    of zero error: there may be too few samples to show one.
 
     Examples
     --------
@@ -119,28 +119,28 @@ class ROCDisplay(AxesMixin):
         Parameters
         ----------
         estimator : estimator
-            Fitted outlier detector with `decision_function`.
+            A fitted outlier detector with `decision_function`.
         X : array-like or images
-            What `estimator` takes.
+            Anything that `estimator` takes.
         y : array-like of shape (n_samples,)
             +1 (normal) and -1 (anomaly), or booleans (True = anomaly).
         n_bootstraps : int, default=1000
             Number of resamples.
         confidence : float in (0, 1), default=0.95
-            That of band and interval.
+            Confidence of band and interval.
         random_state : int, RandomState instance or None, default=0
-            Draws the resamples.
+            Seeds the resampling.
         name : str, default=None
-            Of the curve; by default that of the class of `estimator`.
+            Name of the curve; by default the class of `estimator`.
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
         **kwargs : dict
             Passed on to :meth:`matplotlib.axes.Axes.plot` for the curve.
 
         Returns
         -------
         display : ROCDisplay
-            The display itself.
+            The display, already drawn.
 
         Raises
         ------
@@ -194,20 +194,20 @@ class ROCDisplay(AxesMixin):
         n_bootstraps : int, default=1000
             Number of resamples.
         confidence : float in (0, 1), default=0.95
-            That of band and interval.
+            Confidence of band and interval.
         random_state : int, RandomState instance or None, default=0
-            Draws the resamples.
+            Seeds the resampling.
         name : str, default=None
-            Of the curve, in the legend.
+            Name of the curve in the legend.
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
         **kwargs : dict
             Passed on to :meth:`matplotlib.axes.Axes.plot` for the curve.
 
         Returns
         -------
         display : ROCDisplay
-            The display itself.
+            The display, already drawn.
 
         Raises
         ------
@@ -244,20 +244,21 @@ class ROCDisplay(AxesMixin):
         ).plot(ax, **kwargs)
 
     def plot(self, ax: "Axes | None" = None, *, name: str | None = None, **kwargs: object) -> Self:
-        """Draw once more.
+        """Draw again.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
         name : str, default=None
-            Of the curve; by default the display's.
+            Name of the curve; by default the display's.
         **kwargs : dict
             Passed on to :meth:`matplotlib.axes.Axes.plot` for the curve.
 
         Returns
         -------
         self : ROCDisplay
+            The display itself.
         """
         self._set_axes(ax, size=(5, 5))
         name = self.name if name is None else name

@@ -32,9 +32,9 @@ class ScoreStreamMixin:
             A file that keeps the scores. A later call with the same file continues after them: it
             skips the images that have scores in the file, and gives the scores of the others.
 
-        Yields
-        ------
-        scores : ndarray of float64, shape (n_images,)
+        Returns
+        -------
+        scores : iterator of ndarray of float64, shape (n_images,)
             Scores of the next `chunk` images, or of those that are left; high = normal. With
             ``on_error="skip"``, NaN for images that could not be read, and a warning for each chunk
             that has any.
@@ -89,11 +89,12 @@ class MapStreamMixin:
         chunk : int, default=64
             Most images that are taken together.
 
-        Yields
-        ------
-        one : ndarray of float, shape (height, width)
-            The map of one image, as `score_maps` gives it. With ``on_error="skip"``, NaN for an
-            image that could not be read, and a warning for each chunk that has any.
+        Returns
+        -------
+        maps : iterator of ndarray of float, shape (height, width)
+            The map of one image after the other, as `score_maps` gives it. With
+            ``on_error="skip"``, NaN for an image that could not be read, and a warning for each
+            chunk that has any.
 
         Raises
         ------
