@@ -34,6 +34,7 @@ templates_path = ["_templates"]
 autosummary_generate = True
 toc_object_entries_show_parents = "hide"
 smartquotes = False  # values of parameters are quoted as Python has them
+default_role = "literal"  # names of parameters and methods in docstrings
 autodoc_typehints = "none"  # the section "Parameters" says the same in words
 numpydoc_show_class_members = False  # the template of the API pages lists them
 numpydoc_xref_param_type = False

@@ -31,7 +31,7 @@ class JointParameters(
     n_steps: int = changed(
         default=EARLY_STEPS, limits=[POSITIVE], note="(PANDA's; the paper does not say how many.)"
     )
-    batch_size: int = changed(default=32, note="A step takes as many source images.")
+    batch_size: int = changed(default=32, note="A step also takes this many source images.")
 
 
 class JointOptimizationAdapter(RandomParameters, JointParameters, BaseAdapter):

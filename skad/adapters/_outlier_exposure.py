@@ -28,7 +28,7 @@ class OutlierExposureParameters(FineTuningParameters, StepParameters, EpochParam
     """A logit that is trained with the network."""
 
     n_epochs: int = changed(default=50, note="(Code.)")
-    batch_size: int = changed(default=32, note="A step takes as many outliers (code).")
+    batch_size: int = changed(default=32, note="A step also takes this many outliers (code).")
     learning_rate: float = changed(default=0.1, note="(Code.)")
     momentum: float = changed(default=0.9, note="(Code.)")
     weight_decay: float = changed(default=0.0, note="(Code.)")

@@ -105,7 +105,7 @@ class DEC(
         text="Training ends when at most this share of the images has changed cluster since the "
         "last update of the targets (paper).",
     )
-    n_epochs: int = changed(default=100, note="At most as many (CLAD).")
+    n_epochs: int = changed(default=100, note="Here the largest number of them (CLAD).")
     batch_size: int = changed(default=256, note="(Paper.)", limits=[AT_LEAST_TWO])
     learning_rate: float = changed(default=0.01, note="(Paper.)")
     momentum: float = changed(default=0.9, note="(Code.)")

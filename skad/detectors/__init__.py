@@ -1,7 +1,7 @@
 """Detectors: from pictures to scores.
 
-Each is `fit` on normal pictures, then gives `decision_function` (high = normal) and `predict`. A
-detector puts together an extractor of features, in some an adapter that trains it, and a scorer.
+Fit one on normal pictures; it then has `decision_function` (high = normal) and `predict`. A
+detector consists of an extractor of features, sometimes an adapter that trains it, and a scorer.
 """
 
 from .._lazy import lazy_names

@@ -75,8 +75,8 @@ class CLAD(
 
     backbone: str | Callable = changed(
         default=cifar_resnet18,
-        note="The classifier: ResNet-18 (paper), here with the stem for small images. (The code "
-        "has the stem for large images, which leaves one position of 32 pixels.)",
+        note="Here it is the classifier: ResNet-18 (paper) with the stem for small images. (The "
+        "code has the stem for large images, which reduces 32 pixels to a single position.)",
     )
     encoder: Callable = parameter(
         default=clad_large,

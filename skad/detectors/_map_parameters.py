@@ -31,10 +31,11 @@ class MapParameters(ContaminationParameters, RandomStateParameters, LayerParamet
 
     layers: list | None = changed(
         default=None,
-        note="Here their maps are compared. By default the last layers of the three resolutions "
-        "before the last (paper: 56, 28 and 14 pixels a side). For a network with maps of one "
-        "resolution, such as a vision transformer, the three stages before the last; for "
-        '"tiny-dense" the two layers that it was trained for.',
+        note="Here their maps are compared instead. By default these are the last layers of the "
+        "three resolutions before the last (paper: 56, 28 and 14 pixels a side). For a "
+        "network with maps of one resolution, such as a vision transformer, they are the "
+        'three stages before the last; for "tiny-dense", the two layers that it was trained '
+        "for.",
     )
     image_score: str = parameter(
         default="features",

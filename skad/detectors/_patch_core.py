@@ -108,8 +108,8 @@ class PatchCore(
     )
     layers: list | None = changed(
         default=None,
-        note="Here their maps are compared. By default the last layers of the two resolutions "
-        "before the last (paper: layers 2 and 3 of a ResNet).",
+        note="Here their maps are compared instead, by default those of the last layers of the two "
+        "resolutions before the last (paper: layers 2 and 3 of a ResNet).",
     )
     image_score: str = changed(default="peak", note="(Paper.)")
     adapter: object = changed(default=None, kw_only=True)

@@ -115,9 +115,9 @@ class SPADE(
     coreset_share: float | None = changed(
         default=None,
         limits=[Interval(Real, 0, 1, closed="right"), None],
-        note="Here pixels of each training image; the K retrieved images are compared by them. "
-        "None keeps all pixels. An alternative to `n_centroids` that is faster to fit. (On "
-        "magnetic tiles 0.25 lost 1.2 points of pixel AUROC.)",
+        note="Here of the pixels of each training image; the K retrieved images are compared by "
+        "them. None keeps all pixels. An alternative to `n_centroids` that is faster to fit. "
+        "(On magnetic tiles 0.25 lost 1.2 points of pixel AUROC.)",
     )
 
     def _validate_params(self):

@@ -63,8 +63,8 @@ class CoresetParameters(CoresetShareParameters, MemoryLimitParameters, RandomSta
 
     coreset_share: float = changed(
         default=0.01,
-        note="Here the pixels of all training images. (PatchCore: 0.01, 0.1 and 0.25; 0.01 loses "
-        "0.1 points.)",
+        note="Here of the pixels of all training images. (PatchCore: 0.01, 0.1 and 0.25; 0.01 "
+        "loses 0.1 points.)",
     )
     patch_size: int = parameter(
         default=3,
@@ -81,7 +81,7 @@ class CoresetParameters(CoresetShareParameters, MemoryLimitParameters, RandomSta
     memory_limit: float = changed(
         default=2048,
         limits=[Interval(Real, 0, None, closed="both")],
-        note="Here these are the pixels from which the coreset is chosen, four bytes a value. If "
+        note="Here it limits the pixels from which the coreset is chosen, four bytes a value. If "
         "there are more, a coreset of each part is chosen first, then one of these.",
     )
 
@@ -127,7 +127,7 @@ class GaussianParameters(MemoryLimitParameters, RandomStateParameters):
     )
     memory_limit: float = changed(
         default=2048,
-        note="Here these are two matrices for each place, four bytes a value. If they take more, "
+        note="Here it limits two matrices for each place, four bytes a value. If they take more, "
         "`fit` raises an error.",
     )
 
@@ -138,7 +138,7 @@ class StoreParameters(MemoryLimitParameters):
     memory_limit: float = changed(
         default=2048,
         limits=[Interval(Real, 0, None, closed="both")],
-        note="Here these are their maps, two bytes a value. Maps beyond the limit go to a "
+        note="Here it limits their maps, two bytes a value. Maps beyond the limit go to a "
         "temporary file and are read as needed; scores are the same. The file lies in the "
         "folder that the variable TMPDIR names, which should be on a disk. With `n_centroids` "
         "only the centroids are kept, with a coreset only its pixels.",
