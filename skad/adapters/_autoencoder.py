@@ -86,7 +86,7 @@ class AutoencoderAdapter(
         default=None,
         limits=[POSITIVE, None],
         note="By default 350 (code, CIFAR-10; 150 for MNIST). For fewer images than its 5 000 the "
-        "number falls in proportion, to 35 at the least, which was enough for 500 images.",
+        "number falls in proportion, but not below 35, which was enough for 500 images.",
     )
     batch_size: int = changed(default=200, note="(Code.)", limits=[AT_LEAST_TWO])
     learning_rate: float = changed(default=1e-4, note="Here for Adam (code).")

@@ -58,7 +58,7 @@ class HypersphereParameters(
         default=None,
         limits=[POSITIVE, None],
         note="By default 150 (code, CIFAR-10). For fewer images than its 5 000 the number falls in "
-        "proportion, to 15 at the least, which was enough for 500 images.",
+        "proportion, but not below 15, which was enough for 500 images.",
     )
     batch_size: int = changed(default=200, note="(Code.)", limits=[AT_LEAST_TWO])
     learning_rate: float = changed(default=1e-4, note="Here for Adam (code).")

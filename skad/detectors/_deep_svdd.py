@@ -87,7 +87,7 @@ class DeepSVDD(
         limits=[Interval(Integral, 0, None, closed="left"), None],
         text="Passes over the images as an autoencoder; 0 for none. By default 350 (code, "
         "CIFAR-10; 150 for MNIST). For fewer images than its 5 000 the number falls in "
-        "proportion, to 35 at the least.",
+        "proportion, but not below 35.",
     )
     pretraining_decay_at: float = parameter(
         default=5 / 7,

@@ -191,8 +191,8 @@ class TrainingCurveDisplay:
         ImportError
             If matplotlib is not installed.
         TypeError, ValueError
-            If `curve` is no dict of such arrays, equally long; if a measure is unknown; if a mark
-            is no step; if there are not as many axes as measures.
+            If `curve` is not a dict of such arrays of equal length; if a measure is unknown; if a
+            mark is not a step; if there are not as many axes as measures.
 
         See Also
         --------

@@ -47,8 +47,8 @@ class SyntheticAnomalies(ReadingParameters, BaseEstimator):
     """Make labelled pictures for validation from normal ones.
 
     Each normal picture is changed in several ways, with a random strength for each. Real anomalies
-    will look different. But synthetic ones allow to compare detectors on the same normal pictures
-    without any label.
+    will look different. But detectors can be compared by synthetic ones, on the same normal
+    pictures, without any label.
 
     See Also
     --------

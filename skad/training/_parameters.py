@@ -221,12 +221,12 @@ class AcceptanceParameters(ParameterGroup):
         limits=[StrOptions({"always", "if_better"})],
         text='Which network is kept. "always": the trained one (papers). "if_better": the frozen '
         "one, unless training gains enough on synthetic anomalies. For that a fifth of the "
-        "images, at most 200, is held out. At each look during the training, the held-out "
-        "images are told from anomalies made of them "
-        "(:class:`~skad.model_selection.SyntheticAnomalies`, shifts) by the cosine distance "
-        "to the nearest trained image; where losses are euclidean, also by that distance. The "
-        "network with the largest gain in AUROC over the frozen one is kept, if the gain "
-        "exceeds what chance explains by 0.3 points. (Ours.)",
+        "images, at most 200, is held out. Each look during the training measures how well "
+        "the cosine distance to the nearest trained image separates the held-out images from "
+        "anomalies made of them (:class:`~skad.model_selection.SyntheticAnomalies`, shifts); "
+        "where losses are euclidean, that distance is measured too. The network with the "
+        "largest gain in AUROC over the frozen one is kept, if the gain exceeds what chance "
+        "explains by 0.3 points. (Ours.)",
     )
 
 
