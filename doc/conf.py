@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -33,6 +34,10 @@ nitpick_ignore_regex = [(r"py:.*", rf"({OTHERS})\b.*")]
 templates_path = ["_templates"]
 
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
+smartquotes = False  # values of parameters are quoted as Python has them
+default_role = "literal"  # names of parameters and methods in docstrings
+autodoc_typehints = "none"  # the section "Parameters" says the same in words
 numpydoc_show_class_members = False  # the template of the API pages lists them
 numpydoc_xref_param_type = False
 
@@ -81,6 +86,12 @@ def skip(app, what, name, member, is_skipped, options):
     return True if module and module.split(".")[0] != "skad" else None
 
 
+def name_attributes(app, what, name, member, options, lines):
+    """Print the name of a property in "Attributes" like any other: it has no page of its own."""
+    lines[:] = [re.sub(r"^(\s*):obj:`(\w+) <\.?\2>`", r"\1**\2**", line) for line in lines]
+
+
 def setup(app):
     """Tell Sphinx of what is above."""
     app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-docstring", name_attributes, priority=900)  # after numpydoc

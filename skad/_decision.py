@@ -7,6 +7,7 @@ from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ._compat import Interval, StrOptions
+from ._types import Images, Labels
 
 CONTAMINATION = [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")]
 
@@ -24,8 +25,8 @@ class DecisionMixin(OutlierMixin):
         share = AUTO_CONTAMINATION if contamination == "auto" else contamination
         return float(np.percentile(training_scores, 100.0 * share))
 
-    def decision_function(self, X):
-        """Score of each sample, shifted so that negative means anomaly.
+    def decision_function(self, X: Images) -> np.ndarray:
+        """Score each sample, shifted so that negative means anomaly.
 
         Parameters
         ----------
@@ -35,7 +36,7 @@ class DecisionMixin(OutlierMixin):
         Returns
         -------
         scores : ndarray of float64, shape (n_samples,)
-            ``score_samples(X) - offset_``; high = normal.
+            ``score_samples(X) - offset_``: negative for anomalies, high = normal.
 
         Raises
         ------
@@ -45,8 +46,8 @@ class DecisionMixin(OutlierMixin):
         check_is_fitted(self)
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X):
-        """Label of each sample.
+    def predict(self, X: Images) -> np.ndarray:
+        """Label each sample as normal or anomalous.
 
         Parameters
         ----------
@@ -56,11 +57,11 @@ class DecisionMixin(OutlierMixin):
         Returns
         -------
         labels : ndarray of int, shape (n_samples,)
-            +1 for normal, -1 for anomaly, and for what has no score.
+            +1 for normal, -1 for an anomaly and for a sample without a score.
         """
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
-    def fit_predict(self, X, y=None, **fit_params):
+    def fit_predict(self, X: Images, y: Labels = None, **fit_params: object) -> np.ndarray:
         """Fit to `X` and label the same samples.
 
         Parameters
@@ -68,9 +69,9 @@ class DecisionMixin(OutlierMixin):
         X : array-like
             The samples.
         y : array-like of shape (n_samples,), optional
-            Samples labelled -1 are labelled by `predict`, but not fitted.
+            Samples labelled -1 are left out of the fit, but are labelled too.
         **fit_params : dict
-            Further keywords of `fit`.
+            Passed on to `fit`.
 
         Returns
         -------

@@ -53,6 +53,7 @@ def fitted_copy(estimator, source, task=None, **auxiliary):
     ----------
     estimator : FeatureExtractor, adapter or FrozenEstimator
     source : ImageSource
+        Images, already validated.
     task : FitTask, optional
         The fit that this is a part of.
     **auxiliary

@@ -224,6 +224,6 @@ class RandomStateParameters(ParameterGroup):
     random_state: object = parameter(
         default=0,
         limits=["random_state"],
-        text="Decides all that is drawn: random weights, the order of images and their views, "
-        "where k-means starts.",
+        text="Seeds everything that is drawn at random: initial weights, the order of images, "
+        "their views, and the starts of k-means.",
     )

@@ -1,13 +1,20 @@
-"""Image folders and tar files as arrays, which scikit-learn slices, pickles and hashes."""
+"""Picture files in folders and tar files, as arrays of paths or members.
+
+scikit-learn slices, pickles and hashes such an array; detectors read the pictures batch by batch.
+"""
 
 import os
 import tarfile
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from ._types import FilePath
 from .images._encoded import TarMember, is_address, is_path, open_binary, without_secrets
+
+__all__ = ["image_folder", "tar_images"]
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -15,21 +22,27 @@ EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", "
 _LONGEST_LABEL = 1024
 
 
-def image_folder(path, *, recursive=True, pattern=None, extensions=EXTENSIONS):
-    """List the images below a folder; each sub-folder is a class.
+def image_folder(
+    path: FilePath,
+    *,
+    recursive: bool = True,
+    pattern: str | None = None,
+    extensions: Sequence[str] = EXTENSIONS,
+) -> tuple[np.ndarray, np.ndarray]:
+    """List the images in a folder; each sub-folder is a class.
 
-    Nothing is opened: detectors take the paths and read the images batch by batch.
+    No file is opened. Detectors take the paths and read the images batch by batch.
 
     Parameters
     ----------
     path : path
-        The folder. Hidden files and folders are passed over, and so are links that lead out of it;
-        folders behind links are not entered.
+        The folder. Hidden files and folders are skipped, and so are links that lead out of it.
+        Links to folders are not followed.
     recursive : bool, default=True
         Search sub-folders, to any depth.
     pattern : str, optional
-        Images whose path below `path`, with slashes, matches it, as in ``fnmatch``: ``"*"`` stands
-        for any characters, slashes as well. For example ``"*/good/*"``, ``"train_*.png"``.
+        Keep only images whose path below `path`, with slashes, matches this, as in ``fnmatch``. A
+        ``"*"`` stands for any characters, including slashes: ``"*/good/*"``, ``"train_*.png"``.
     extensions : sequence of str
         File endings that count as images, in any case.
 
@@ -38,15 +51,15 @@ def image_folder(path, *, recursive=True, pattern=None, extensions=EXTENSIONS):
     paths : ndarray of str, shape (n_images,)
         Sorted, so that the order is the same on every machine.
     labels : ndarray of str, shape (n_images,)
-        Name of the first folder below `path` on the way to each image; "" for images that lie
-        directly in `path`.
+        Name of the first folder below `path` that leads to each image; "" for images directly in
+        `path`.
 
     Raises
     ------
     FileNotFoundError, NotADirectoryError
         If there is no such folder.
     ValueError
-        If it holds no images, or none that match.
+        If it contains no images, or none that match.
 
     Examples
     --------
@@ -87,27 +100,29 @@ def image_folder(path, *, recursive=True, pattern=None, extensions=EXTENSIONS):
     return np.array([str(root / file) for file in found]), np.array(labels)
 
 
-def tar_images(paths, *, extensions=EXTENSIONS):
-    """List the images in tar files, as shards of WebDataset are.
+def tar_images(
+    paths: FilePath | Sequence[FilePath], *, extensions: Sequence[str] = EXTENSIONS
+) -> tuple[np.ndarray, np.ndarray]:
+    """List the images in tar files, such as shards of WebDataset.
 
-    Nothing is unpacked: each image is read from its place in the tar file, by any number of
+    Nothing is unpacked. Each image is read from its position in the tar file, by any number of
     threads.
 
     Parameters
     ----------
     paths : path or list of paths
-        Tar files that are not compressed; addresses such as "s3://bucket/shard.tar" as well.
+        Uncompressed tar files, or addresses such as "s3://bucket/shard.tar".
     extensions : sequence of str
         Endings of members that count as images, in any case.
 
     Returns
     -------
     images : ndarray of TarMember, shape (n_images,)
-        In the order of `paths`, and within a tar file in its order. Detectors take it, scikit-learn
-        slices and pickles it.
+        In the order of `paths`, and in the order of each tar file. Detectors take this array;
+        scikit-learn slices and pickles it.
     labels : ndarray of str, shape (n_images,)
-        What the member of the same name with ending ".cls" says; else the first folder of the name;
-        else "".
+        Content of the member with the same name and the ending ".cls"; otherwise the first folder
+        in the name; otherwise "".
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""How features are spread over the sphere: uniform or concentrated, stable or collapsed."""
+"""Diagnostics: what training does to features, seen as points on the unit sphere."""
 
 from numbers import Integral, Real
 
@@ -8,30 +8,39 @@ from scipy.optimize import brentq
 from sklearn.utils import check_array, check_random_state, check_scalar
 
 from ._rows import unit_rows
+from ._types import ArrayLike, RandomState
+
+__all__ = [
+    "augmentation_distance",
+    "collapse",
+    "effective_rank",
+    "mean_pairwise_cosine",
+    "uniformity_mmd",
+    "vmf_concentration",
+]
 
 # Terms of the continued fraction. 60 reach the rounding error for every dimension and every
 # concentration; the slowest are 2 dimensions and a concentration of about 10.
 _N_TERMS = 80
 
 
-def vmf_concentration(X, *, max_concentration=1e10):
-    r"""Concentration of the von Mises-Fisher distribution that fits the directions of rows best.
+def vmf_concentration(X: ArrayLike, *, max_concentration: float = 1e10) -> float:
+    r"""Estimate the concentration of the directions of rows, by a von Mises-Fisher distribution.
 
-    The density at a unit vector z of d dimensions is proportional to
-    :math:`\exp(\kappa \mu^\top z)`; the concentration of greatest likelihood solves
+    Its density at a unit vector z of d dimensions is proportional to :math:`\exp(\kappa \mu^\top
+    z)`. The maximum-likelihood concentration :math:`\kappa` solves
 
     .. math:: \frac{I_{d/2}(\kappa)}{I_{d/2-1}(\kappa)} = \bar R
         = \Bigl\lVert \frac1n \sum_{i=1}^n \frac{x_i}{\lVert x_i \rVert_2} \Bigr\rVert_2
 
-    with the modified Bessel functions I. NSA follows it over training: the lower, the more uniform.
+    with the modified Bessel functions I. NSA observes it during training: lower = more uniform.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
         Features, at least two rows and columns; only directions count, so no row may be zero.
     max_concentration : float, default=1e10
-        Returned where the rows are more concentrated still; rows of one direction have no finite
-        concentration.
+        Upper limit of the result. Rows with the same direction have no finite concentration.
 
     Returns
     -------
@@ -41,20 +50,20 @@ def vmf_concentration(X, *, max_concentration=1e10):
     Raises
     ------
     ValueError
-        If `X` is no finite array of such rows, or `max_concentration` is not positive.
+        If `X` is not a finite array of such rows, or `max_concentration` is not positive.
 
     See Also
     --------
-    uniformity_mmd : The same question without a model of the distribution.
+    uniformity_mmd : A measure of uniformity without a model of the distribution.
     mean_pairwise_cosine : A function of :math:`\bar R` alone.
 
     Notes
     -----
-    Few rows look concentrated: of n uniform ones, :math:`\bar R` is about :math:`n^{-1/2}` and the
-    concentration about :math:`d n^{-1/2}`. Compare samples of the same size.
+    Few rows look concentrated. For n uniform rows, :math:`\bar R` is about :math:`n^{-1/2}`, and
+    the concentration about :math:`d n^{-1/2}`. Compare only samples of the same size.
 
-    The Bessel functions underflow at hundreds of dimensions, their ratio does not: it is computed
-    from Perron's continued fraction.
+    In hundreds of dimensions the Bessel functions underflow, but their ratio does not; it is
+    computed by Perron's continued fraction.
 
     References
     ----------
@@ -86,26 +95,26 @@ def vmf_concentration(X, *, max_concentration=1e10):
     return float(min(concentration, max_concentration))
 
 
-def uniformity_mmd(X, *, n_max=1000, random_state=0):
-    r"""Maximum mean discrepancy between the directions of rows and uniform ones.
+def uniformity_mmd(X: ArrayLike, *, n_max: int = 1000, random_state: RandomState = 0) -> float:
+    r"""Compute the maximum mean discrepancy between the directions of rows and uniform ones.
 
     .. math:: \mathrm{MMD}^2 = \frac{1}{n^2} \sum_{i,j}
         \bigl[ k(z_i, z_j) + k(u_i, u_j) - 2 k(z_i, u_j) \bigr],
         \qquad k(a, b) = \exp\Bigl( -\frac{\lVert a - b \rVert_2^2}{2 \sigma^2} \Bigr)
 
-    with unit rows z, as many draws u from the uniform distribution on the sphere, and
-    :math:`\sigma^2` the median of the squared distances between all 2n points. NSA follows it over
-    training, without saying which kernel: these are the usual choices.
+    with n unit rows z, n draws u from the uniform distribution on the sphere, and :math:`\sigma^2`
+    the median of the squared distances between all 2n points. NSA observes it during training, but
+    does not name the kernel; these are the usual choices.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
         Features, at least two rows and columns; only directions count, so no row may be zero.
     n_max : int, default=1000
-        Of more rows than that, so many drawn at random are used; memory and time grow with the
-        square (32 MB a matrix for 1000).
+        Largest number of rows to use; if there are more, they are drawn at random. Memory and time
+        grow with its square (32 MB for each matrix at 1000).
     random_state : int, RandomState instance or None, default=0
-        Draws the uniform directions and, beyond `n_max`, the rows.
+        Seeds the uniform directions and the choice of rows.
 
     Returns
     -------
@@ -115,16 +124,16 @@ def uniformity_mmd(X, *, n_max=1000, random_state=0):
     Raises
     ------
     ValueError, TypeError
-        If `X` is no finite array of such rows, or `n_max` no integer of at least 2.
+        If `X` is not a finite array of such rows, or `n_max` is not an integer of at least 2.
 
     See Also
     --------
-    vmf_concentration : A parametric measure, which sees only the mean direction.
+    vmf_concentration : A parametric measure, by the mean direction only.
 
     Notes
     -----
-    Uniform rows do not give 0: points of high dimension are all about equally far apart, which
-    leaves about :math:`\sqrt{0.8 / n}`. Compare samples of the same size.
+    The result is not 0 for uniform rows. In high dimensions all points are about equally far apart,
+    which leaves about :math:`\sqrt{0.8 / n}`. Compare only samples of the same size.
 
     References
     ----------
@@ -157,13 +166,13 @@ def uniformity_mmd(X, *, n_max=1000, random_state=0):
     return float(np.sqrt(max(within - 2 * between, 0)))
 
 
-def mean_pairwise_cosine(X):
-    r"""Mean cosine between the rows of all distinct pairs.
+def mean_pairwise_cosine(X: ArrayLike) -> float:
+    r"""Compute the mean cosine over all pairs of distinct rows.
 
     .. math:: \frac{1}{n (n - 1)} \sum_{i \neq j} z_i^\top z_j
         = \frac{\lVert \sum_i z_i \rVert_2^2 - n}{n (n - 1)}, \qquad z_i = x_i / \lVert x_i \rVert_2
 
-    MSC's measure of uniformity. The right-hand side needs no matrix of pairs.
+    It is MSC's measure of uniformity. The right-hand side needs no matrix of pairs.
 
     Parameters
     ----------
@@ -173,17 +182,17 @@ def mean_pairwise_cosine(X):
     Returns
     -------
     cosine : float
-        In [-1 / (n_samples - 1), 1]: 1 for rows of one direction, about 0 for uniform ones.
+        In [-1 / (n_samples - 1), 1]: 1 for rows with the same direction, about 0 for uniform ones.
 
     Raises
     ------
     ValueError
-        If `X` is no finite array of such rows.
+        If `X` is not a finite array of such rows.
 
     See Also
     --------
-    vmf_concentration : Says the same on a scale that does not end at 1.
-    augmentation_distance : The other side of a contrastive loss.
+    vmf_concentration : The same on a scale that does not end at 1.
+    augmentation_distance : The other term of a contrastive loss.
 
     References
     ----------
@@ -202,12 +211,12 @@ def mean_pairwise_cosine(X):
     return float(1 - spread * len(units) / (len(units) - 1))
 
 
-def augmentation_distance(X, X_augmented):
-    r"""Mean cosine distance between each image and its augmentations.
+def augmentation_distance(X: ArrayLike, X_augmented: ArrayLike) -> float:
+    r"""Compute the mean cosine distance between each image and its augmentations.
 
     .. math:: \frac{1}{n v} \sum_{i=1}^n \sum_{j=1}^v \bigl( 1 - \cos(x_i, x_i^{(j)}) \bigr)
 
-    MSC's measure of what contrastive training is to make small.
+    It is MSC's measure of what contrastive training minimises.
 
     Parameters
     ----------
@@ -228,7 +237,7 @@ def augmentation_distance(X, X_augmented):
 
     See Also
     --------
-    mean_pairwise_cosine : The same between different images; collapse makes both trivial.
+    mean_pairwise_cosine : Similarity between different images; collapse makes both trivial.
 
     References
     ----------
@@ -255,8 +264,8 @@ def augmentation_distance(X, X_augmented):
     return float(np.sum(squared) / (2 * len(views) * len(units)))
 
 
-def effective_rank(X):
-    r"""Number of directions that rows fill: the exponential of an entropy.
+def effective_rank(X: ArrayLike) -> float:
+    r"""Compute the number of directions that rows fill: the exponential of an entropy.
 
     .. math:: \exp\Bigl( -\sum_k p_k \log p_k \Bigr), \qquad
         p_k = \frac{\sigma_k}{\sum_l \sigma_l}
@@ -266,7 +275,7 @@ def effective_rank(X):
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Features, not all zero. Long rows weigh more.
+        Features, not all zero. Longer rows have more weight.
 
     Returns
     -------
@@ -276,7 +285,7 @@ def effective_rank(X):
     Raises
     ------
     ValueError
-        If `X` is no finite array, or zero throughout.
+        If `X` is not a finite array, or all zero.
 
     See Also
     --------
@@ -284,8 +293,8 @@ def effective_rank(X):
 
     Notes
     -----
-    `X` is not centred, as in RankMe: rows at one point then have rank 1, the sign of collapse.
-    Centred they would be zero, or noise of full rank.
+    As in RankMe, `X` is not centred. Rows at a single point then have rank 1, the sign of collapse.
+    Centred, they would be zero, or noise of full rank.
 
     References
     ----------
@@ -309,12 +318,12 @@ def effective_rank(X):
     return float(np.exp(_spectral_entropy(X)))
 
 
-def collapse(X):
-    r"""Degree to which the directions of rows have collapsed, without labels.
+def collapse(X: ArrayLike) -> float:
+    r"""Measure how far the directions of rows have collapsed, without labels.
 
     .. math:: 1 - \frac{\log \mathrm{erank}(Z)}{\log \min(n, d)}
 
-    with erank the `effective_rank` and Z the rows of `X` scaled to unit length.
+    with erank the :func:`effective_rank` of Z, the n rows of `X` scaled to unit length.
 
     Parameters
     ----------
@@ -324,22 +333,22 @@ def collapse(X):
     Returns
     -------
     collapse : float
-        In [0, 1]: 0 if the rows fill all directions evenly that their number and dimension allow,
-        1 if all lie on one line through the origin, as rows at one point do.
+        In [0, 1]: 0 if the rows evenly fill all directions that their number and dimension allow,
+        1 if all lie on one line through the origin, for example at one point.
 
     Raises
     ------
     ValueError
-        If `X` is no finite array of such rows.
+        If `X` is not a finite array of such rows.
 
     See Also
     --------
     effective_rank : The number of directions itself.
-    mean_pairwise_cosine : Sees collapse to one direction, not to a few.
+    mean_pairwise_cosine : Shows collapse to one direction, but not to a few.
 
     Notes
     -----
-    The value depends on the number of rows. Follow it over training on the same images.
+    The value depends on the number of rows. Observe it during training on the same images.
 
     References
     ----------

@@ -1,6 +1,8 @@
-"""FeatureExtractor: images to the features of a frozen network."""
+"""The features of a frozen network: pictures in, rows out."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -11,6 +13,7 @@ from ._callbacks import CallbackSupportMixin, fit_task
 from ._compat import check_feature_names_in, fit_context
 from ._fitting import unchanged_on_error
 from ._labels import has_anomaly_labels
+from ._types import ArrayLike, Images, Labels, Module, Source
 from .images._batches import count_threads, iterate_batches
 from .images._door import check_images, take_source
 from .networks._cache import FeatureCache
@@ -30,6 +33,8 @@ from .networks._recipe import build_network
 from .parallel._lazily import is_lazy, lazily
 from .parallel._spread import spread
 
+__all__ = ["FeatureExtractor"]
+
 
 class FeatureExtractor(
     RandomParameters,
@@ -44,20 +49,21 @@ class FeatureExtractor(
     TransformerMixin,
     BaseEstimator,
 ):
-    """Turn images into the features of a pretrained network.
+    """Turn images into features of a pretrained network.
 
     Attributes
     ----------
     fitted_network_ : FittedNetwork
-        The network with all that is needed to use it; what follows is read from there.
+        The network and all that is needed to use it. The next four attributes come from it.
     network_ : torch.nn.Module
         The network, in evaluation mode.
     preprocessing_ : Preprocessing
-        `image_size`, `resize`, `mean`, `std` and `n_channels` as resolved, and `contrast_range`.
+        What the network expects of images: `image_size`, `resize`, `mean`, `std`, `n_channels` and
+        `contrast_range`.
     tap_widths_ : list of int
         Number of features of each of `layers` and `flattened_layers`, in order.
     map_taps_ : list of int
-        Places of `flattened_layers` among them, for :class:`~skad.EnsembleScorer`.
+        Indices of `flattened_layers` in that list, for :class:`~skad.EnsembleScorer`.
     pixel_range_ : tuple of float or None
         Values of flat rows that become black and white; None for pixels of fixed range.
     n_features_in_ : int
@@ -65,7 +71,7 @@ class FeatureExtractor(
 
     See Also
     --------
-    skad.DN2 : Detector on these features.
+    skad.DN2 : A detector on these features.
 
     References
     ----------
@@ -84,25 +90,26 @@ class FeatureExtractor(
     """
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Build the network; of the images only their form is learned.
+    def fit(self, X: Images, y: Labels = None) -> Self:
+        """Build the network, and learn the form of the images, not their content.
 
         Parameters
         ----------
         X : images
             In any container, see :ref:`containers`.
         y : array-like of shape (n_images,), optional
-            Images labelled -1 (or True) do not count; labels of another kind are not used.
+            Images labelled -1 (or True) are left out; labels of another kind are ignored.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
         ValueError, TypeError, OSError
-            If the backbone is unknown, its weights do not fit or are not to be had, a layer does
-            not exist, or the images are no images.
+            If the backbone is unknown, its weights do not fit or cannot be had, a layer does not
+            exist, or `X` holds no images.
         """
         with unchanged_on_error(self):
             # Labelled anomalies must not set the range of flat rows; a target of another kind is
@@ -110,16 +117,18 @@ class FeatureExtractor(
             labels = y if has_anomaly_labels(y) else None
             return self.fit_source(check_images(self, X, labels, reset=True))
 
-    def fit_source(self, source):
-        """Build the network for a source of images, which was validated before.
+    def fit_source(self, source: Source) -> Self:
+        """Build the network for images that were validated before.
 
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
 
         Returns
         -------
         self : object
+            The fitted estimator.
         """
         with fit_task(self):
             return self._build(source)
@@ -141,18 +150,20 @@ class FeatureExtractor(
         batches = iterate_batches(source, self.batch_size, n_threads, found.detail)
         return replace(found, contrast_range=contrast_range(batches, found))
 
-    def take(self, network, preprocessing):
-        """Take a network as the fitted one, by this extractor's parameters.
+    def take(self, network: Module, preprocessing: object) -> Self:
+        """Use a given network as the fitted one, with this extractor's parameters.
 
         Parameters
         ----------
         network : torch.nn.Module
             In evaluation mode.
         preprocessing : Preprocessing
+            What the network expects of images.
 
         Returns
         -------
         self : object
+            The fitted estimator.
         """
         names = ("backbone", "layers", "flattened_layers", "precision", "device", "tiles", "scales")
         own = {name: getattr(self, name) for name in names}
@@ -160,41 +171,41 @@ class FeatureExtractor(
         return self
 
     @property
-    def network_(self):
+    def network_(self) -> Module:
         """The network, in evaluation mode."""
         check_is_fitted(self)
         return self.fitted_network_.network
 
     @property
-    def preprocessing_(self):
+    def preprocessing_(self) -> object:
         """What the network expects of images."""
         check_is_fitted(self)
         return self.fitted_network_.preprocessing
 
     @property
-    def tap_widths_(self):
+    def tap_widths_(self) -> list[int]:
         """Number of features of each layer."""
         check_is_fitted(self)
         return self.fitted_network_.widths
 
     @property
-    def map_taps_(self):
+    def map_taps_(self) -> list[int]:
         """Indices of the flattened layers among all layers."""
         check_is_fitted(self)
         return self.fitted_network_.map_taps
 
-    def batches(self, source):
-        """Batches of a source of images, by this extractor's parameters.
+    def batches(self, source: Source) -> Iterator[tuple]:
+        """Iterate over images in batches, as this extractor's parameters say.
 
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
 
-        Yields
-        ------
-        start : int
-        batch : Batch
-            See :meth:`FittedNetwork.batches`.
+        Returns
+        -------
+        batches : iterator of tuple (int, Batch)
+            The index of the first image of each batch, and its images as the network takes them.
         """
         # What is looked up by its pixels stays here until it has to be computed.
         sends = self.memory is None
@@ -202,7 +213,7 @@ class FeatureExtractor(
             source, self.batch_size, self.n_jobs, self.verbose, sends=sends
         )
 
-    def transform(self, X):
+    def transform(self, X: Images) -> np.ndarray:
         """Compute the features of images.
 
         Parameters
@@ -213,15 +224,15 @@ class FeatureExtractor(
         Returns
         -------
         features : ndarray of float32, shape (n_images, n_features)
-            Those of all `layers`, side by side. Of a Dask array or bag a Dask array, which is not
-            computed yet.
+            The features of all `layers`, side by side. For a Dask array or bag, a Dask array that
+            is not computed yet.
         """
         check_is_fitted(self)
         if is_lazy(X):
             return lazily(self, "transform", X, np.float32, self._n_features_out)
         return self.compute(check_images(self, X))
 
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: Images, y: Labels = None) -> np.ndarray:
         """Build the network, and compute the features of images.
 
         Parameters
@@ -234,7 +245,7 @@ class FeatureExtractor(
         Returns
         -------
         features : ndarray of float32, shape (n_images, n_features)
-            Those of all images.
+            One row for each image.
         """
         with unchanged_on_error(self):
             self.fit(X, y)
@@ -243,29 +254,42 @@ class FeatureExtractor(
         source.brightest.warn_if_dark(type(self).__name__)
         return features
 
-    def compute(self, source):
-        """Compute the features of a source of images, from the memory as far as it has them.
+    def compute(self, source: Source) -> np.ndarray:
+        """Compute the features of validated images, or take them from `memory`.
 
-        Under ``joblib.parallel_config`` they are computed by the workers of its backend.
+        Under ``joblib.parallel_config`` the workers of its backend compute them.
 
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
 
         Returns
         -------
         features : ndarray of float32, shape (n_images, n_features)
+            One row for each image.
         """
         parts = list(spread(self, "compute_here", source, self.together))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     @property
-    def together(self):
-        """Images that go through the network together: tiles count."""
+    def together(self) -> int:
+        """Number of images that go through the network together; each tile counts as one."""
         return max(1, self.batch_size // self.fitted_network_.views.n_tiles)
 
-    def compute_here(self, source):
-        """What `compute` gives, by this process alone."""
+    def compute_here(self, source: Source) -> np.ndarray:
+        """Compute the features of validated images in this process.
+
+        Parameters
+        ----------
+        source : ImageSource
+            Images, already validated.
+
+        Returns
+        -------
+        features : ndarray of float32, shape (n_images, n_features)
+            One row for each image.
+        """
         fitted = self.fitted_network_
         features = np.empty((len(source), sum(fitted.widths)), dtype=np.float32)
         if self.memory is None:
@@ -277,8 +301,8 @@ class FeatureExtractor(
                 features[start : start + len(batch)] = cache.features(batch)
         return features
 
-    def feature_maps(self, X):
-        """Compute the maps of the layers, without averaging over places.
+    def feature_maps(self, X: Images) -> dict[str, np.ndarray]:
+        """Compute the maps of the layers, without averaging over positions.
 
         Parameters
         ----------
@@ -288,9 +312,9 @@ class FeatureExtractor(
         Returns
         -------
         maps : dict of str to ndarray of float32, shape (n_images, channels, height, width)
-            One entry for each of `layers` and `flattened_layers`; without those one, named
-            "features", that holds the last map. Of further `scales` with these at the end of their
-            names, as "features@0.5".
+            One entry for each of `layers` and `flattened_layers`. If there are none, one entry
+            "features" with the last map. Entries of further `scales` end with the scale, as in
+            "features@0.5".
         """
         check_is_fitted(self)
         source, fitted, maps = check_images(self, X), self.fitted_network_, {}
@@ -302,17 +326,18 @@ class FeatureExtractor(
                 maps[name][start : start + len(batch)] = output
         return maps
 
-    def get_feature_names_out(self, input_features=None):
-        """Names of the features: the layer and a number.
+    def get_feature_names_out(self, input_features: "ArrayLike | None" = None) -> np.ndarray:
+        """Get the names of the features: the layer and a number.
 
         Parameters
         ----------
         input_features : array-like of str, optional
-            Only checked against the flat rows seen in `fit`.
+            Only checked against the flat rows of `fit`.
 
         Returns
         -------
         names : ndarray of object, shape (n_features,)
+            One name for each column.
         """
         check_is_fitted(self)
         if hasattr(self, "n_features_in_"):

@@ -23,8 +23,9 @@ def test_the_wheel_holds_the_embedded_backbone(tmp_path):
         assert 1e6 < sizes[f"skad/weights/{name}.safetensors"] <= 8e6
     assert sizes["skad/weights/README.rst"] > 0
     assert {"skad/report/page.css", "skad/report/page.js"} <= set(sizes)
-    modules = {str(p.relative_to(ROOT)) for p in (ROOT / "skad").rglob("*.py")}
-    assert modules <= set(sizes)
+    modules = {str(p.relative_to(ROOT)) for p in (ROOT / "skad").rglob("*.py*")}
+    assert "skad/py.typed" in sizes
+    assert {name for name in modules if name.endswith((".py", ".pyi"))} <= set(sizes)
 
 
 def test_one_faiss_is_required_and_no_extra_brings_another():

@@ -1,4 +1,4 @@
-"""Adapters: extractors that train a copy of another extractor's network on normal images."""
+"""Adapters: extractors that train a copy of another extractor's network on normal pictures."""
 
 from .._lazy import lazy_names
 

@@ -26,8 +26,8 @@ class DecoderParameters(ParameterGroup):
     decoder: object = parameter(
         default=None,
         limits=[callable, None],
-        text="Picklable factory of a ``torch.nn.Module`` from codes (n, code_dim) to images of "
-        "the size that the network sees. By default the encoder's own ``make_decoder()``, "
+        text="Picklable factory of a ``torch.nn.Module`` that maps codes (n, code_dim) to images "
+        "of the size that the network sees. By default the encoder's own ``make_decoder()``, "
         "which the networks ``svdd_*`` and ``clad_*`` of :mod:`skad.backbones` have.",
     )
 
@@ -44,22 +44,24 @@ class AutoencoderAdapter(
     DecoderParameters,
     ScratchAdapter,
 ):
-    r"""Train an encoder, and a decoder behind it, to give normal images again.
+    r"""Train an encoder and a decoder to reconstruct normal images.
 
     .. math:: L = \frac1B \sum_i \lVert x_i - D(E(x_i)) \rVert_2^2
 
-    `transform` gives the codes E(x). DeepSVDD and CLAD begin with it.
+    `transform` returns the codes E(x); D is the decoder. DeepSVDD and CLAD begin with this
+    training.
 
     See Also
     --------
-    skad.DeepSVDD : Detector that begins with it.
+    skad.DeepSVDD : A detector that begins with it.
     skad.backbones : Networks with decoders.
 
     Notes
     -----
-    A decoder that ends with a sigmoid should say so by an attribute, ``decoder_range = "unit"``: it
-    is to draw images in [0, 1], as they are after contrast normalisation, else before `mean` and
-    `std` of the extractor. Other decoders are to draw what the network sees.
+    A decoder that ends with a sigmoid should say so by an attribute, ``decoder_range = "unit"``. It
+    is then trained on images in [0, 1]: those after contrast normalisation, or else those before
+    `mean` and `std` of the extractor. Other decoders are trained on the images that the network
+    sees.
 
     References
     ----------
@@ -83,15 +85,15 @@ class AutoencoderAdapter(
     n_epochs: int | None = changed(
         default=None,
         limits=[POSITIVE, None],
-        note="By default 350 (code, CIFAR-10; 150 for MNIST), in proportion for fewer images than "
-        "its 5 000, but 35 at the least, which served 500 images as well.",
+        note="By default 350 (code, CIFAR-10; 150 for MNIST). For fewer images than its 5 000 the "
+        "number falls in proportion, but not below 35, which was enough for 500 images.",
     )
     batch_size: int = changed(default=200, note="(Code.)", limits=[AT_LEAST_TWO])
-    learning_rate: float = changed(default=1e-4, note="Adam (code).")
+    learning_rate: float = changed(default=1e-4, note="Here for Adam (code).")
     decay_at: float = changed(default=5 / 7, note="(Code, CIFAR-10: epoch 250; 1/3 for MNIST.)")
     weight_decay: float = changed(default=5e-7, note="(Code, CIFAR-10; 5e-4 for MNIST.)")
     collapse_limit: float = changed(
-        default=0.0, note="Codes that are all alike would show in the loss."
+        default=0.0, note="Off here: equal codes would show in the loss."
     )
 
     def _default_extractor(self):

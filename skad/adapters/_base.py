@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from types import NoneType
+from typing import Self
 
+import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
@@ -11,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._callbacks import CallbackSupportMixin, fit_task
 from .._compat import fit_context
 from .._fitting import fitted_copy, unchanged_on_error
+from .._types import ArrayLike, Images, Labels, Module, Source
 from ..features import FeatureExtractor
 from ..images._door import check_images, take_source
 from ..training._acceptance import n_held_out
@@ -26,7 +29,7 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
     Attributes
     ----------
     extractor_ : FeatureExtractor
-        Fitted, with the trained network.
+        The fitted extractor, with the trained network.
     network_ : torch.nn.Module
         The trained network, in evaluation mode.
     pixel_range_ : tuple of float or None
@@ -64,7 +67,7 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         return self._default_extractor() if self.extractor is None else self.extractor
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X: Images, y: Labels = None) -> Self:
         """Train on normal images.
 
         Parameters
@@ -77,6 +80,7 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -94,18 +98,20 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         source.brightest.warn_if_dark(type(self).__name__)
         return self
 
-    def fit_source(self, source, **auxiliary):
-        """Train on a source of normal images, which was validated before.
+    def fit_source(self, source: Source, **auxiliary: object) -> Self:
+        """Train on normal images that were validated before.
 
         Parameters
         ----------
         source : ImageSource
-        **auxiliary
-            What `fit` takes beside images and labels.
+            Images, already validated.
+        **auxiliary : dict
+            Further arguments of `fit`.
 
         Returns
         -------
         self : object
+            The fitted estimator.
         """
         owner = type(self).__name__
         self._check_extractor()
@@ -150,7 +156,7 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
                 f"{type(given).__name__}."
             )
 
-    def transform(self, X):
+    def transform(self, X: Images) -> np.ndarray:
         """Compute the features of images by the trained network.
 
         Parameters
@@ -161,24 +167,27 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         Returns
         -------
         features : ndarray of float32, shape (n_images, n_features)
+            One row for each image.
         """
         check_is_fitted(self)
         return self.compute(check_images(self, X))
 
-    def compute(self, source):
-        """What `transform` gives, for a source of images that was validated before.
+    def compute(self, source: Source) -> np.ndarray:
+        """Compute what `transform` returns, for images that were validated before.
 
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
 
         Returns
         -------
         features : ndarray of float32, shape (n_images, n_features)
+            One row for each image.
         """
         return self.extractor_.compute(source)
 
-    def feature_maps(self, X):
+    def feature_maps(self, X: Images) -> dict[str, np.ndarray]:
         """Compute the maps of the layers by the trained network.
 
         Parameters
@@ -194,23 +203,24 @@ class BaseAdapter(ExtractorParameters, CallbackSupportMixin, TransformerMixin, B
         check_is_fitted(self)
         return self.extractor_.feature_maps(check_images(self, X))
 
-    def get_feature_names_out(self, input_features=None):
-        """Names of the features: the layer and a number.
+    def get_feature_names_out(self, input_features: "ArrayLike | None" = None) -> np.ndarray:
+        """Get the names of the features: the layer and a number.
 
         Parameters
         ----------
         input_features : array-like of str, optional
-            Only checked against the flat rows seen in `fit`.
+            Only checked against the flat rows of `fit`.
 
         Returns
         -------
         names : ndarray of object, shape (n_features,)
+            One name for each column.
         """
         check_is_fitted(self)
         return self.extractor_.get_feature_names_out(input_features)
 
     @property
-    def network_(self):
+    def network_(self) -> Module:
         """The trained network, in evaluation mode."""
         check_is_fitted(self)
         return self.extractor_.network_

@@ -2,12 +2,14 @@
 
 import copy
 import os
+from typing import Self
 
 import numpy as np
 
 from .._compat import StrOptions, fit_context
 from .._parameters import ABOVE_ZERO, AT_LEAST_TWO, NOT_NEGATIVE, changed, parameter
 from .._rows import unit_rows
+from .._types import ArrayLike, Images, Labels, Source
 from ..images._door import check_images
 from ..losses import angular_center_loss, compactness_loss, elastic_penalty
 from ..networks._budget import TINY, in_words
@@ -40,52 +42,51 @@ class CompactnessParameters(
     loss: str = parameter(
         default="squared",
         limits=[StrOptions({"squared", "angular"})],
-        text="Squared distance to the centre (PANDA; the code divides by D, the paper does not), "
-        "or the angular loss of MSC's paper, with a centre of unit length (96.8 instead of "
-        "96.2 on CIFAR-10 with ResNet-152).",
+        text='"squared": squared distance to the centre (PANDA; divided by D as in its code, not '
+        'its paper). "angular": the angular loss of MSC\'s paper, with a centre of unit length '
+        "(96.8 instead of 96.2 on CIFAR-10 with ResNet-152).",
     )
     stopping: str = parameter(
         default="early",
         limits=[StrOptions({"early", "sample_wise", "elastic", "l2_sp"})],
-        text='"early": stop after `n_steps` (PANDA-Early). "sample_wise": keep `n_checkpoints` '
-        "networks along the way and give the features of all, side by side, for "
-        r':class:`~skad.SampleWiseScorer` (PANDA-SES). "elastic": add :math:`\frac\lambda2 '
-        r"\sum_j F_j (\theta_j - \theta_j^0)^2` with the Fisher information F of the "
-        "network's own task (PANDA-EWC, what others' tables call PANDA). \"l2_sp\": the same "
-        "with F = 1.",
+        text='How training is kept from collapse. "early": stop after `n_steps` (PANDA-Early). '
+        '"sample_wise": keep `n_checkpoints` networks along the way; `transform` returns the '
+        "features of all, side by side, for :class:`~skad.SampleWiseScorer` (PANDA-SES). "
+        '"elastic": add the penalty :math:`\\frac\\lambda2 \\sum_j F_j (\\theta_j - '
+        "\\theta_j^0)^2`, with the Fisher information F of the network's own task (PANDA-EWC; "
+        'tables of other papers call it PANDA). "l2_sp": the same penalty with F = 1.',
     )
     n_steps: int | None = changed(
         default=None,
-        note='By default 2 300, whatever the number of images (paper), and 7 800 for "elastic" '
-        'and "l2_sp" (code: 50 epochs of CIFAR-10); of "tiny" fewer, see `trainable`.',
+        note='By default 2 300, whatever the number of images (paper), and 7 800 for "elastic" and '
+        '"l2_sp" (code: 50 epochs of CIFAR-10). Fewer for "tiny", see `trainable`.',
     )
     penalty: float | None = parameter(
         default=None,
         limits=[NOT_NEGATIVE, None],
-        text=r":math:`\lambda`; by default 1e4 for elastic stopping (paper) and 0.1 for L2-SP "
-        "(ours).",
+        text='Weight :math:`\\lambda` of the penalty; by default 1e4 for "elastic" (paper) and 0.1 '
+        'for "l2_sp" (ours).',
     )
     fisher: str | os.PathLike | None = parameter(
         default=None,
         limits=[str, os.PathLike, None],
-        text='File of :meth:`FisherDiagonal.save`, for "elastic"; by default computed in `fit`: '
-        "from labelled source images (paper), else with classes drawn from the network's own "
-        "predictions. A network without a classifier counts as a regression with errors of "
-        "unit variance.",
+        text='File that :meth:`FisherDiagonal.save` wrote, for "elastic". By default the Fisher '
+        "information is computed in `fit`: from labelled source images (paper), else with "
+        "classes drawn from the network's own predictions. A network without a classifier is "
+        "treated as a regression with errors of unit variance.",
     )
     n_checkpoints: int = parameter(
         default=4,
         limits=[AT_LEAST_TWO],
-        text='Networks kept by "sample_wise", evenly spaced from the untrained to the last one. '
+        text='Networks that "sample_wise" keeps, evenly spaced from the untrained to the last one. '
         "(The paper keeps one every five epochs and does not say how many.)",
     )
     batch_size: int = changed(default=32, note="(Code.)")
     trainable: object = changed(
         default=None,
         limits=OPEN_STAGES,
-        note='By default "last_two" (paper); the networks of the package say themselves how they '
-        "are trained, which goes for steps and rate as well: "
-        f'of "tiny" {in_words(TINY["compactness"])}.',
+        note='By default "last_two" (paper). A network of the package brings its own stages, steps '
+        f'and rate: "tiny" has {in_words(TINY["compactness"])}.',
     )
     learning_rate: float | None = changed(
         default=None, limits=[ABOVE_ZERO, None], note="By default 1e-2 (code)."
@@ -98,43 +99,44 @@ class CompactnessParameters(
 class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
     r"""PANDA's adaptation: draw the features of normal images to their centre, and stop in time.
 
-    With the features :math:`\psi` of D values, and the centre c of the training images' features
-    before training, which stays where it is,
+    The features :math:`\psi` have D values. Their mean over the training images before training is
+    the centre c, which stays fixed. The loss is
 
     .. math:: L = \frac1D \operatorname{mean}_i \lVert \psi(x_i) - c \rVert_2^2
         \quad\text{or}\quad L = -\operatorname{mean}_i
         \frac{\psi(x_i)^\top c}{\lVert \psi(x_i) \rVert_2 \lVert c \rVert_2}
 
-    All of BatchNorm's statistics stay as they are; the scales and shifts of the trained stages are
-    trained. Images are not augmented. Features that only draw together end in one point, so
-    training must stop early, or be held back.
+    for ``loss="squared"`` or ``"angular"``. BatchNorm keeps its statistics; its scales and shifts
+    are trained in the trained stages. Images are not augmented. This loss alone would draw all
+    features into one point, so training must stop early or be held back by a penalty.
 
     Attributes
     ----------
     center_ : ndarray of shape (n_features,)
         The centre c.
     fisher_ : FisherDiagonal
-        Only for ``stopping="elastic"``.
+        The Fisher information; only for ``stopping="elastic"``.
     checkpoint_steps_ : list of int
-        Steps of the networks that "sample_wise" keeps; the last one again, where it stopped early.
+        Steps of the networks that "sample_wise" keeps. If training stopped early, the last step is
+        repeated.
 
     See Also
     --------
-    skad.PANDA : Detector on these features.
-    skad.MeanShiftedContrastive : Adaptation that collapses more slowly.
-    skad.displays.TrainingCurveDisplay : Picture of `training_curve_`.
+    skad.PANDA : A detector on these features.
+    skad.MeanShiftedContrastive : An adaptation that collapses more slowly.
+    skad.displays.TrainingCurveDisplay : A plot of `training_curve_`.
 
     Notes
     -----
-    The embedded network "tiny" gains next to nothing, for two reasons. A step moves all weights
-    together by `learning_rate` times `clip_norm` at most (ten times that with momentum 0.9): the
-    150 steps of its default move 110 units of weight by 0.015. And the longer steps that do change
-    it teach its last layer, which is linear, to shrink the directions in which normal pictures
-    vary: without a training, :math:`\exp(-s C)` with their covariance C. That takes the euclidean
-    metric from 89.8 to 91.3 (AUROC, four classes of CIFAR-10, 300 pictures each, the best s),
-    where the cosine metric is without it (91.2, and 91.3 with it), and whitening goes to 91.6. See
-    ``benchmarks/last_layer.py``. Set ``accept="if_better"`` to have the frozen network kept where a
-    training cannot show that it is better.
+    The network "tiny" of the package gains next to nothing, for two reasons. First, a step moves
+    the vector of all weights by at most `learning_rate` times `clip_norm` (ten times that with
+    momentum 0.9). The 150 steps of its default move weights of norm 110 by 0.015. Second, longer
+    steps teach its last layer, which is linear, to shrink the directions in which normal pictures
+    vary. The same can be had without training, by :math:`\exp(-s C)` with their covariance C. It
+    takes the euclidean metric from 89.8 to 91.3 (AUROC, four classes of CIFAR-10, 300 pictures
+    each, the best s). The cosine metric has 91.2 without it and 91.3 with it, and whitening 91.6.
+    See ``benchmarks/last_layer.py``. With ``accept="if_better"`` the frozen network is kept unless
+    the trained one proves better.
 
     References
     ----------
@@ -157,7 +159,13 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
     """
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, X_source=None, y_source=None):
+    def fit(
+        self,
+        X: Images,
+        y: Labels = None,
+        X_source: Images = None,
+        y_source: Labels = None,
+    ) -> Self:
         """Train on normal images.
 
         Parameters
@@ -167,20 +175,21 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
         y : array-like of shape (n_images,), optional
             Images labelled -1 (or True) are left out.
         X_source : images, optional
-            For ``stopping="elastic"``: images of the task that the network was trained for, whose
-            Fisher information the penalty takes. By default the training images.
+            For ``stopping="elastic"``: images of the task that the network was trained for, on
+            which the Fisher information is computed. By default the training images.
         y_source : array-like of shape (n_source_images,), optional
-            Their classes. Without, labels are drawn from the network's own predictions.
+            Classes of the source images. By default they are drawn from the network's predictions.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
         ValueError, TypeError, OSError
-            If images are missing, broken or too few; if a parameter does not fit; if `fisher` is of
-            another network.
+            If images are missing, broken or too few; if a parameter does not fit; if `fisher`
+            belongs to another network.
         ArithmeticError
             If the loss or the gradient is not finite; the message says at which step.
         """
@@ -251,7 +260,7 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
             self.checkpoint_steps_ = [min(step, outcome.stopped_at) for step in steps]
             self._snapshots = [task.trained_values(outcome.snapshots[step]) for step in steps]
 
-    def transform(self, X):
+    def transform(self, X: Images) -> np.ndarray:
         """Compute the features of images by the trained network.
 
         Parameters
@@ -262,21 +271,23 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
         Returns
         -------
         features : ndarray of float32, shape (n_images, n_features)
-            For ``stopping="sample_wise"`` those of all its networks, side by side, the untrained
-            network's first; of unit length for the angular loss.
+            For ``stopping="sample_wise"`` the features of all its networks, side by side, those of
+            the untrained network first. Rows have unit length for the angular loss.
         """
         return super().transform(X)
 
-    def compute(self, source):
-        """What `transform` gives, for a source of images that was validated before.
+    def compute(self, source: Source) -> np.ndarray:
+        """Compute what `transform` returns, for images that were validated before.
 
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
 
         Returns
         -------
         features : ndarray of float32, shape (n_images, n_features)
+            One row for each image.
         """
         if not hasattr(self, "_snapshots"):
             return super().compute(source)
@@ -295,17 +306,18 @@ class CompactnessAdapter(RandomParameters, CompactnessParameters, BaseAdapter):
             # The angular loss measures no length, so no distance should.
             yield unit_rows(features).astype(np.float32) if self._unit_length else features
 
-    def get_feature_names_out(self, input_features=None):
-        """Names of the features: the layer and a number, and for "sample_wise" the step.
+    def get_feature_names_out(self, input_features: "ArrayLike | None" = None) -> np.ndarray:
+        """Get the names of the features: the layer and a number, and for "sample_wise" the step.
 
         Parameters
         ----------
         input_features : array-like of str, optional
-            Only checked against the flat rows seen in `fit`.
+            Only checked against the flat rows of `fit`.
 
         Returns
         -------
         names : ndarray of object, shape (n_features,)
+            One name for each column.
         """
         names = super().get_feature_names_out(input_features)
         if not hasattr(self, "_snapshots"):

@@ -2,8 +2,11 @@
 
 from numbers import Integral, Real
 
+import numpy as np
+
 from .._compat import Interval, StrOptions
 from .._parameters import AT_LEAST_TWO, POSITIVE, changed, parameter
+from .._types import Images, Source
 from ..losses import compactness_loss, soft_boundary_loss, soft_boundary_radius
 from ..networks._parameters import RandomParameters
 from ..training._parameters import (
@@ -42,23 +45,23 @@ class HypersphereParameters(
     nu: float = parameter(
         default=0.1,
         limits=[Interval(Real, 0, 1, closed="right")],
-        text=r":math:`\nu`, the share of images left outside of the radius R (code).",
+        text="Share :math:`\\nu` of images that may lie outside of the radius R (code).",
     )
     warm_up_epochs: int = parameter(
         default=10,
         limits=[Interval(Integral, 0, None, closed="left")],
-        text=r'Epochs before R leaves zero, for "soft_boundary"; then it is the :math:`1 - \nu` '
-        "quantile of the distances in the batch (code). A training that is no longer ends "
-        "with R = 0.",
+        text='Epochs in which R stays 0, for "soft_boundary". After them R is the :math:`1 - \\nu` '
+        "quantile of the distances in the batch (code). A training that is no longer than "
+        "that ends with R = 0.",
     )
     n_epochs: int | None = changed(
         default=None,
         limits=[POSITIVE, None],
-        note="By default 150 (code, CIFAR-10), in proportion for fewer images than its 5 000, but "
-        "15 at the least, which served 500 images as well.",
+        note="By default 150 (code, CIFAR-10). For fewer images than its 5 000 the number falls in "
+        "proportion, but not below 15, which was enough for 500 images.",
     )
     batch_size: int = changed(default=200, note="(Code.)", limits=[AT_LEAST_TWO])
-    learning_rate: float = changed(default=1e-4, note="Adam (code).")
+    learning_rate: float = changed(default=1e-4, note="Here for Adam (code).")
     decay_at: float = changed(default=1 / 3, note="(Code: epoch 50.)")
     weight_decay: float = changed(default=5e-7, note="(Code.)")
 
@@ -73,8 +76,8 @@ class DeepSVDDAdapter(
         L_{\text{soft}} &= R^2 + \frac1{\nu B} \sum_i
             \max(0, \lVert \phi(x_i) - c \rVert_2^2 - R^2)
 
-    c is the mean feature before training, its coordinates no nearer to zero than 0.1. `transform`
-    gives the features as seen from there, :math:`\phi(x) - c`, whose squared length is the score:
+    The centre c is the mean feature before training, with coordinates moved away from zero to at
+    least 0.1 in size. `transform` returns :math:`\phi(x) - c`. Its squared length is the score:
     ``CentroidScorer("squared_euclidean", center="origin")``.
 
     Attributes
@@ -86,7 +89,7 @@ class DeepSVDDAdapter(
 
     See Also
     --------
-    skad.DeepSVDD : Detector on these features.
+    skad.DeepSVDD : A detector on these features.
     skad.CompactnessAdapter : The same idea for pretrained networks.
 
     References
@@ -115,7 +118,9 @@ class DeepSVDDAdapter(
 
     _published_epochs = 150
 
-    collapse_limit: float = changed(default=0.0, note="Features are to draw together here.")
+    collapse_limit: float = changed(
+        default=0.0, note="Off here: the features are meant to draw together."
+    )
 
     def _default_extractor(self):
         return AutoencoderAdapter()
@@ -133,8 +138,8 @@ class DeepSVDDAdapter(
     def _learn(self, task, outcome):
         self.center_, self.radius_ = task.center.cpu().numpy(), float(task.radius)
 
-    def transform(self, X):
-        """Compute the features of images as seen from the centre.
+    def transform(self, X: Images) -> np.ndarray:
+        """Compute the features of images, minus the centre.
 
         Parameters
         ----------
@@ -144,19 +149,22 @@ class DeepSVDDAdapter(
         Returns
         -------
         features : ndarray of float32, shape (n_images, n_features)
+            One row for each image.
         """
         return super().transform(X)
 
-    def compute(self, source):
-        """What `transform` gives, for a source of images that was validated before.
+    def compute(self, source: Source) -> np.ndarray:
+        """Compute what `transform` returns, for images that were validated before.
 
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
 
         Returns
         -------
         features : ndarray of float32, shape (n_images, n_features)
+            One row for each image.
         """
         return super().compute(source) - self.center_
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from typing import Self
 
 from .._random import torch_stream
+from .._types import Device, FilePath
 from ..networks._cache import weights_digest
 from ._heads import own_classifier, source_head
 
@@ -17,8 +19,8 @@ class FisherDiagonal:
     .. math:: F_j = \operatorname{mean}_b \Bigl( \operatorname{mean}_{i \in b}
         \frac{\partial}{\partial \theta_j} \log p(y_i \mid x_i) \Bigr)^2
 
-    over batches b of 32 images (PANDA's code). It holds for one set of weights and is refused for
-    others.
+    over batches b of 32 images (PANDA's code). It belongs to one set of weights, and an adapter
+    refuses it for others.
 
     Parameters
     ----------
@@ -45,16 +47,16 @@ class FisherDiagonal:
     '0f3a'
     """
 
-    def __init__(self, values, weights):
+    def __init__(self, values: dict, weights: str) -> None:
         self.values, self.weights = values, weights
 
-    def save(self, path):
+    def save(self, path: FilePath) -> None:
         """Write a file for the parameter `fisher` of :class:`~skad.CompactnessAdapter`.
 
         Parameters
         ----------
         path : path
-            Of a safetensors file.
+            The file, in the format of safetensors.
         """
         from safetensors.torch import save_file
 
@@ -62,23 +64,25 @@ class FisherDiagonal:
         save_file(values, path, metadata={"skad_fisher": json.dumps({"weights": self.weights})})
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: FilePath) -> Self:
         """Read what `save` wrote.
 
         Parameters
         ----------
         path : path
+            The file.
 
         Returns
         -------
         fisher : FisherDiagonal
+            What was saved.
 
         Raises
         ------
         OSError
             If there is no such file.
         ValueError
-            If it holds something else.
+            If it is another kind of file.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -91,19 +95,44 @@ class FisherDiagonal:
                 f"fisher file {str(path)!r} was not written by FisherDiagonal.save: {error!r}"
             ) from error
 
-    def digest(self):
-        """Digest of the values."""
+    def digest(self) -> str:
+        """Compute a digest of the values.
+
+        Returns
+        -------
+        digest : str
+            In hexadecimal digits.
+        """
         found = hashlib.blake2b(digest_size=16)
         for value in self.values.values():
             found.update(value.contiguous().cpu().numpy())
         return found.hexdigest()
 
-    def to(self, device):
-        """The same on a device."""
+    def to(self, device: Device) -> "FisherDiagonal":
+        """Copy the values to a device.
+
+        Parameters
+        ----------
+        device : torch.device
+            The device.
+
+        Returns
+        -------
+        fisher : FisherDiagonal
+            The same information, on the device.
+        """
         return FisherDiagonal({n: v.to(device) for n, v in self.values.items()}, self.weights)
 
-    def check(self, cut, owner):
-        """Refuse to serve a network of other weights, or other stages."""
+    def check(self, cut: object, owner: str) -> None:
+        """Raise an error if this belongs to other weights or other stages.
+
+        Parameters
+        ----------
+        cut : object
+            The network that is trained, and the names of its trained parameters.
+        owner : str
+            Named in the error.
+        """
         found = weights_digest(cut.network)
         if found != self.weights:
             raise ValueError(

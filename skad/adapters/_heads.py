@@ -16,9 +16,9 @@ class SourceHeadParameters(ParameterGroup):
     source_head: str = parameter(
         default="auto",
         limits=[StrOptions({"auto", "pretrained", "new"})],
-        text="What classifies labelled source images: the network's own classifier (paper), or a "
-        'new linear one, fitted to their features by linear discriminant analysis. "auto": '
-        "its own if it has one.",
+        text='What classifies labelled source images. "pretrained": the network\'s own classifier '
+        '(paper). "new": a linear one, fitted to their features by linear discriminant '
+        'analysis. "auto": the network\'s own if it has one.',
     )
 
 

@@ -1,9 +1,12 @@
 """Joint optimisation: compactness while the network keeps doing what it was trained for."""
 
+from typing import Self
+
 import torch
 
 from .._compat import fit_context
 from .._parameters import NOT_NEGATIVE, POSITIVE, changed, parameter
+from .._types import Images, Labels
 from ..images._door import check_images
 from ..losses import compactness_loss
 from ..networks._parameters import RandomParameters
@@ -23,22 +26,22 @@ class JointParameters(
     compactness_weight: float = parameter(
         default=1.0,
         limits=[NOT_NEGATIVE],
-        text=r":math:`\alpha`, the weight of compactness, which PANDA's paper does not give.",
+        text="Weight :math:`\\alpha` of compactness, which PANDA's paper does not give.",
     )
     n_steps: int = changed(
         default=EARLY_STEPS, limits=[POSITIVE], note="(PANDA's; the paper does not say how many.)"
     )
-    batch_size: int = changed(default=32, note="As many source images.")
+    batch_size: int = changed(default=32, note="A step also takes this many source images.")
 
 
 class JointOptimizationAdapter(RandomParameters, JointParameters, BaseAdapter):
-    r"""JO's adaptation: compactness of normal images and classification of others, together.
+    r"""JO's adaptation: draw normal images together while classifying other images.
 
     .. math:: L = \operatorname{mean}_{\text{source}} \mathrm{CE}(W \psi(x), y)
         + \frac{\alpha}{D} \operatorname{mean}_{\text{normal}} \lVert \psi(x) - c \rVert_2^2
 
-    The labelled source images, of the task that the network was trained for, are given to `fit` as
-    ``X_source`` and ``y_source``; within a Pipeline or a search, ask for that by
+    Source images are labelled images of the task that the network was trained for. Give them to
+    `fit` as ``X_source`` and ``y_source``. In a Pipeline or a search, request them:
     ``set_fit_request(X_source=True, y_source=True)``.
 
     Attributes
@@ -48,7 +51,7 @@ class JointOptimizationAdapter(RandomParameters, JointParameters, BaseAdapter):
 
     See Also
     --------
-    skad.JointOptimization : Detector on these features.
+    skad.JointOptimization : A detector on these features.
     skad.CompactnessAdapter : Compactness without other images.
 
     References
@@ -68,7 +71,13 @@ class JointOptimizationAdapter(RandomParameters, JointParameters, BaseAdapter):
     """
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, X_source=None, y_source=None):
+    def fit(
+        self,
+        X: Images,
+        y: Labels = None,
+        X_source: Images = None,
+        y_source: Labels = None,
+    ) -> Self:
         """Train on normal images and labelled source images.
 
         Parameters
@@ -78,13 +87,14 @@ class JointOptimizationAdapter(RandomParameters, JointParameters, BaseAdapter):
         y : array-like of shape (n_images,), optional
             Images labelled -1 (or True) are left out.
         X_source : images
-            Images of the task that the network was trained for, or of one like it.
+            Images of the task that the network was trained for, or of a similar one.
         y_source : array-like of shape (n_source_images,)
-            Their classes.
+            Classes of the source images.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -120,6 +130,7 @@ class JointTask(Task):
     settings : JointOptimizationAdapter
         Its parameters.
     source : ImageSource
+        Images, already validated.
     labels : array-like
     """
 

@@ -32,22 +32,22 @@ class MeanShiftParameters(
     mean_shift: bool = parameter(
         default=True,
         limits=["boolean"],
-        text="False is plain contrastive training (NT-Xent on z), the paper's counter-example.",
+        text="False is plain contrastive training (NT-Xent on z), which the paper compares with.",
     )
     temperature: float = changed(default=0.25, note="(Paper.)")
     angular_weight: float = parameter(
         default=0.0,
         limits=[NOT_NEGATIVE],
-        text=r"Weight of the angular centre loss :math:`-z^\top c / \lVert c \rVert_2`, the mean "
-        'over images, the sum over both views. The paper\'s "MSC with angular loss" is 1 '
-        "(97.5 instead of 97.2 on CIFAR-10 with ResNet-152).",
+        text="Weight of the angular centre loss :math:`-z^\\top c / \\lVert c \\rVert_2`, averaged "
+        'over images and summed over both views. The paper\'s "MSC with angular loss" has '
+        "weight 1 (97.5 instead of 97.2 on CIFAR-10 with ResNet-152).",
     )
     code_compatible: bool = parameter(
         default=False,
         limits=["boolean"],
-        text="As the official code does where `angular_weight` is not 0: the shift too is by the "
-        r"centre of unit length, and the angular loss is :math:`\lVert z - c \rVert_2^2`, "
-        "whose weight is twice that of the paper's.",
+        text="Follow the official code where it differs from the paper, if `angular_weight` is not "
+        "0: the centre of the shift has unit length too, and the angular loss is "
+        ":math:`\\lVert z - c \\rVert_2^2`, which has twice the weight of the paper's.",
     )
     n_epochs: int | None = changed(
         default=None, limits=[POSITIVE, None], note="By default 25 (paper; 20 in the code)."
@@ -55,12 +55,13 @@ class MeanShiftParameters(
     trainable: object = changed(
         default=None,
         limits=OPEN_STAGES,
-        note='By default "last_two" (paper, for ResNet-152; the code trains all of ResNet-18); the '
-        "networks of the package say themselves how they are trained, which goes for epochs and "
-        "rate as well: "
-        f'of "tiny" {in_words(TINY["contrast"])}.',
+        note='By default "last_two" (paper, for ResNet-152; the code trains all of ResNet-18). A '
+        "network of the package brings its own stages, epochs and rate: "
+        f'"tiny" has {in_words(TINY["contrast"])}.',
     )
-    batch_size: int = changed(default=64, note="Two views of each (paper).", limits=[AT_LEAST_TWO])
+    batch_size: int = changed(
+        default=64, note="Each gives two views (paper).", limits=[AT_LEAST_TWO]
+    )
     learning_rate: float | None = changed(
         default=None, limits=[ABOVE_ZERO, None], note="By default 1e-5 (code; not in the paper)."
     )
@@ -70,17 +71,18 @@ class MeanShiftParameters(
 
 
 class MeanShiftedContrastive(RandomParameters, MeanShiftParameters, BaseAdapter):
-    r"""MSC's adaptation: contrast two views of each normal image, as seen from their mean.
+    r"""MSC's adaptation: contrast two views of each normal image around the mean of all.
 
-    With features z of unit length, their mean c over the training images before training, and
-    :math:`u = z - c`, for the 2B views of a batch, i and j of the same image,
+    Let z be features of unit length, c their mean over the training images before training, and
+    :math:`u = z - c`. For views i and j of the same image, among the 2B views of a batch, the loss
+    is
 
     .. math:: \ell(i, j) = -\log \frac{\exp(\cos(u_i, u_j) / \tau)}
         {\sum_{m \neq i} \exp(\cos(u_i, u_m) / \tau)}
 
-    averaged over all views. Seen from their mean, normal features point everywhere already, so the
-    loss need not push them apart from each other, which would spoil a pretrained network. Scores
-    are taken on z, which is not shifted.
+    averaged over all views. Seen from their mean, normal features already point in all directions.
+    So the loss need not push them apart, which would spoil a pretrained network. Scores use z,
+    which is not shifted.
 
     Attributes
     ----------
@@ -89,17 +91,17 @@ class MeanShiftedContrastive(RandomParameters, MeanShiftParameters, BaseAdapter)
 
     See Also
     --------
-    skad.MSC : Detector on these features.
+    skad.MSC : A detector on these features.
     skad.augment.ContrastiveAugmentation : How the views are made.
     skad.losses.mean_shifted_contrastive_loss : The loss.
 
     Notes
     -----
-    The embedded network "tiny" gains 0.3 (AUROC) at most, in its first ten to twenty steps, and
-    loses that again: 8 epochs of 300 pictures at a rate of 1e-2 changed five classes of CIFAR-10,
-    Fashion-MNIST and MNIST by -0.2 to -1.7, and solar cells by +0.3 (``benchmarks/acceptance.py``).
-    Set ``accept="if_better"`` to have the frozen network kept where a training cannot show that it
-    is better.
+    The network "tiny" of the package gains at most 0.3 AUROC, in its first ten to twenty steps, and
+    loses it again. With 8 epochs of 300 pictures at a rate of 1e-2, five classes of CIFAR-10,
+    Fashion-MNIST and MNIST changed by -0.2 to -1.7, and solar cells by +0.3
+    (``benchmarks/acceptance.py``). With ``accept="if_better"`` the frozen network is kept unless
+    the trained one proves better.
 
     References
     ----------

@@ -8,12 +8,12 @@ class OdinParameters(TemperatureParameters):
     """ODIN."""
 
     temperature: float = changed(
-        default=1000.0, note="T of ODIN (ODIN's paper; CLAD's code chose by test images)."
+        default=1000.0, note="This is T of ODIN (its paper; CLAD's code chose T by test images)."
     )
     perturbation: float = parameter(
         default=0.0014,
         limits=[NOT_NEGATIVE],
-        text=r":math:`\epsilon` of ODIN for pixels in [0, 1] (ODIN's paper); 0 for none.",
+        text="Step :math:`\\epsilon` of ODIN, for pixels in [0, 1] (its paper); 0 for none.",
     )
 
 

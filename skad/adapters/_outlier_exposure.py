@@ -1,11 +1,14 @@
 """PANDA-OE: a logit that tells normal images from outliers of any kind."""
 
+from typing import Self
+
 import numpy as np
 import torch
 
 from .._compat import StrOptions, fit_context
 from .._parameters import changed
 from .._random import torch_stream
+from .._types import ArrayLike, Images, Labels, Source
 from ..images._door import check_images
 from ..losses import outlier_exposure_loss
 from ..networks._parameters import RandomParameters
@@ -25,7 +28,7 @@ class OutlierExposureParameters(FineTuningParameters, StepParameters, EpochParam
     """A logit that is trained with the network."""
 
     n_epochs: int = changed(default=50, note="(Code.)")
-    batch_size: int = changed(default=32, note="As many outliers (code).")
+    batch_size: int = changed(default=32, note="A step also takes this many outliers (code).")
     learning_rate: float = changed(default=0.1, note="(Code.)")
     momentum: float = changed(default=0.9, note="(Code.)")
     weight_decay: float = changed(default=0.0, note="(Code.)")
@@ -39,26 +42,26 @@ class OutlierExposureAdapter(
     AcceptanceParameters,
     BaseAdapter,
 ):
-    r"""PANDA-OE's adaptation: train a logit, and the network below it, on normal images and others.
+    r"""PANDA-OE's adaptation: train a network and a logit to tell normal images from outliers.
 
     .. math:: L = -\operatorname{mean} \Bigl[ \sum_{\text{normal}} \log(1 - \sigma(l(x)))
         + \sum_{\text{outliers}} \log \sigma(l(x)) \Bigr], \qquad l(x) = w^\top \psi(x) + b
 
-    The outliers are images that are not normal, of whatever kind; the more they resemble the
-    anomalies to come, the better. They are given to `fit` as ``X_outliers``; within a Pipeline or a
-    search, ask for that by ``set_fit_request(X_outliers=True)``.
+    Outliers are images that are not normal, of any kind; the more they resemble the anomalies to
+    come, the better. Give them to `fit` as ``X_outliers``. In a Pipeline or a search, request them:
+    ``set_fit_request(X_outliers=True)``.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,)
         Weights w of the logit.
     intercept_ : float
-        Its bias b.
+        Bias b of the logit.
 
     See Also
     --------
-    skad.PANDAOE : Detector by this logit.
-    skad.LogitScorer : The scorer behind it.
+    skad.PANDAOE : A detector by this logit.
+    skad.LogitScorer : The scorer for this logit.
 
     References
     ----------
@@ -81,11 +84,11 @@ class OutlierExposureAdapter(
     output: str = changed(
         default="logit",
         limits=[StrOptions({"logit", "features"})],
-        note="The logit, for :class:`~skad.LogitScorer` (paper), or the features below it.",
+        note='"logit", for :class:`~skad.LogitScorer` (paper), or "features", those below it.',
     )
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, X_outliers=None):
+    def fit(self, X: Images, y: Labels = None, X_outliers: Images = None) -> Self:
         """Train on normal images and outliers.
 
         Parameters
@@ -93,15 +96,16 @@ class OutlierExposureAdapter(
         X : images
             Normal images, at least two, in any container, see :ref:`containers`.
         y : array-like of shape (n_images,), optional
-            Images labelled -1 (or True) are left out; they are no outliers to learn from, since a
-            search labels those that it tests with.
+            Images labelled -1 (or True) are left out. They do not serve as outliers, because in a
+            search they are the images to test with.
         X_outliers : images
-            Images that are not normal, at least two, none of them in `X`. A search splits them as
-            it does `X` where they are as many.
+            Images that are not normal, at least two, none of them in `X`. If there are as many as
+            in `X`, a search splits them as it does `X`.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -138,7 +142,7 @@ class OutlierExposureAdapter(
         self.intercept_ = float(task.logit["bias"].detach())
         self._output = self.output
 
-    def transform(self, X):
+    def transform(self, X: Images) -> np.ndarray:
         """Compute the logit of images, or the features below it.
 
         Parameters
@@ -153,33 +157,36 @@ class OutlierExposureAdapter(
         """
         return super().transform(X)
 
-    def compute(self, source):
-        """What `transform` gives, for a source of images that was validated before.
+    def compute(self, source: Source) -> np.ndarray:
+        """Compute what `transform` returns, for images that were validated before.
 
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
 
         Returns
         -------
         outputs : ndarray of float32, shape (n_images, 1) or (n_images, n_features)
+            As `transform` returns them.
         """
         features = super().compute(source)
         if self._output == "features":
             return features
         return (features @ self.coef_ + np.float32(self.intercept_))[:, None]
 
-    def get_feature_names_out(self, input_features=None):
-        """Names of the outputs: "logit", or the layer and a number.
+    def get_feature_names_out(self, input_features: "ArrayLike | None" = None) -> np.ndarray:
+        """Get the names of the outputs: "logit", or the layer and a number.
 
         Parameters
         ----------
         input_features : array-like of str, optional
-            Only checked against the flat rows seen in `fit`.
+            Only checked against the flat rows of `fit`.
 
         Returns
         -------
         names : ndarray of object, shape (n_outputs,)
+            One name for each column.
         """
         names = super().get_feature_names_out(input_features)
         return names if self._output == "features" else np.array(["logit"], dtype=object)

@@ -17,8 +17,8 @@ class ProjectorParameters(ParameterGroup):
         default=None,
         limits=["array-like", None],
         kind="list of int",
-        text="Outputs of the layers of the head between features and loss (linear, BatchNorm, "
-        "ReLU; the last linear alone, or with BatchNorm).",
+        text="Widths of the layers of the head between features and loss. Each layer is linear, "
+        "BatchNorm, ReLU; the last one is linear alone, or with BatchNorm.",
     )
 
 

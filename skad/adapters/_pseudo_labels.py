@@ -2,6 +2,7 @@
 
 import hashlib
 from contextlib import contextmanager
+from typing import Self
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from .._compat import HasMethods, StrOptions, fit_context
 from .._labels import classes_of_normal
 from .._parameters import NOT_NEGATIVE, changed, parameter
+from .._types import ArrayLike, Images, Labels, Source
 from ..augment import ContrastiveAugmentation
 from ..networks._one_image import same_arithmetic
 from ..networks._parameters import RandomParameters
@@ -53,48 +55,48 @@ class PseudoLabelParameters(
     Attributes
     ----------
     labels_ : ndarray of int, shape (n_images,)
-        Cluster of each normal training image, or the index of its class among `classes_`.
+        Cluster of each normal training image, or the index of its class in `classes_`.
     """
 
     clusterer: object = parameter(
         default=None,
         limits=[HasMethods(["fit_predict"]), None],
         kind="clusterer",
-        text="Anything with ``fit_predict``. One that takes images (:class:`~skad.SCAN`, "
-        ":class:`~skad.DEC`, a Pipeline that begins with an extractor) gets the images, any "
-        "other the features. Images numbered -1 (noise) are left out of the training. By "
-        "default k-means with 10 clusters on features of unit length.",
+        text="Any object with ``fit_predict``. If it takes images (:class:`~skad.SCAN`, "
+        ":class:`~skad.DEC`, a Pipeline that begins with an extractor) it gets the images, "
+        "otherwise their features. Images that it labels -1 (noise) are left out of the "
+        "training. By default k-means with 10 clusters on features of unit length.",
     )
     first_head: str = parameter(
         default="random",
         limits=[StrOptions({"random", "discriminant"})],
-        text="Weights of the head to begin with: random ones, or linear discriminant analysis of "
-        "the features, so that training goes on from what they tell already. With fewer "
-        "images than features that may tell all apart at once, and leave nothing to learn. "
-        "(The paper does not say.)",
+        text='Initial weights of the head. "random", or "discriminant": by linear discriminant '
+        "analysis of the features, so that training starts from what they tell already. With "
+        "fewer images than features this may separate all classes at once and leave nothing "
+        "to learn. (The paper does not say.)",
     )
     trainable: object = changed(default="all", note="(The paper does not say.)")
     averaged_epochs: object = parameter(
         default="all",
         limits=[StrOptions({"all", "last"}), "array-like"],
         kind='{"all", "last"} or list of int',
-        text="The epochs, counted from 1, at whose ends the weights are averaged. (Paper: all "
+        text="Epochs, counted from 1, at whose ends weights are taken for the average. (Paper: all "
         "five.)",
     )
     augmentation: object = changed(
         default="mild",
         limits=[StrOptions({"mild"}), callable, None],
-        note='"mild" is crops of no less than 0.8 of the image, mirrored or not; with None the '
-        "output of frozen stages is computed once. (The paper does not say.)",
+        note='"mild" crops at least 0.8 of the image and mirrors at random. With None, the output '
+        "of frozen stages is computed only once. (The paper does not say.)",
     )
     n_epochs: int = changed(default=5, note="(Paper.)")
     batch_size: int = changed(default=32, note="(The paper does not say.)")
     learning_rate: float = changed(
         default=1e-5,
-        note="Adam, from here to `final_learning_rate` along half a cosine (paper).",
+        note="Here for Adam, falling to `final_learning_rate` along half a cosine (paper).",
     )
     final_learning_rate: float = parameter(
-        default=1e-6, limits=[NOT_NEGATIVE], text="The last learning rate (paper)."
+        default=1e-6, limits=[NOT_NEGATIVE], text="Learning rate at the end (paper)."
     )
     weight_decay: float = changed(default=0.0, note="(The paper does not say.)")
 
@@ -112,26 +114,26 @@ class PseudoLabelAdapter(
 
     .. math:: L = -\frac1B \sum_i \log \operatorname{softmax}(W \psi(x_i) + b)_{c_i}
 
-    with the cluster :math:`c_i` of each image, found by a clusterer without labels. At each end of
-    an epoch the weights are taken, and their mean is what is used.
+    with the cluster :math:`c_i` of each image, which a clusterer finds without labels. The network
+    that is used has the mean of the weights at the ends of epochs.
 
     Attributes
     ----------
     labels_ : ndarray of int, shape (n_images,)
-        Cluster of each training image, by its index in `classes_`; -1 for noise.
+        Cluster of each training image, as an index into `classes_`; -1 for noise.
     classes_ : ndarray of shape (n_classes,)
         Clusters as the clusterer numbers them, or the classes given.
     clusterer_ : clusterer or None
-        Fitted; None where `class_labels` were given.
+        The fitted clusterer; None if `class_labels` were given.
     coef_ : ndarray of float32, shape (n_classes, n_features)
         Weights of the head.
     intercept_ : ndarray of float32, shape (n_classes,)
-        Its biases.
+        Biases of the head.
 
     See Also
     --------
-    skad.DeepClustering : Detector on these features.
-    skad.CLAD : Detector on ODIN's logits, from random weights.
+    skad.DeepClustering : A detector on these features.
+    skad.CLAD : A detector on ODIN's logits, from random weights.
 
     References
     ----------
@@ -158,19 +160,20 @@ class PseudoLabelAdapter(
     output: str = changed(
         default="features",
         limits=[StrOptions({"features", "logits", "odin"})],
-        note="Features, logits of the clusters, or ODIN's logits, those of the perturbed image "
-        "over the temperature; :class:`~skad.ConfidenceScorer` scores either.",
+        note='"features", "logits" of the clusters, or "odin": ODIN\'s logits, which are those of '
+        "the perturbed image over the temperature. :class:`~skad.ConfidenceScorer` scores "
+        "both kinds of logits.",
     )
     batch_norm: str = parameter(
         default="eval",
         limits=[StrOptions({"eval", "train"})],
-        text="Whether BatchNorm keeps its statistics, for a pretrained network, or learns them, "
-        "for one from random weights. (The paper does not say.)",
+        text='"eval": BatchNorm keeps its statistics, for a pretrained network. "train": it learns '
+        "them, for random weights. (The paper does not say.)",
     )
-    stop_at_collapse: bool = changed(default=False, note="Nothing is averaged then.")
+    stop_at_collapse: bool = changed(default=False, note="Weights are not averaged then.")
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, class_labels=None):
+    def fit(self, X: Images, y: Labels = None, class_labels: Labels = None) -> Self:
         """Cluster normal images, and train on the clusters.
 
         Parameters
@@ -180,12 +183,13 @@ class PseudoLabelAdapter(
         y : array-like of shape (n_images,), optional
             Images labelled -1 (or True) are left out.
         class_labels : array-like of shape (n_images,), optional
-            Classes to learn in the place of clusters; where they are true ones, an upper bound of
-            what clusters can do. In a Pipeline or a search they come by metadata routing.
+            Classes to learn instead of clusters. With true classes the result is an upper bound
+            for clusters. In a Pipeline or a search they come by metadata routing.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -270,7 +274,7 @@ class PseudoLabelAdapter(
         self._output = self.output
         self._odin = {"perturbation": self.perturbation, "temperature": self.temperature}
 
-    def transform(self, X):
+    def transform(self, X: Images) -> np.ndarray:
         """Compute the features, or the logits of the clusters, by the trained network.
 
         Parameters
@@ -281,20 +285,22 @@ class PseudoLabelAdapter(
         Returns
         -------
         outputs : ndarray of float32, shape (n_images, n_features) or (n_images, n_classes)
-            As `output` says.
+            What the parameter `output` names.
         """
         return super().transform(X)
 
-    def compute(self, source):
-        """What `transform` gives, for a source of images that was validated before.
+    def compute(self, source: Source) -> np.ndarray:
+        """Compute what `transform` returns, for images that were validated before.
 
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
 
         Returns
         -------
         outputs : ndarray of float32, shape (n_images, n_features) or (n_images, n_classes)
+            As `transform` returns them.
         """
         if self._output == "odin":
             # Gradients are needed, whatever mode the caller is in.
@@ -322,17 +328,18 @@ class PseudoLabelAdapter(
             logits[start : start + len(batch)] = found.cpu().numpy()
         return logits
 
-    def get_feature_names_out(self, input_features=None):
-        """Names of the outputs: the layer and a number, or "logit" and the class.
+    def get_feature_names_out(self, input_features: "ArrayLike | None" = None) -> np.ndarray:
+        """Get the names of the outputs: the layer and a number, or "logit" and the class.
 
         Parameters
         ----------
         input_features : array-like of str, optional
-            Only checked against the flat rows seen in `fit`.
+            Only checked against the flat rows of `fit`.
 
         Returns
         -------
         names : ndarray of object, shape (n_outputs,)
+            One name for each column.
         """
         names = super().get_feature_names_out(input_features)
         if self._output == "features":

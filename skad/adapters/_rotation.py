@@ -9,6 +9,7 @@ from scipy.special import softmax
 from .._compat import StrOptions
 from .._parameters import AT_LEAST_TWO, changed
 from .._random import local_seed, numpy_stream, torch_seed
+from .._types import ArrayLike, Images, Source
 from ..backbones import wide_resnet
 from ..features import FeatureExtractor
 from ..networks._parameters import RandomParameters
@@ -46,14 +47,14 @@ class RotationParameters(
 
     n_epochs: int = changed(
         default=180,
-        note="Each image in one of the 36 ways; ours: the code's default for larger images, 5 "
-        "epochs of all 36.",
+        note="Each pass sees each image in one of the 36 ways. (Ours: as many images as in 5 "
+        "epochs of all 36, the code's default for larger images.)",
     )
     batch_size: int = changed(default=128, limits=[AT_LEAST_TWO])
     learning_rate: float = changed(
         default=0.1,
-        note="Stochastic gradient descent with Nesterov's momentum 0.9, falling to 0 along half a "
-        "cosine (code: to 1e-6).",
+        note="Here for stochastic gradient descent with Nesterov's momentum 0.9, falling to 0 "
+        "along half a cosine (code: to 1e-6).",
     )
     weight_decay: float = changed(default=5e-4, note="(Code.)")
 
@@ -61,11 +62,12 @@ class RotationParameters(
 class RotationAdapter(
     RandomParameters, CollapseParameters, RotationParameters, OutputParameters, ScratchAdapter
 ):
-    r"""Train a network to tell which of 36 ways an image was turned and moved (multi-head RotNet).
+    r"""Train a network to tell in which of 36 ways an image was turned and shifted (RotNet).
 
-    Images are turned by 0, 90, 180 or 270 degrees and moved by a quarter of their side up, down or
-    not, left, right or not; a linear head for each of the three has its cross-entropy, whose mean
-    is minimised. Normal images are recognised with more confidence: `transform` gives
+    Images are turned by 0, 90, 180 or 270 degrees, shifted up or down by a quarter of their side or
+    not, and shifted left or right likewise. Three linear heads tell the three, and the mean of
+    their cross-entropies is minimised. The network is more confident on normal images. `transform`
+    returns
 
     .. math:: -\sum_{t=1}^{36} \sum_{h=1}^3 \operatorname{softmax}_{t_h}(W_h \psi(t(x)) + b_h)
 
@@ -74,13 +76,13 @@ class RotationAdapter(
     Attributes
     ----------
     coef_ : ndarray of shape (10, n_features)
-        Weights of the heads, of the four turns first.
+        Weights of the heads; the first four rows are those of the turns.
     intercept_ : ndarray of shape (10,)
-        Their biases.
+        Biases of the heads.
 
     See Also
     --------
-    skad.RotationPrediction : Detector by this score.
+    skad.RotationPrediction : A detector by this score.
 
     References
     ----------
@@ -103,10 +105,10 @@ class RotationAdapter(
     output: str = changed(
         default="score",
         limits=[StrOptions({"score", "features"})],
-        note="The score above, or the features of images as they are.",
+        note='"score", as above, or "features" of images as they are.',
     )
     collapse_limit: float = changed(
-        default=0.0, note="Features of normal images may look alike to the heads."
+        default=0.0, note="Off here: the features of normal images may become alike."
     )
 
     def _default_extractor(self):
@@ -138,7 +140,7 @@ class RotationAdapter(
         self.intercept_ = task.heads.bias.detach().cpu().numpy()
         self._output = self.output
 
-    def transform(self, X):
+    def transform(self, X: Images) -> np.ndarray:
         """Compute the score of images, or their features.
 
         Parameters
@@ -153,16 +155,18 @@ class RotationAdapter(
         """
         return super().transform(X)
 
-    def compute(self, source):
-        """What `transform` gives, for a source of images that was validated before.
+    def compute(self, source: Source) -> np.ndarray:
+        """Compute what `transform` returns, for images that were validated before.
 
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
 
         Returns
         -------
         outputs : ndarray of float32, shape (n_images, 1) or (n_images, n_features)
+            As `transform` returns them.
         """
         if self._output == "features":
             return super().compute(source)
@@ -182,17 +186,18 @@ class RotationAdapter(
         parts = np.split(logits, np.cumsum(N_CLASSES)[:-1], axis=1)
         return sum(softmax(part, axis=1)[:, true] for part, true in zip(parts, classes))
 
-    def get_feature_names_out(self, input_features=None):
-        """Names of the outputs: "score", or the layer and a number.
+    def get_feature_names_out(self, input_features: "ArrayLike | None" = None) -> np.ndarray:
+        """Get the names of the outputs: "score", or the layer and a number.
 
         Parameters
         ----------
         input_features : array-like of str, optional
-            Only checked against the flat rows seen in `fit`.
+            Only checked against the flat rows of `fit`.
 
         Returns
         -------
         names : ndarray of object, shape (n_outputs,)
+            One name for each column.
         """
         names = super().get_feature_names_out(input_features)
         return names if self._output == "features" else np.array(["score"], dtype=object)

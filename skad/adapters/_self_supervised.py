@@ -16,6 +16,7 @@ from .._parameters import (
     parameter,
 )
 from .._random import local_seed, torch_seed
+from .._types import ArrayLike, Images
 from ..augment import ContrastiveAugmentation
 from ..images._door import take_source
 from ..losses import byol_loss, nt_xent_loss, simsiam_loss
@@ -66,20 +67,20 @@ class AgreementParameters(
     objective: str = changed(
         default="simsiam",
         limits=[StrOptions({"simsiam", "simclr", "byol"})],
-        note="The paper's best without negatives is SimSiam.",
+        note="SimSiam is the paper's best without negatives.",
     )
     normalize: bool = parameter(
         default=True,
         limits=["boolean"],
-        text="NSA's normalisations in training; False is the plain objective, SS, SC or BYOL in "
-        "the paper.",
+        text="Use NSA's normalisations in training. False is the plain objective: SS, SC or BYOL "
+        "in the paper.",
     )
     negatives: str | None = parameter(
         default=None,
         limits=[StrOptions({"rotation"}), None],
-        text="For SimCLR: each image also stands in the batch turned by 90, 180 and 270 degrees, "
-        "as three other images (the paper's SC(n-); all turns in each batch are CSI's, the "
-        "paper draws some at random).",
+        text='For SimCLR: "rotation" adds each image turned by 90, 180 and 270 degrees to the '
+        "batch, as three other images. This is the paper's SC(n-), with all turns in each "
+        "batch as in CSI; the paper draws some at random.",
     )
     projector_widths: list | None = changed(
         default=None,
@@ -91,7 +92,7 @@ class AgreementParameters(
         default=None,
         limits=["array-like", None],
         kind="list of int",
-        text="Outputs of the predictor's layers but for the last, which is as wide as the "
+        text="Widths of the predictor's layers without the last, which is as wide as the "
         "projection. By default 512, 512 for SimSiam (three layers: paper; the bottleneck is "
         "SimSiam's) and 4096, 4096 for BYOL.",
     )
@@ -99,14 +100,14 @@ class AgreementParameters(
     target_momentum: float = parameter(
         default=0.996,
         limits=[SHARE_BELOW_ONE],
-        text="Of BYOL's moving average; it rises to 1 along half a cosine (BYOL's; not in the "
-        "paper).",
+        text="Momentum of BYOL's moving average; it rises to 1 along half a cosine (BYOL's; not in "
+        "the paper).",
     )
     augmentation: object = changed(
         default=None,
-        note="By default crops of 20 % of the image and more, mirrored, with changed colours, "
-        "without blur: ``ContrastiveAugmentation(image_size, blur_probability=0)`` (not in "
-        "the paper).",
+        note="By default random crops of at least 20 % of the image, mirrored, with changed "
+        "colours and without blur: ``ContrastiveAugmentation(image_size, "
+        "blur_probability=0)`` (not in the paper).",
     )
     n_epochs: int | None = changed(
         default=None,
@@ -116,34 +117,34 @@ class AgreementParameters(
     batch_size: int = changed(
         default=512,
         limits=[AT_LEAST_TWO],
-        note="Two views of each; those that are turned count as well (paper).",
+        note="Each gives two views; turned images are counted too (paper).",
     )
     learning_rate: float = changed(
-        default=1e-4, note="Adam, falling to 0 along half a cosine (paper)."
+        default=1e-4, note="Here for Adam, falling to 0 along half a cosine (paper)."
     )
     weight_decay: float = changed(default=0.0, note="(Not in the paper.)")
     monitor: object = parameter(
         default=None,
         limits=[callable, None],
-        text="Called as ``monitor(extractor)`` at each look along the training with a fitted "
-        "extractor; it returns a dict of numbers that join `training_curve_`. The training "
-        "does not depend on them.",
+        text="Called as ``monitor(extractor)``, with a fitted extractor, at each look during the "
+        "training. It returns a dict of numbers, which are added to `training_curve_`. The "
+        "training does not depend on them.",
     )
 
 
 class SelfSupervisedAdapter(
     RandomParameters, AgreementParameters, FlattenedLayerParameters, LayerParameters, ScratchAdapter
 ):
-    r"""NSA's training: agree on two views of each normal image, no shifted image being needed.
+    r"""NSA's training: give two views of each normal image the same features.
 
-    With features y of an image, a projector g and, but for SimCLR, a predictor h,
+    With features y of an image, a projector g and a predictor h (none for SimCLR),
 
     .. math:: z = \frac{g(y / \lVert y \rVert)}{\lVert g(y / \lVert y \rVert) \rVert}, \qquad
         p = h(z)
 
-    Those two divisions are NSA's change (`normalize`), the first alone for SimCLR. On views 1 and 2
-    of each image, with stopped gradients sg and, for BYOL, projections z' of a network whose
-    weights are the moving average of those trained,
+    The two divisions are NSA's change (`normalize`); SimCLR has the first one only. The loss is on
+    views 1 and 2 of each image. Below, sg stops gradients, and z' are projections by a network
+    whose weights are a moving average of the trained ones.
 
     .. math::
         L_{\text{SimSiam}} &= -\tfrac12 [\cos(p_1, \operatorname{sg} z_2)
@@ -154,22 +155,22 @@ class SelfSupervisedAdapter(
     Attributes
     ----------
     projector_ : torch.nn.Module
-        The trained projector, on the CPU, which :class:`~skad.SCAN` looks for neighbours with.
+        The trained projector, on the CPU. :class:`~skad.SCAN` finds neighbours by it.
     tap_widths_ : list of int
         Number of features of each layer.
     map_taps_ : list of int
-        Places of `flattened_layers` among them; both are for :class:`~skad.EnsembleScorer`.
+        Indices of `flattened_layers` in that list; both are for :class:`~skad.EnsembleScorer`.
 
     See Also
     --------
-    skad.NSA : Detector on these features.
+    skad.NSA : A detector on these features.
     skad.backbones : Networks for small images.
 
     Notes
     -----
-    The views of a batch pass through the network together for SimCLR, and one view after the other
-    for SimSiam and BYOL, as in their official codes; BatchNorm so takes its statistics of both or
-    of one. A ``precision="bfloat16"`` of the extractor holds for training alone (mixed precision).
+    As in the official codes, both views of a batch pass through the network together for SimCLR,
+    and one after the other for SimSiam and BYOL. BatchNorm therefore has statistics of both views
+    or of one. ``precision="bfloat16"`` of the extractor applies to training only (mixed precision).
 
     References
     ----------
@@ -195,9 +196,10 @@ class SelfSupervisedAdapter(
         default=None,
         limits=[StrOptions({"ensemble", "stages"}), "array-like", None],
         kind='"ensemble", "stages" or list of str',
-        note='Those of the projector are "projector.0", "projector.1" and so on. "stages": each '
-        "stage of the network averaged over places, and each but the first as it is; "
-        '"ensemble": those and the layers of the projector, as in the paper\'s ensemble.',
+        note='Layers of the projector are "projector.0", "projector.1" and so on. "stages": each '
+        "stage of the network, averaged over positions, and each but the first also position "
+        'by position. "ensemble": these and the layers of the projector, as in the paper\'s '
+        "ensemble.",
     )
 
     def _plan(self, n_images, network):
@@ -222,7 +224,7 @@ class SelfSupervisedAdapter(
         self.projector_ = copy.deepcopy(task.projector).cpu()
         self.tap_widths_, self.map_taps_ = self.extractor_.tap_widths_, self.extractor_.map_taps_
 
-    def feature_maps(self, X):
+    def feature_maps(self, X: Images) -> dict[str, np.ndarray]:
         """Compute the maps of the layers by the trained network.
 
         Parameters
@@ -238,22 +240,23 @@ class SelfSupervisedAdapter(
         Raises
         ------
         ValueError
-            If `layers` holds layers of the projector, which have no maps.
+            If `layers` contains layers of the projector, which have no maps.
         """
         maps = super().feature_maps(X)
         return {name.removeprefix("encoder."): values for name, values in maps.items()}
 
-    def get_feature_names_out(self, input_features=None):
-        """Names of the features: the layer and a number.
+    def get_feature_names_out(self, input_features: "ArrayLike | None" = None) -> np.ndarray:
+        """Get the names of the features: the layer and a number.
 
         Parameters
         ----------
         input_features : array-like of str, optional
-            Only checked against the flat rows seen in `fit`.
+            Only checked against the flat rows of `fit`.
 
         Returns
         -------
         names : ndarray of object, shape (n_features,)
+            One name for each column.
         """
         names = super().get_feature_names_out(input_features)
         return np.array([name.removeprefix("encoder.") for name in names], dtype=object)

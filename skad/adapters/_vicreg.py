@@ -31,39 +31,40 @@ class VICRegParameters(
     invariance_weight: float = parameter(
         default=25.0,
         limits=[NOT_NEGATIVE],
-        text=r"The weight :math:`\lambda` of what differs between views (paper).",
+        text="Weight :math:`\\lambda` of the difference between views (paper).",
     )
     variance_weight: float = parameter(
         default=25.0,
         limits=[NOT_NEGATIVE],
-        text=r"The weight :math:`\mu` of features that vary less than before (paper).",
+        text="Weight :math:`\\mu` of features that vary less than before (paper).",
     )
     covariance_weight: float = parameter(
         default=1.0,
         limits=[NOT_NEGATIVE],
-        text=r"The weight :math:`\nu` of features that vary together (paper).",
+        text="Weight :math:`\\nu` of features that vary together (paper).",
     )
     projector_widths: list | None = changed(
         default=None,
-        note="By default there is none; 8192, 8192, 8192 in the paper, which trains from random "
-        "weights on many images.",
+        note="By default there is no head. (Paper, which trains from random weights on many "
+        "images: 8192, 8192, 8192.)",
     )
     n_epochs: int = changed(default=2, note="(Ours; 1000 in the paper, from random weights.)")
     batch_size: int = changed(
-        default=64, limits=[AT_LEAST_TWO], note="Two views of each (MSC's; 2048 in the paper)."
+        default=64, limits=[AT_LEAST_TWO], note="Each gives two views (MSC's; 2048 in the paper)."
     )
     learning_rate: float = changed(
-        default=1e-3, note="With `clip_norm` the way of a step, whatever the network (ours)."
+        default=1e-3,
+        note="Together with `clip_norm` it is the length of a step, whatever the network (ours).",
     )
     momentum: float = changed(default=0.0, note="(MSC's.)")
     clip_norm: float | None = changed(default=1.0, note="(Ours; without it some networks diverge.)")
 
 
 class VICRegAdapter(RandomParameters, VICRegParameters, BaseAdapter):
-    r"""VICReg's training, of a pretrained network: views agree, features go on to vary.
+    r"""VICReg's training of a pretrained network: views agree while features keep varying.
 
-    With features :math:`z = \phi(x) / s`, or what the expander makes of them, Z and Z' of two views
-    of the B images of a batch, and their covariance C over it,
+    Let Z and Z' be the features :math:`z = \phi(x) / s` of two views of the B images of a batch, or
+    the outputs of the head for them, and C their covariance over the batch. The loss is
 
     .. math:: \frac{\lambda}{Bd} \lVert Z - Z' \rVert_F^2
         + \mu [v(Z) + v(Z')] + \nu [c(Z) + c(Z')]
@@ -71,8 +72,8 @@ class VICRegAdapter(RandomParameters, VICRegParameters, BaseAdapter):
     .. math:: v(Z) = \frac1d \sum_j \max\bigl(0, 1 - \sqrt{C_{jj} + 10^{-4}}\bigr), \qquad
         c(Z) = \frac1d \sum_{j \neq k} C_{jk}^2
 
-    The scale s of each feature is its standard deviation over views before training: the paper's 1
-    then says "as much as before" of every feature, however long a network's features are.
+    The scale s of each feature is its standard deviation over views before training. The paper's
+    target of 1 then means "as much as before" for every feature, at any scale of features.
 
     Attributes
     ----------
@@ -81,13 +82,13 @@ class VICRegAdapter(RandomParameters, VICRegParameters, BaseAdapter):
 
     See Also
     --------
-    MeanShiftedContrastive : Views that agree, other images pushing them apart.
+    skad.MeanShiftedContrastive : Views agree while other images push them apart.
     skad.losses.vicreg_loss : The loss.
 
     Notes
     -----
-    The loss does not see where the mean of the features is. A batch of one image, whose variance
-    nobody knows, is left out.
+    The loss does not depend on the mean of the features. A batch of one image has no variance and
+    is skipped.
 
     References
     ----------

@@ -1,7 +1,7 @@
-"""Augmentation of a batch of images at once, with one draw per image.
+"""Augmentation of a batch of images at once, on their device, with random numbers for each image.
 
 The transforms of torchvision draw once for a whole batch. Contrastive learning compares the views
-of each image with those of the others: it needs a crop and colours of its own for every view.
+of each image with those of the others, so every view needs its own crop and colours.
 """
 
 from .._lazy import lazy_names
@@ -29,5 +29,10 @@ _HOMES = {
     "solarize": "_tones",
     "to_gray": "_colors",
 }
+
+#: Operations of :class:`StrongAugmentation`, each with its least and its greatest magnitude:
+#: degrees counterclockwise, thresholds, factors, bits or shares of the side. (0, 0) stands for an
+#: operation without a magnitude. Bits lose their fraction, as in the recipe, so 8 is never drawn.
+OPERATIONS: dict[str, tuple[float, float]]
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

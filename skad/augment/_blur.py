@@ -1,5 +1,6 @@
 """Blur and sharpness of a batch, with one strength per image."""
 
+from .._types import Tensor
 from ._batch import _per_sample
 from ._geometry import _multiply
 
@@ -7,22 +8,24 @@ from ._geometry import _multiply
 _N_SIGMA = 3
 
 
-def gaussian_blur(images, sigmas):
-    """Blur each image by a Gaussian of its own width, mirrored at the edges.
+def gaussian_blur(images: Tensor, sigmas: Tensor) -> Tensor:
+    """Blur each image by a Gaussian with its own width; edges are mirrored.
 
     Parameters
     ----------
     images : tensor of float32, shape (n, channels, height, width)
+        A batch of images.
     sigmas : tensor of float32, shape (n,)
-        Standard deviations in pixels, positive. The kernel ends at three of them, rounded up.
+        Standard deviations in pixels, positive. The kernel is cut at three of them, rounded up.
 
     Returns
     -------
     images : tensor of the same shape
+        The changed images.
 
     Notes
     -----
-    The mirror leaves out the edge itself, as "reflect" does in torch.
+    Mirroring does not repeat the edge pixel itself, as "reflect" in torch.
     """
     rows = _blurring(sigmas, images.shape[-2], images.device)
     columns = _blurring(sigmas, images.shape[-1], images.device)
@@ -47,25 +50,25 @@ def _blurring(sigmas, size, device):
     return kernels.matmul(reached.flatten(1)).view(-1, size, size)
 
 
-def adjust_sharpness(images, factors):
-    """Multiply the distance of each image from a blurred one by its factor.
+def adjust_sharpness(images: Tensor, factors: Tensor) -> Tensor:
+    """Multiply the difference of each image from its blurred version by a factor.
 
     Parameters
     ----------
     images : tensor of float32, shape (n, channels, height, width)
         In [0, 1].
     factors : tensor of float32, shape (n,)
-        Not negative; 1 changes nothing, less blurs.
+        Not negative. 1 changes nothing, and less than 1 blurs.
 
     Returns
     -------
     images : tensor of the same shape
-        Cut off at 0 and 1.
+        Clipped to [0, 1].
 
     Notes
     -----
-    As in PIL, the blur is a mean of 3 x 3 pixels, of which the central one counts five times, and
-    the pixels at the edges stay as they are.
+    As in PIL, the blur is a mean of 3 x 3 pixels with weight 5 for the central one, and pixels at
+    the edges stay as they are.
     """
     blurred = images.clone()
     # Sums of three rows, then of three columns: a fraction of the time of pooling.

@@ -1,13 +1,14 @@
 """Colours and tones of a batch, with one strength per image."""
 
+from .._types import Tensor
 from ._batch import _per_sample, _replace
 
 # Weights of red, green and blue in grey, as torchvision has them.
 _GRAY = (0.2989, 0.587, 0.114)
 
 
-def adjust_brightness(images, factors):
-    """Multiply each image by its factor.
+def adjust_brightness(images: Tensor, factors: Tensor) -> Tensor:
+    """Multiply each image by a factor.
 
     Parameters
     ----------
@@ -19,13 +20,13 @@ def adjust_brightness(images, factors):
     Returns
     -------
     images : tensor of the same shape
-        Cut off at 1.
+        Clipped at 1.
     """
     return images.mul(_per_sample(factors, images)).clamp_(0, 1)
 
 
-def adjust_contrast(images, factors):
-    """Multiply the distance of each image from its mean grey by its factor.
+def adjust_contrast(images: Tensor, factors: Tensor) -> Tensor:
+    """Multiply the difference of each image from its mean grey by a factor.
 
     Parameters
     ----------
@@ -37,15 +38,15 @@ def adjust_contrast(images, factors):
     Returns
     -------
     images : tensor of the same shape
-        Cut off at 0 and 1.
+        Clipped to [0, 1].
     """
     means = _gray(images.mean(dim=(2, 3), keepdim=True))
     factors = _per_sample(factors, images)
     return images.mul(factors).add_((1 - factors) * means).clamp_(0, 1)
 
 
-def adjust_saturation(images, factors):
-    """Multiply the distance of each pixel from its grey by its image's factor.
+def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
+    """Multiply the difference of each pixel from its grey by a factor for each image.
 
     Parameters
     ----------
@@ -57,15 +58,15 @@ def adjust_saturation(images, factors):
     Returns
     -------
     images : tensor of the same shape
-        Cut off at 0 and 1.
+        Clipped to [0, 1].
     """
     if images.shape[1] == 1:
         return images
     return _gray(images).lerp(images, _per_sample(factors, images)).clamp_(0, 1)
 
 
-def adjust_hue(images, factors):
-    """Turn the hue of each image by its share of the circle.
+def adjust_hue(images: Tensor, factors: Tensor) -> Tensor:
+    """Rotate the hue of each image by a share of the colour circle.
 
     Parameters
     ----------
@@ -77,6 +78,7 @@ def adjust_hue(images, factors):
     Returns
     -------
     images : tensor of the same shape
+        The changed images.
 
     Notes
     -----
@@ -103,7 +105,7 @@ def adjust_hue(images, factors):
     return torch.addcmul(largest[:, None], chroma[:, None], fall, value=-1)
 
 
-def to_gray(images, mask):
+def to_gray(images: Tensor, mask: Tensor) -> Tensor:
     """Take the colours from some of the images.
 
     Parameters
@@ -111,10 +113,12 @@ def to_gray(images, mask):
     images : tensor of float32, shape (n, channels, height, width)
         One channel (nothing is done) or three.
     mask : tensor of bool, shape (n,)
+        True for images to change.
 
     Returns
     -------
     images : tensor of the same shape
+        The changed images.
     """
     if images.shape[1] == 1:
         return images

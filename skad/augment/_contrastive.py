@@ -1,9 +1,11 @@
 """Views for contrastive learning: a crop and colours of its own for each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
+from .._types import Generator, Tensor
 from ._batch import (
     PIXELS_TO_ONE,
     _are_numbers,
@@ -26,19 +28,26 @@ _DECISIONS = ("flip", "jitter", "gray", "blur")
 
 
 class Draws(NamedTuple):
-    """What is done to each image of a batch: tensors on the CPU, one entry per image.
+    """Random numbers for each image of a batch: tensors on the CPU, one entry for each image.
 
     Parameters
     ----------
     tops, lefts, heights, widths : tensor of int64, shape (n,)
-        The box that is cut out, in pixels of the image.
-    flips, jitters, grays, blurs : tensor of bool, shape (n,)
-        Which images are mirrored, change colours, become grey, become blurred.
+        The box that is cropped, in pixels of the image.
+    flips : tensor of bool, shape (n,)
+        Which images are mirrored.
+    jitters : tensor of bool, shape (n,)
+        Which images change their colours.
     factors : tensor of float32, shape (n, 4)
-        Brightness, contrast, saturation, hue.
+        Factors of brightness, contrast and saturation, and the shift of the hue.
     orders : tensor of int64, shape (n, 4)
         Column of `factors` that is applied first, second, third and last.
+    grays : tensor of bool, shape (n,)
+        Which images become grey.
+    blurs : tensor of bool, shape (n,)
+        Which images are blurred.
     sigmas : tensor of float32, shape (n,)
+        Standard deviations of the blur, in pixels.
     """
 
     tops: object
@@ -56,27 +65,33 @@ class Draws(NamedTuple):
 
 @dataclass(frozen=True)
 class ContrastiveAugmentation:
-    """Random view of each image of a batch, by the recipe of MoCo v2.
+    """Augmentation that makes a random view of each image of a batch, by the recipe of MoCo v2.
 
-    In this order: a crop of random size, resized; colours; grey; blur; and a mirror image.
+    It applies in this order: a crop of random size, resized; a change of colours; grey; blur; a
+    mirror image.
 
     Parameters
     ----------
     image_size : int
         Side of the result, in pixels.
     area : tuple of two floats, default=(0.2, 1.0)
-        Least and greatest share of the image that a crop covers.
+        Smallest and largest share of the image that a crop covers.
     ratio : tuple of two floats, default=(3/4, 4/3)
-        Least and greatest width of a crop over its height; uniform in the logarithm.
+        Smallest and largest ratio of width to height of a crop; uniform in the logarithm.
     jitter : tuple of four floats, default=(0.4, 0.4, 0.4, 0.1)
-        Greatest change of brightness, contrast, saturation and hue; 0 leaves one out. The first
-        three are multiplied by up to 1 plus and minus that, hue is a share of the circle.
+        Largest change of brightness, contrast, saturation and hue; 0 switches one off. The first
+        three are multiplied by a factor between 1 minus and 1 plus this; the hue is shifted by up
+        to this share of the colour circle.
     jitter_probability : float, default=0.8
+        Probability that an image changes its colours.
     gray_probability : float, default=0.2
+        Probability that an image becomes grey.
     blur_sigma : tuple of two floats, default=(0.1, 2.0)
-        Least and greatest standard deviation of the blur, in pixels of the result.
+        Smallest and largest standard deviation of the blur, in pixels of the result.
     blur_probability : float, default=0.5
+        Probability that an image is blurred.
     flip_probability : float, default=0.5
+        Probability that an image is mirrored.
 
     Raises
     ------
@@ -85,8 +100,8 @@ class ContrastiveAugmentation:
 
     Notes
     -----
-    All numbers are drawn before an image is touched, as many for every image, by the generator
-    alone. A generator on the CPU draws the same whatever the device and the content of the images.
+    All random numbers are drawn before any image is changed, the same amount for every image. So a
+    generator on the CPU gives the same numbers whatever the device and the content of the images.
 
     References
     ----------
@@ -136,8 +151,8 @@ class ContrastiveAugmentation:
                 f"{name} must be two numbers (low, high) with {allowed}; got {values!r}."
             )
 
-    def __call__(self, batch, generator):
-        """One random view of each image.
+    def __call__(self, batch: "Tensor | list[Tensor]", generator: Generator) -> Tensor:
+        """Make one random view of each image.
 
         Parameters
         ----------
@@ -154,36 +169,38 @@ class ContrastiveAugmentation:
         _check_batch(batch)
         return self.apply(batch, self.draw([image.shape[-2:] for image in batch], generator))
 
-    def detail(self, height, width):
-        """Least height and width of an image that does for its smallest crop.
+    def detail(self, height: int, width: int) -> tuple[float, float]:
+        """Compute the smallest height and width of an image that are enough for its smallest crop.
 
         Parameters
         ----------
         height, width : int
-            Of an image, in pixels.
+            Size of the image, in pixels.
 
         Returns
         -------
         height, width : float
-            Larger images may be reduced to these before they are cut.
+            Larger images may be reduced to this size before they are cropped.
         """
         area = self.area[0] * height * width
         smallest = (area / self.ratio[1]) ** 0.5, (area * self.ratio[0]) ** 0.5
         side = PIXELS_TO_ONE * self.image_size
         return side * height / smallest[0], side * width / smallest[1]
 
-    def draw(self, sizes, generator):
-        """Draw what is done to each image.
+    def draw(self, sizes: Sequence, generator: Generator) -> Draws:
+        """Draw random numbers for each image.
 
         Parameters
         ----------
         sizes : sequence of (int, int)
             Height and width of each image.
         generator : torch.Generator
+            Source of the random numbers.
 
         Returns
         -------
         draws : Draws
+            What `draw` returned.
         """
         import torch
 
@@ -231,18 +248,20 @@ class ContrastiveAugmentation:
         corners = torch.where(central, rest / 2, corners * (rest + 1)).floor()
         return torch.cat([corners, heights, widths], dim=1).long().unbind(1)
 
-    def apply(self, batch, draws):
-        """Do to each image what was drawn.
+    def apply(self, batch: "Tensor | list[Tensor]", draws: Draws) -> Tensor:
+        """Change each image as was drawn.
 
         Parameters
         ----------
         batch : tensor or list of tensors
-            As for a call.
+            Images, as for a call of the object.
         draws : Draws
+            What `draw` returned.
 
         Returns
         -------
         images : tensor of float32, shape (n, channels, image_size, image_size)
+            One view of each image.
         """
         _check_batch(batch)
         boxes = (draws.tops, draws.lefts, draws.heights, draws.widths)

@@ -2,31 +2,41 @@
 
 from math import ceil, cos, radians, sin, sqrt
 
+from .._types import Tensor
 from ._batch import _as_floats
 
 
-def resized_crop(images, tops, lefts, heights, widths, image_size, flips=None):
-    """Cut another box out of each image and resize it by antialiased bilinear interpolation.
+def resized_crop(
+    images: Tensor,
+    tops: Tensor,
+    lefts: Tensor,
+    heights: Tensor,
+    widths: Tensor,
+    image_size: int,
+    flips: "Tensor | None" = None,
+) -> Tensor:
+    """Crop a box of each image and resize it by antialiased bilinear interpolation.
 
     Parameters
     ----------
     images : tensor of shape (n, channels, height, width)
-        float32, or uint8, which is scaled to [0, 1].
+        A batch of images: float32, or uint8, which is scaled to [0, 1].
     tops, lefts, heights, widths : tensor of int64, shape (n,)
         A box within each image, in pixels.
     image_size : int
         Side of the result.
     flips : tensor of bool, shape (n,), default=None
-        Which results are mirrored: this costs nothing here.
+        True for results to mirror; this takes no extra time.
 
     Returns
     -------
     crops : tensor of float32, shape (n, channels, image_size, image_size)
+        The resized boxes.
 
     Notes
     -----
     Interpolation is linear in rows and in columns, so a box is a matrix on either side of its
-    image: two products of batches of matrices for all boxes, in place of one call for each.
+    image. All boxes take two batched matrix products, instead of one call for each.
     """
     top, left = int(tops.min()), int(lefts.min())
     bottom, right = int((tops + heights).max()), int((lefts + widths).max())
@@ -69,17 +79,20 @@ def _multiply(rows, images, columns):
     return rows[:, None].matmul(images.view(n, channels, height, -1))
 
 
-def flip(images, mask):
+def flip(images: Tensor, mask: Tensor) -> Tensor:
     """Mirror some of the images: left becomes right.
 
     Parameters
     ----------
     images : tensor of shape (n, ..., width)
+        A batch of images.
     mask : tensor of bool, shape (n,)
+        True for images to change.
 
     Returns
     -------
     images : tensor of the same shape
+        The changed images.
     """
     import torch
 
@@ -88,17 +101,18 @@ def flip(images, mask):
     return torch.where(mask, images.flip(-1), images)
 
 
-def affine(images, matrices, fill=0.0):
-    """Move the pixels of each image by its affine map, to the nearest pixel.
+def affine(images: Tensor, matrices: Tensor, fill: "float | Tensor" = 0.0) -> Tensor:
+    """Apply an affine map to each image, taking the nearest pixel.
 
     Parameters
     ----------
     images : tensor of float32, shape (n, channels, height, width)
+        A batch of images.
     matrices : tensor of shape (n, 2, 3)
-        From a point in the result, (x, y, 1), to one in the image, (x, y), in pixels; the centre of
-        the first pixel is at (0.5, 0.5). As in PIL.
+        Maps a point of the result, (x, y, 1), to a point of the image, (x, y), in pixels. The
+        centre of the first pixel is at (0.5, 0.5). As in PIL.
     fill : float or tensor that broadcasts to the images, default=0.0
-        What lies outside the image.
+        Value outside the image.
 
     Returns
     -------
@@ -119,18 +133,21 @@ def affine(images, matrices, fill=0.0):
     return _cover(moved, outside[:, None], fill)
 
 
-def rotate(images, degrees):
-    """Turn images about their centre; beyond their edges they go on mirrored.
+def rotate(images: Tensor, degrees: float) -> Tensor:
+    """Rotate images about their centre; edges are mirrored.
 
     Parameters
     ----------
     images : tensor of float32, shape (n, channels, side, side)
+        A batch of images.
     degrees : float
-        To the left. Quarters of a turn move pixels as they are; between pixels it is bilinear.
+        Angle, to the left. Multiples of 90 move pixels exactly; other angles interpolate
+        bilinearly.
 
     Returns
     -------
     images : tensor of the same shape
+        The changed images.
     """
     import torch
     import torch.nn.functional as F
@@ -149,22 +166,27 @@ def rotate(images, degrees):
     return turned[..., margin : margin + side, margin : margin + side]
 
 
-def cut_out(images, sides, rows, columns, fill=0.0):
-    """Cover a square of each image.
+def cut_out(
+    images: Tensor, sides: Tensor, rows: Tensor, columns: Tensor, fill: "float | Tensor" = 0.0
+) -> Tensor:
+    """Cover a square of each image with one value.
 
     Parameters
     ----------
     images : tensor of float32, shape (n, channels, height, width)
+        A batch of images.
     sides : tensor of int64, shape (n,)
         Sides of the squares in pixels; 0 covers nothing.
     rows, columns : tensor of int64, shape (n,)
-        Centres of the squares, those of even sides being half a pixel further up and left. What
-        lies beyond an edge is left out.
+        Centres of the squares; for even sides the centre is half a pixel further up and left. Parts
+        of a square outside the image are cut off.
     fill : float or tensor that broadcasts to the images, default=0.0
+        Value of the square.
 
     Returns
     -------
     images : tensor of the same shape
+        The changed images.
     """
     import torch
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from .._types import Generator, Tensor
 from ._batch import (
     PIXELS_TO_ONE,
     _are_numbers,
@@ -20,9 +21,7 @@ from ._colors import _gray, adjust_brightness, adjust_contrast, adjust_saturatio
 from ._geometry import affine, cut_out, flip, resized_crop
 from ._tones import autocontrast, equalize, posterize, solarize
 
-#: What :class:`StrongAugmentation` does to an image, with the least and the greatest magnitude:
-#: degrees counterclockwise, thresholds, factors, bits (whole: the fraction is dropped, as in the
-#: recipe, so there are never 8), shares of the side. (0, 0) stands for an operation that has none.
+# Described in skad/augment/__init__.py.
 OPERATIONS = {
     "identity": (0, 0),
     "autocontrast": (0, 0),
@@ -55,16 +54,16 @@ _FUNCTIONS = {
 
 
 class StrongDraws(NamedTuple):
-    """What is done to each image of a batch: tensors on the CPU, one entry per image.
+    """Random numbers for each image of a batch: tensors on the CPU, one entry for each image.
 
     Parameters
     ----------
     flips : tensor of bool, shape (n,)
         Which images are mirrored.
     operations : tensor of int64, shape (n, n_operations)
-        Places in `OPERATIONS`, in the order in which they are applied.
+        Indices into `OPERATIONS`, in the order in which they are applied.
     magnitudes : tensor of float32, shape (n, n_operations)
-        One for each operation, in the range that `OPERATIONS` gives.
+        Magnitude of each operation, in its range in `OPERATIONS`.
     sides, rows, columns : tensor of int64, shape (n,)
         Side and centre of the hole, in pixels of the result.
     """
@@ -79,25 +78,27 @@ class StrongDraws(NamedTuple):
 
 @dataclass(frozen=True)
 class StrongAugmentation:
-    """Random operations on each image of a batch, by the recipe of SCAN's self-labelling.
+    """Augmentation by random operations on each image of a batch: SCAN's recipe for self-labelling.
 
-    In this order: a resize, where images are of another size; a mirror image; some of 14 operations
-    (`OPERATIONS`), drawn with replacement, with a magnitude for each; and a square hole.
+    It applies in this order: a resize, if images have another size; a mirror image; some of 14
+    operations (`OPERATIONS`), drawn with replacement, each with a random magnitude; a square hole.
 
     Parameters
     ----------
     image_size : int
         Side of the result, in pixels. Images are resized as a whole.
     n_operations : int, default=4
+        Number of operations on each image.
     flip_probability : float, default=0.5
+        Probability that an image is mirrored.
     hole : float, default=0.5
-        Greatest side of the hole, as a share of `image_size`, rounded to whole pixels. The side is
-        1 pixel or more, its centre any pixel: at the edges part of the hole is cut off. 0 leaves
-        the hole out.
+        Largest side of the hole, as a share of `image_size`, rounded to whole pixels. The side is
+        at least 1 pixel. The centre is any pixel, so part of the hole may be cut off at an edge. 0
+        makes no hole.
     fill : float or tuple of one float per channel, default=0.5
-        Colour of the hole, and of what rotation, shear and translation bring in from outside; in
-        [0, 1]. With the mean that the network subtracts, it becomes zero. Images of one channel
-        take the grey of a colour.
+        Colour, in [0, 1], of the hole and of the areas that rotation, shear and translation leave
+        empty. The mean that the network subtracts becomes zero in its input. In images of one
+        channel a colour becomes its grey.
 
     Raises
     ------
@@ -106,17 +107,17 @@ class StrongAugmentation:
 
     See Also
     --------
-    ContrastiveAugmentation : Crops and colours of moderate strength.
+    skad.augment.ContrastiveAugmentation : Crops and moderate changes of colours.
 
     Notes
     -----
-    All numbers are drawn before an image is touched, as many for every image, by the generator
-    alone. A generator on the CPU draws the same whatever the device and the content of the images.
+    All random numbers are drawn before any image is changed, the same amount for every image. So a
+    generator on the CPU gives the same numbers whatever the device and the content of the images.
 
-    Operations are those of PIL, on floats: an image is not rounded to bytes after each of them, but
-    within those that need levels (equalize, posterize). Pixels move to the nearest place, as they
-    do by default in PIL. Shear leaves the upper left corner where it is. The recipe covers what
-    comes in from outside with black; its holes have even sides only.
+    Operations are those of PIL, but on floats: images are rounded to bytes only within operations
+    that need levels (equalize, posterize). Pixels are not interpolated, as by default in PIL. Shear
+    keeps the upper left corner in place. In the recipe, empty areas are black and holes have even
+    sides only.
 
     References
     ----------
@@ -156,8 +157,8 @@ class StrongAugmentation:
     def _fill_values(self):
         return self.fill if isinstance(self.fill, (tuple, list)) else (self.fill,)
 
-    def __call__(self, batch, generator):
-        """One random view of each image.
+    def __call__(self, batch: "Tensor | list[Tensor]", generator: Generator) -> Tensor:
+        """Make one random view of each image.
 
         Parameters
         ----------
@@ -174,32 +175,35 @@ class StrongAugmentation:
         _check_batch(batch)
         return self.apply(batch, self.draw(len(batch), generator))
 
-    def detail(self, height, width):
-        """Least height and width of an image that does for its views.
+    def detail(self, height: int, width: int) -> tuple[int, int]:
+        """Compute the smallest height and width of an image that are enough for its views.
 
         Parameters
         ----------
         height, width : int
-            Of an image, in pixels.
+            Size of the image, in pixels.
 
         Returns
         -------
         height, width : int
-            Larger images may be reduced to these.
+            Larger images may be reduced to this size.
         """
         return (PIXELS_TO_ONE * self.image_size,) * 2
 
-    def draw(self, n_images, generator):
-        """Draw what is done to each image.
+    def draw(self, n_images: int, generator: Generator) -> StrongDraws:
+        """Draw random numbers for each image.
 
         Parameters
         ----------
         n_images : int
+            Number of images.
         generator : torch.Generator
+            Source of the random numbers.
 
         Returns
         -------
         draws : StrongDraws
+            What `draw` returned.
         """
         import torch
 
@@ -221,18 +225,20 @@ class StrongAugmentation:
             columns=(columns * self.image_size).long(),
         )
 
-    def apply(self, batch, draws):
-        """Do to each image what was drawn.
+    def apply(self, batch: "Tensor | list[Tensor]", draws: StrongDraws) -> Tensor:
+        """Change each image as was drawn.
 
         Parameters
         ----------
         batch : tensor or list of tensors
-            As for a call.
+            Images, as for a call of the object.
         draws : StrongDraws
+            What `draw` returned.
 
         Returns
         -------
         images : tensor of float32, shape (n, channels, image_size, image_size)
+            One view of each image.
         """
         _check_batch(batch)
         images = _by_shape(batch, self.image_size, self._resize, draws.flips).clamp_(0, 1)

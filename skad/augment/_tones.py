@@ -1,12 +1,13 @@
 """Tones of a batch: the histogram and the levels of each channel of each image, as PIL has them."""
 
+from .._types import Tensor
 from ._batch import _per_sample
 
 # Greatest of the levels of a byte: what PIL works on.
 _MAX_LEVEL = 255
 
 
-def autocontrast(images):
+def autocontrast(images: Tensor) -> Tensor:
     """Stretch each channel of each image to the whole range of [0, 1].
 
     Parameters
@@ -17,7 +18,7 @@ def autocontrast(images):
     Returns
     -------
     images : tensor of the same shape
-        A channel of one level stays as it is.
+        The stretched images. A channel with a single level is unchanged.
     """
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
     spans = high - low
@@ -26,7 +27,7 @@ def autocontrast(images):
     return images.sub(low.masked_fill_(is_flat, 0)).div_(spans.masked_fill_(is_flat, 1))
 
 
-def equalize(images):
+def equalize(images: Tensor) -> Tensor:
     """Give the levels of each channel of each image an even histogram.
 
     Parameters
@@ -37,12 +38,12 @@ def equalize(images):
     Returns
     -------
     images : tensor of the same shape
-        Multiples of 1/255. A channel stays as it is where all but its brightest level are less than
-        255 pixels.
+        Multiples of 1/255. A channel is unchanged if fewer than 255 of its pixels are below its
+        brightest level.
 
     Notes
     -----
-    Values are rounded to the 256 levels of bytes, of which the histogram is one.
+    Values are rounded to the 256 levels of bytes to compute the histogram.
     """
     import torch
 
@@ -57,7 +58,7 @@ def equalize(images):
     return torch.where(steps[..., None] == 0, images, table.gather(2, levels).view_as(images))
 
 
-def posterize(images, bits):
+def posterize(images: Tensor, bits: Tensor) -> Tensor:
     """Keep the first bits of the level of each pixel.
 
     Parameters
@@ -65,7 +66,7 @@ def posterize(images, bits):
     images : tensor of float32, shape (n, channels, height, width)
         In [0, 1].
     bits : tensor of shape (n,)
-        Whole numbers from 1 to 8.
+        Number of bits for each image, from 1 to 8.
 
     Returns
     -------
@@ -77,19 +78,20 @@ def posterize(images, bits):
     return levels.div_(steps).floor_().mul_(steps).div_(_MAX_LEVEL)
 
 
-def solarize(images, thresholds):
-    """Invert the pixels from a threshold on.
+def solarize(images: Tensor, thresholds: Tensor) -> Tensor:
+    """Invert the pixels at or above a threshold.
 
     Parameters
     ----------
     images : tensor of float32, shape (n, channels, height, width)
         In [0, 1].
     thresholds : tensor of float32, shape (n,)
-        0 inverts all pixels, more than 1 none.
+        Threshold of each image. 0 inverts all pixels; more than 1 inverts none.
 
     Returns
     -------
     images : tensor of the same shape
+        The changed images.
     """
     inverted = images >= _per_sample(thresholds, images)
     return images.sub(inverted.to(images.dtype)).abs_()

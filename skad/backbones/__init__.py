@@ -1,6 +1,6 @@
-"""Factories of networks to be trained from scratch, on small images.
+"""Small networks to train from random weights.
 
-Give one as ``backbone``, with ``functools.partial`` for parameters of its own.
+Each function makes one: give it as ``backbone``, with its own parameters by `functools.partial`.
 """
 
 from .._lazy import lazy_names

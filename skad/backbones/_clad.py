@@ -1,10 +1,12 @@
 """CLAD's autoencoders."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import nn
 from torch.nn import functional
 
+from .._types import Module, Tensor
 from ._made import check_numbers, check_size, with_metadata
 
 HIDDEN = 512  # outputs of the linear layer before the code
@@ -15,25 +17,36 @@ SMALL_POOLS, LARGE_POOLS = (0, 1), (1, 3)
 
 
 class CLADNetwork(nn.Module):
-    """Convolutions of 3 x 3 with ELU, two poolings, and two linear layers to the code.
+    """CLAD's encoder: 3 x 3 convolutions with ELU, two poolings, and two linear layers.
 
-    The code of the paper draws the code from a mean and a deviation, without a term that would hold
-    the deviation up; here it is the mean.
+    The authors' program draws the code of an image from a mean and a standard deviation, without a
+    term that would keep the deviation from vanishing. Here the code is the mean.
 
     Parameters
     ----------
     n_channels : int
+        Channels of the images.
     widths : sequence of int
-        Outputs of the convolutions.
+        Output channels of the convolutions.
     pools : sequence of int
-        Places of the convolutions that pooling follows.
+        Indices of the convolutions that are followed by pooling.
     norm : bool
-        BatchNorm behind the convolutions.
+        Whether BatchNorm follows each convolution.
     code_dim : int
+        Length of the code.
     image_size : int
+        Side of the images, in pixels.
     """
 
-    def __init__(self, n_channels, widths, pools, norm, code_dim, image_size):
+    def __init__(
+        self,
+        n_channels: int,
+        widths: Sequence[int],
+        pools: Sequence[int],
+        norm: bool,
+        code_dim: int,
+        image_size: int,
+    ) -> None:
         super().__init__()
         self.arguments = (n_channels, tuple(widths), tuple(pools), norm, code_dim, image_size)
         self.dropout = nn.Dropout(0.1)
@@ -46,18 +59,35 @@ class CLADNetwork(nn.Module):
         self.code = nn.Linear(HIDDEN, code_dim)
         self.apply(_xavier)
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute the codes of images.
+
+        Parameters
+        ----------
+        images : torch.Tensor of shape (N, n_channels, image_size, image_size)
+            Images as the preprocessing gives them.
+
+        Returns
+        -------
+        codes : torch.Tensor of shape (N, code_dim)
+            One row for each image.
+        """
         dropout, *layers, hidden, code = self.children()
         maps = dropout(images)
         for layer in layers:
             maps = layer(maps)
         return code(functional.elu(hidden(maps.flatten(1))))
 
-    def make_decoder(self):
-        """A new decoder, from codes to images, with a linear end.
+    def make_decoder(self) -> Module:
+        """Make a new decoder, from codes to images, with a linear last layer.
 
-        The code of the paper ends it with a sigmoid, though its images are standardised: an error
-        that no training takes away.
+        The authors' program ends it with a sigmoid, although its images are standardised: an error
+        that training cannot remove.
+
+        Returns
+        -------
+        decoder : torch.nn.Module
+            The decoder, with random weights.
         """
         return CLADDecoder(*self.arguments)
 
@@ -104,21 +134,22 @@ def _xavier(module):
         nn.init.zeros_(module.bias)
 
 
-def clad_small(n_channels=1, image_size=28, code_dim=100):
-    """CLAD's smaller encoder, for grey images: three convolutions.
+def clad_small(n_channels: int = 1, image_size: int = 28, code_dim: int = 100) -> CLADNetwork:
+    """Make CLAD's smaller encoder, for grey images: three convolutions.
 
     Parameters
     ----------
     n_channels : int, default=1
         Channels of the images.
     image_size : int, default=28
-        Side in pixels, at least 8.
+        Side of the images in pixels, at least 8.
     code_dim : int, default=100
         Length of the code.
 
     Returns
     -------
-    CLADNetwork
+    network : CLADNetwork
+        The network, with random weights.
 
     Raises
     ------
@@ -141,21 +172,22 @@ def clad_small(n_channels=1, image_size=28, code_dim=100):
     return _make("clad_small", n_channels, SMALL, SMALL_POOLS, False, code_dim, image_size)
 
 
-def clad_large(n_channels=3, image_size=32, code_dim=100):
-    """CLAD's larger encoder, for colour images: six convolutions with BatchNorm.
+def clad_large(n_channels: int = 3, image_size: int = 32, code_dim: int = 100) -> CLADNetwork:
+    """Make CLAD's larger encoder, for colour images: six convolutions with BatchNorm.
 
     Parameters
     ----------
     n_channels : int, default=3
         Channels of the images.
     image_size : int, default=32
-        Side in pixels, at least 8.
+        Side of the images in pixels, at least 8.
     code_dim : int, default=100
         Length of the code.
 
     Returns
     -------
-    CLADNetwork
+    network : CLADNetwork
+        The network, with random weights.
 
     Raises
     ------

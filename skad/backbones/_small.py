@@ -5,26 +5,28 @@ from numbers import Real
 
 from torch import nn
 
+from .._types import Module
 from ._made import check_numbers, check_size, with_metadata
 
 
-def cifar_resnet18(n_channels=3, width=64, image_size=32):
-    """ResNet-18 with the stem for small images: a 3 x 3 convolution, and no pooling behind it.
+def cifar_resnet18(n_channels: int = 3, width: int = 64, image_size: int = 32) -> Module:
+    """Make a ResNet-18 with the stem for small images: a 3 x 3 convolution without pooling.
 
-    It is timm's, so the last BatchNorm of each block begins at zero.
+    It is timm's network, in which the last BatchNorm of each block is initialised to zero.
 
     Parameters
     ----------
     n_channels : int, default=3
-        Channels of the images; grey images become colour for a network that takes three.
+        Channels of the images. For a network with three, grey images are turned into colour.
     width : int, default=64
-        Channels of the first stage; the last has eight times as many, the features.
+        Channels of the first stage. The last has eight times as many: the features.
     image_size : int, default=32
-        Side in pixels, at least 8, that images are resized to where nothing else is said.
+        Side in pixels, at least 8, to which images are resized by default.
 
     Returns
     -------
-    timm.models.resnet.ResNet
+    network : timm.models.resnet.ResNet
+        The network, with random weights.
 
     Raises
     ------
@@ -73,21 +75,22 @@ def _first_convolution(n_in, n_out):
     return convolution
 
 
-def small_cnn(n_channels=3, width=32, image_size=32):
-    """Four convolutions with BatchNorm and ReLU, and the mean over places.
+def small_cnn(n_channels: int = 3, width: int = 32, image_size: int = 32) -> Module:
+    """Make a network of four convolutions with BatchNorm and ReLU, averaged over positions.
 
     Parameters
     ----------
     n_channels : int, default=3
         Channels of the images.
     width : int, default=32
-        Channels of the first layer; the last has eight times as many, the features.
+        Channels of the first layer. The last has eight times as many: the features.
     image_size : int, default=32
-        Side in pixels, at least 8, that images are resized to where nothing else is said.
+        Side in pixels, at least 8, to which images are resized by default.
 
     Returns
     -------
-    torch.nn.Module
+    network : torch.nn.Module
+        The network, with random weights.
 
     Raises
     ------
@@ -123,8 +126,14 @@ def _convolution(n_in, n_out, stride):
     return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True))
 
 
-def wide_resnet(n_channels=3, depth=16, widening=4, dropout=0.3, image_size=32):
-    """Wide ResNet, by default WRN-16-4: 16, 32 and 64 channels, so many times as wide.
+def wide_resnet(
+    n_channels: int = 3,
+    depth: int = 16,
+    widening: int = 4,
+    dropout: float = 0.3,
+    image_size: int = 32,
+) -> Module:
+    """Make a Wide ResNet, by default WRN-16-4: 16, 32 and 64 channels, times `widening`.
 
     Parameters
     ----------
@@ -133,15 +142,16 @@ def wide_resnet(n_channels=3, depth=16, widening=4, dropout=0.3, image_size=32):
     depth : int, default=16
         Number of layers, 6 n + 4.
     widening : int, default=4
-        How many times as wide; the features are 64 times as many.
+        Factor of the channels. There are 64 times as many features.
     dropout : float in [0, 1), default=0.3
-        Between the two convolutions of a block.
+        Dropout between the two convolutions of a block.
     image_size : int, default=32
-        Side in pixels, at least 8, that images are resized to where nothing else is said.
+        Side in pixels, at least 8, to which images are resized by default.
 
     Returns
     -------
-    torch.nn.Module
+    network : torch.nn.Module
+        The network, with random weights.
 
     Raises
     ------

@@ -1,11 +1,13 @@
 """DeepSVDD's networks: encoders without biases, and the decoders that they are trained with."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from .._types import Module, Tensor
 from ._made import check_numbers, check_size, with_metadata
 
 SLOPE = 0.01  # of the leaky ReLU
@@ -15,24 +17,33 @@ CODE_SIDE = 4
 
 
 class SVDDNetwork(nn.Module):
-    """Convolutions of 5 x 5 with BatchNorm, leaky ReLU and pooling, and a linear map to the code.
+    """DeepSVDD's encoder: 5 x 5 convolutions with BatchNorm, leaky ReLU and pooling; a linear map.
 
-    Nothing has a bias, nor BatchNorm a scale or shift: with them the network could give the centre
-    of DeepSVDD whatever the image.
+    Layers have no bias, and BatchNorm has no scale and shift. With them the network could map every
+    image to the centre of DeepSVDD.
 
     Parameters
     ----------
     n_channels : int
+        Channels of the images.
     widths : sequence of int
-        Outputs of the convolutions.
+        Output channels of the convolutions.
     code_dim : int
         Length of the code, a multiple of 16.
     image_size : int
+        Side of the images, in pixels.
     bottleneck_norm : bool
-        The decoder begins with BatchNorm.
+        Whether the decoder begins with BatchNorm.
     """
 
-    def __init__(self, n_channels, widths, code_dim, image_size, bottleneck_norm):
+    def __init__(
+        self,
+        n_channels: int,
+        widths: Sequence[int],
+        code_dim: int,
+        image_size: int,
+        bottleneck_norm: bool,
+    ) -> None:
         super().__init__()
         self.arguments = (n_channels, tuple(widths), code_dim, image_size, bottleneck_norm)
         for index, (n_in, n_out) in enumerate(pairwise([n_channels, *widths])):
@@ -46,15 +57,33 @@ class SVDDNetwork(nn.Module):
         side = image_size // 2 ** len(widths)
         self.code = nn.Linear(widths[-1] * side * side, code_dim, bias=False)
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute the codes of images.
+
+        Parameters
+        ----------
+        images : torch.Tensor of shape (N, n_channels, image_size, image_size)
+            Images as the preprocessing gives them.
+
+        Returns
+        -------
+        codes : torch.Tensor of shape (N, code_dim)
+            One row for each image.
+        """
         *layers, code = self.children()
         maps = images
         for layer in layers:
             maps = layer(maps)
         return code(maps.flatten(1))
 
-    def make_decoder(self):
-        """A new decoder, from codes to images."""
+    def make_decoder(self) -> Module:
+        """Make a new decoder, from codes to images.
+
+        Returns
+        -------
+        decoder : torch.nn.Module
+            The decoder, with random weights.
+        """
         decoder = SVDDDecoder(*self.arguments)
         if self.arguments[-1]:
             decoder.apply(_xavier)
@@ -99,21 +128,22 @@ def _xavier(module):
         nn.init.xavier_uniform_(module.weight, gain=nn.init.calculate_gain("leaky_relu", SLOPE))
 
 
-def svdd_mnist(n_channels=1, image_size=28, code_dim=32):
-    """DeepSVDD's network for MNIST: convolutions of 8 and 4 channels, codes of 32 values.
+def svdd_mnist(n_channels: int = 1, image_size: int = 28, code_dim: int = 32) -> SVDDNetwork:
+    """Make DeepSVDD's network for MNIST: convolutions of 8 and 4 channels, codes of 32 values.
 
     Parameters
     ----------
     n_channels : int, default=1
         Channels of the images.
     image_size : int, default=28
-        Side in pixels, at least 8.
+        Side of the images in pixels, at least 8.
     code_dim : int, default=32
         Length of the code, a multiple of 16.
 
     Returns
     -------
-    SVDDNetwork
+    network : SVDDNetwork
+        The network, with random weights.
 
     Raises
     ------
@@ -122,8 +152,8 @@ def svdd_mnist(n_channels=1, image_size=28, code_dim=32):
 
     Notes
     -----
-    The decoder's maps are of the sizes of the encoder's, 7, 14 and 28 pixels; the code's are of 8,
-    16, 14 and 28.
+    The decoder's maps have the sizes of the encoder's: 7, 14 and 28 pixels. In the authors' program
+    they have 8, 16, 14 and 28.
 
     References
     ----------
@@ -143,24 +173,25 @@ def svdd_mnist(n_channels=1, image_size=28, code_dim=32):
     return with_metadata(network, n_channels, image_size)
 
 
-def svdd_cifar(n_channels=3, image_size=32, code_dim=128):
-    """DeepSVDD's network for CIFAR-10: convolutions of 32, 64 and 128 channels, 128 values.
+def svdd_cifar(n_channels: int = 3, image_size: int = 32, code_dim: int = 128) -> SVDDNetwork:
+    """Make DeepSVDD's network for CIFAR-10: convolutions of 32, 64 and 128 channels.
 
-    Weights begin as Xavier's, uniform, with the gain of the leaky ReLU (code). Its decoder begins
-    with BatchNorm.
+    Codes have 128 values. Weights are initialised by Xavier's uniform rule with the gain of the
+    leaky ReLU (code). The decoder begins with BatchNorm.
 
     Parameters
     ----------
     n_channels : int, default=3
         Channels of the images.
     image_size : int, default=32
-        Side in pixels, at least 8.
+        Side of the images in pixels, at least 8.
     code_dim : int, default=128
         Length of the code, a multiple of 16.
 
     Returns
     -------
-    SVDDNetwork
+    network : SVDDNetwork
+        The network, with random weights.
 
     Raises
     ------

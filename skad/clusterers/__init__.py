@@ -1,4 +1,4 @@
-"""Clusterers of images: networks that learn what groups there are among normal images."""
+"""Clusterers: networks that learn the groups among normal pictures without labels."""
 
 from .._lazy import lazy_names
 

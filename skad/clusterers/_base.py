@@ -1,6 +1,7 @@
 """What the clusterers of images share: labels, probabilities, and words on empty clusters."""
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 import numpy as np
 from sklearn.base import ClusterMixin
@@ -8,13 +9,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._compat import fit_context
 from .._parameters import POSITIVE, ParameterGroup, parameter
+from .._types import Images, Labels, Source
 from .._warnings import warn
 from ..adapters import CollapseWarning
 from ..images._door import check_images
 
 
 class ClusterWarning(UserWarning):
-    """A clustering has fewer clusters than it was asked for."""
+    """Warning: a clustering has fewer clusters than were asked for."""
 
 
 class ClusterCountParameters(ParameterGroup):
@@ -44,19 +46,20 @@ class ImageClusterMixin(ClusterMixin, ABC):
         """Probability of each cluster, (n_images, n_clusters), of images with these features."""
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X: Images, y: Labels = None) -> Self:
         """Find clusters.
 
         Parameters
         ----------
         X : images
             At least as many as clusters, in any container, see :ref:`containers`.
-        y : Ignored
-            Not used.
+        y : object
+            Ignored; present by scikit-learn's convention.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -74,16 +77,18 @@ class ImageClusterMixin(ClusterMixin, ABC):
         """
         return self._adapt(X, None)
 
-    def fit_source(self, source):
-        """Find clusters in a source of images, which was validated before.
+    def fit_source(self, source: Source) -> Self:
+        """Find clusters in images that were validated before.
 
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
 
         Returns
         -------
         self : object
+            The fitted estimator.
         """
         if len(source) < self.n_clusters:
             raise ValueError(
@@ -111,8 +116,8 @@ class ImageClusterMixin(ClusterMixin, ABC):
                 ClusterWarning,
             )
 
-    def predict_proba(self, X):
-        """Probability of each cluster.
+    def predict_proba(self, X: Images) -> np.ndarray:
+        """Compute the probability of each cluster.
 
         Parameters
         ----------
@@ -122,12 +127,13 @@ class ImageClusterMixin(ClusterMixin, ABC):
         Returns
         -------
         probabilities : ndarray of float64, shape (n_images, n_clusters)
+            One row for each image.
         """
         check_is_fitted(self)
         return self._probabilities(self.extractor_.compute(check_images(self, X)))
 
-    def predict(self, X):
-        """The likeliest cluster of each image.
+    def predict(self, X: Images) -> np.ndarray:
+        """Find the most probable cluster of each image.
 
         Parameters
         ----------
@@ -137,5 +143,6 @@ class ImageClusterMixin(ClusterMixin, ABC):
         Returns
         -------
         labels : ndarray of int, shape (n_images,)
+            Index of the cluster of each image.
         """
         return self.predict_proba(X).argmax(axis=1)

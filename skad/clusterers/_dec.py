@@ -45,15 +45,16 @@ class DEC(
     ImageClusterMixin,
     ScratchAdapter,
 ):
-    r"""Deep embedded clustering: network and centres learn from their own surest assignments.
+    r"""Deep embedded clustering: train a network and centres on their own surest assignments.
 
     .. math::
         q_{ij} &\propto \bigl(1 + \lVert z_i - \mu_j \rVert^2 / \alpha\bigr)^{-(\alpha + 1) / 2},
         \qquad p_{ij} \propto q_{ij}^2 / \textstyle\sum_i q_{ij} \\
         L &= \frac1B \sum_i \sum_j p_{ij} \log \frac{p_{ij}}{q_{ij}}
 
-    Codes z of an autoencoder, centres :math:`\mu` from k-means; both are trained. The targets p are
-    computed on all images, and anew from time to time. `transform` gives the codes.
+    The codes z come from an autoencoder, and the centres :math:`\mu` from k-means; both are
+    trained. The targets p are computed on all images, and updated from time to time. `transform`
+    returns the codes.
 
     Attributes
     ----------
@@ -64,9 +65,9 @@ class DEC(
 
     See Also
     --------
-    skad.CLAD : Detector with these clusters as classes.
-    skad.SCAN : Clusters of images that look alike to a network without an autoencoder.
-    skad.metrics.clustering_accuracy : Where classes are known.
+    skad.CLAD : A detector with these clusters as classes.
+    skad.SCAN : Clusters by neighbours, without an autoencoder.
+    skad.metrics.clustering_accuracy : Compares clusters with known classes.
 
     References
     ----------
@@ -90,21 +91,21 @@ class DEC(
 
     n_clusters: int = changed(default=10, note="(CLAD.)")
     alpha: float = parameter(
-        default=1.0, limits=[ABOVE_ZERO], text=r":math:`\alpha`, degrees of freedom (paper)."
+        default=1.0, limits=[ABOVE_ZERO], text="Degrees of freedom :math:`\\alpha` (paper)."
     )
     update_interval: int = parameter(
         default=140,
         limits=[POSITIVE],
-        text="Steps after which the targets are computed anew (DEC's code; CLAD's computes them "
-        "for each batch by itself).",
+        text="Number of steps after which the targets are updated (DEC's code; CLAD's computes "
+        "them for each batch by itself).",
     )
     tolerance: float = parameter(
         default=0.001,
         limits=[SHARE_BELOW_ONE],
-        text="Training ends when no more than this share of the images has changed its cluster "
-        "since the targets were last computed (paper).",
+        text="Training ends when at most this share of the images has changed cluster since the "
+        "last update of the targets (paper).",
     )
-    n_epochs: int = changed(default=100, note="At most (CLAD).")
+    n_epochs: int = changed(default=100, note="Here the largest number of them (CLAD).")
     batch_size: int = changed(default=256, note="(Paper.)", limits=[AT_LEAST_TWO])
     learning_rate: float = changed(default=0.01, note="(Paper.)")
     momentum: float = changed(default=0.9, note="(Code.)")

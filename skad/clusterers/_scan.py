@@ -29,16 +29,17 @@ class SCAN(
     ImageClusterMixin,
     ClusteringAdapter,
 ):
-    r"""Semantic clustering by adopting nearest neighbours, and self-labelling.
+    r"""Semantic clustering: put an image and its nearest neighbours into one cluster.
 
-    A network learns features without labels (by default by SimCLR). Then it learns, with a linear
-    head behind it, to put an image x and its neighbours x' into one of K clusters of even size,
+    First a network learns features without labels, by default by SimCLR. Then a linear head is
+    added, and both learn to put an image x and its neighbours x' into the same one of K clusters of
+    even size,
 
     .. math:: L = -\operatorname{mean} \log \langle p(x), p(x') \rangle - \lambda H(\bar p)
 
-    with probabilities p, their mean over a batch and its entropy H. At last (self-labelling) it
-    learns the clusters that it is sure of from strongly augmented images. `transform` gives the
-    features below the head.
+    with probabilities p, their mean over a batch :math:`\bar p`, and the entropy H. Finally, in
+    self-labelling, images whose cluster is sure are learned from strongly augmented views.
+    `transform` returns the features below the head.
 
     Attributes
     ----------
@@ -47,18 +48,18 @@ class SCAN(
     coef_ : ndarray of float32, shape (n_clusters, n_features)
         Weights of the head.
     intercept_ : ndarray of float32, shape (n_clusters,)
-        Its biases.
+        Biases of the head.
     clustering_curve_ : dict of str to ndarray of shape (n_looks,)
-        Label-free measures along the training by the loss above; see
+        Measures without labels during the training by the loss above; see
         :class:`~skad.CompactnessAdapter`. "consistency" and "entropy" are the two terms of the
-        loss, on images as they are; "selection" is the first less the second, and the network with
-        the lowest one goes on (the code does so on test images).
+        loss, on images without augmentation. "selection" is the first minus the second; the network
+        with the lowest value is kept (the code selects on test images).
 
     See Also
     --------
-    skad.SCANFeatures : Detector on these features.
+    skad.SCANFeatures : A detector on these features.
     skad.DeepClustering : Detector that learns these clusters with a pretrained network.
-    skad.metrics.clustering_accuracy : Where classes are known.
+    skad.metrics.clustering_accuracy : Compares clusters with known classes.
 
     References
     ----------

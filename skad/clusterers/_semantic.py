@@ -77,31 +77,32 @@ class SemanticParameters(
     """An image and its neighbours in one cluster."""
 
     n_clusters: int = changed(
-        default=10, note="K. (The deep clustering paper has 10 for all image sets.)"
+        default=10, note="The K above. (The deep clustering paper has 10 for all image sets.)"
     )
     n_neighbors: int = changed(
         default=20,
-        note="One of those of an image, or itself, is to share its cluster (code). They are near "
-        "by the cosine of the output of SimCLR's projector, or of the features if there is "
-        "none. There are no more of them than other images in a cluster of even size.",
+        note="In each step an image shares its cluster with one of them, or itself (code). They "
+        "are nearest by the cosine of the output of SimCLR's projector, or of the features if "
+        "there is none. Their number is at most that of other images in a cluster of even "
+        "size.",
     )
     entropy_weight: float = parameter(
         default=5.0,
         limits=[NOT_NEGATIVE],
-        text=r":math:`\lambda`, what the evenness of clusters counts (code).",
+        text="Weight :math:`\\lambda` of clusters of even size (code).",
     )
     augmentation: object = changed(
         default="strong",
         limits=[StrOptions({"strong"}), callable],
-        note='Of neighbours and self-labelled images; "strong" is '
+        note='Here of neighbours and self-labelled images. "strong" is '
         ":class:`~skad.augment.StrongAugmentation` (code).",
     )
-    n_epochs: int = changed(default=50, note="With SCAN's loss (code).")
+    n_epochs: int = changed(default=50, note="Here those with SCAN's loss (code).")
     batch_size: int = changed(
-        default=128, note="Pairs, with SCAN's loss (code).", limits=[AT_LEAST_TWO]
+        default=128, note="Here pairs, with SCAN's loss (code).", limits=[AT_LEAST_TWO]
     )
-    learning_rate: float = changed(default=1e-4, note="Adam (code).")
-    weight_decay: float = changed(default=1e-4, note="In all trainings (code).")
+    learning_rate: float = changed(default=1e-4, note="Here for Adam (code).")
+    weight_decay: float = changed(default=1e-4, note="The same in all trainings (code).")
 
 
 class SelfLabellingParameters(ParameterGroup):
@@ -110,17 +111,17 @@ class SelfLabellingParameters(ParameterGroup):
     threshold: float = parameter(
         default=0.99,
         limits=[SHARE_BELOW_ONE],
-        text="Probability from which an image is labelled by its likeliest cluster (code).",
+        text="Probability above which an image is labelled by its most probable cluster (code).",
     )
     n_self_labelling_epochs: int = parameter(
         default=200,
         limits=[Interval(Integral, 0, None, closed="left")],
-        text="Passes over the images (code); 0 leaves self-labelling out.",
+        text="Passes over the images in self-labelling (code); 0 skips it.",
     )
     self_labelling_batch_size: int = parameter(
         default=1000,
         limits=[AT_LEAST_TWO],
-        text="Images in a step of it (code). Steps without a sure image are left out.",
+        text="Images of one step of self-labelling (code). Steps without a sure image are skipped.",
     )
 
 
@@ -129,15 +130,15 @@ class TrainedHeadParameters(MemoryLimitParameters, AugmentationParameters, Stage
 
     trainable: object = changed(
         default="all",
-        note='"all" trains BatchNorm as well (code, for small images); "head" nothing but the '
-        "head (code, for ImageNet; for pretrained networks).",
+        note='"all" also trains BatchNorm (code, for small images). "head" trains nothing but the '
+        "head (code for ImageNet; for pretrained networks).",
     )
     augmentation: object = changed(
         default="strong",
         limits=[StrOptions({"strong"}), callable, None],
-        note='Of neighbours and self-labelled images; "strong" is '
-        ":class:`~skad.augment.StrongAugmentation` (code); with None images are as they are, "
-        'and with ``trainable="head"`` that takes seconds.',
+        note='Here of neighbours and self-labelled images. "strong" is '
+        ":class:`~skad.augment.StrongAugmentation` (code). None leaves images as they are; "
+        'with ``trainable="head"`` training then takes seconds.',
     )
 
 

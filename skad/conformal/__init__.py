@@ -1,4 +1,4 @@
-"""Decisions with a false-alarm rate that was asked for: conformal calibration of any detector."""
+"""Conformal calibration: any detector, with a false-alarm rate that is guaranteed."""
 
 from .._lazy import lazy_names
 

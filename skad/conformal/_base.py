@@ -1,5 +1,6 @@
 """What decides by calibration has in common: images put aside, and a detector trained on others."""
 
+import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.exceptions import NotFittedError
@@ -46,21 +47,22 @@ class BaseConformal(MetaEstimatorMixin, DecisionMixin, BaseEstimator):
         return detector
 
     @property
-    def n_features_in_(self):
-        """Number of features, where the detector has it."""
+    def n_features_in_(self) -> int:
+        """Number of features, if the detector has it."""
         return self.detectors_[0].n_features_in_
 
     @property
-    def feature_names_in_(self):
-        """Names of the columns, where the detector has them."""
+    def feature_names_in_(self) -> np.ndarray:
+        """Names of the columns, if the detector has them."""
         return self.detectors_[0].feature_names_in_
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> object:
         """Say that `fit` and `fit_predict` pass metadata on to `fit` of the detector.
 
         Returns
         -------
         routing : sklearn.utils.metadata_routing.MetadataRouter
+            Says which keywords go where.
         """
         mapping = MethodMapping()
         mapping.add(caller="fit", callee="fit").add(caller="fit_predict", callee="fit")

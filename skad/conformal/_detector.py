@@ -1,6 +1,7 @@
 """ConformalDetector: images that are anomalies, at a false-alarm rate that was asked for."""
 
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 from sklearn.utils import check_random_state, indexable
@@ -9,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._compat import HasMethods, Interval, StrOptions, fit_context, safe_indexing
 from .._fitting import unchanged_on_error
 from .._labels import normal_rows
+from .._types import Images, Labels, RandomState
 from ..parallel._tasks import each
 from ..streams._mixins import ScoreStreamMixin
 from ._base import BaseConformal
@@ -20,96 +22,98 @@ _FAR = 1e6
 
 
 class ConformalDetector(ScoreStreamMixin, BaseConformal):
-    r"""Outlier detector whose false alarms have the rate that was asked for.
+    r"""Outlier detector with a guaranteed rate of false alarms.
 
-    Normal images that the wrapped detector was not trained on tell how a normal image scores. The
-    p-value of a new image is its rank among them,
+    It wraps a detector and calibrates it: normal images that the detector was not trained on show
+    how normal images score. The p-value of a new image is the rank of its score among theirs,
 
     .. math:: p(x) = \frac{1 + \sum_k \#\{i \in C_k : s_k(x_i) \le s_k(x)\}}{1 + \sum_k |C_k|}
 
-    with :math:`s_k` the score (high = normal) of a detector that was trained without the
-    calibration images :math:`C_k`: one part of the training images for ``method="split"``, each of
-    K folds in turn for ``"cross"``. An image is an anomaly where :math:`p \le`
+    where :math:`s_k` is the score (high = normal) of a detector trained without the calibration
+    images :math:`C_k`. These are one part of the training images for ``method="split"``, and each
+    of K folds in turn for ``"cross"``. An image is an anomaly if :math:`p \le`
     `false_alarm_rate`.
 
     Parameters
     ----------
     detector : estimator
-        Any outlier detector with `score_samples` or `decision_function`, high = normal: of skad, of
-        scikit-learn, a density such as ``GaussianMixture``, or a Pipeline that ends in one. Clones
-        of it are fitted.
+        Any outlier detector with `score_samples` or `decision_function`, high = normal: one of
+        skad or scikit-learn, a density such as ``GaussianMixture``, or a Pipeline that ends in one.
+        Clones of it are fitted.
     false_alarm_rate : float in (0, 1), default=0.05
-        Share :math:`\alpha` of normal images that may be taken for anomalies. (0.05 is convention.)
+        Share :math:`\alpha` of normal images that may be called anomalies. (0.05 is convention.)
     method : {"split", "cross"}, default="split"
-        "split" trains one detector and calibrates it on images put aside; "cross" trains K, so that
-        every image trains and calibrates. The former is faster and exact, the latter makes more of
-        few images.
+        "split" trains one detector and calibrates it on images set aside. "cross" trains K
+        detectors, and every image serves to train and to calibrate. "split" is faster and its
+        guarantee is exact; "cross" makes better use of few images.
     calibration_share : float in (0, 1], default=0.25
-        Share of the images put aside by "split" (0.25 as in scikit-learn's ``train_test_split``).
-        1.0 is for a fitted detector in a :class:`~sklearn.frozen.FrozenEstimator`, which all of
-        `X` calibrates; `X` must then be new to it.
+        Share of the images set aside by "split" (0.25 as in scikit-learn's ``train_test_split``).
+        1.0 is for a fitted detector in a :class:`~sklearn.frozen.FrozenEstimator`: all of `X`
+        calibrates it, and must be new to it.
     n_folds : int, default=5
-        Number K of folds of "cross" (5 as in Vovk's experiments and scikit-learn's ``KFold``).
+        Number K of folds for "cross" (5 as in Vovk's experiments and scikit-learn's ``KFold``).
     pollution : float in [0, 0.5), default=0.0
-        Share of the training images that are outliers without being labelled so. As many of the
-        lowest calibration scores are dropped. With a detector that misses many outliers the rate is
-        then above `false_alarm_rate`: see the notes before use.
+        Share of the training images that are unlabelled outliers. This share of the lowest
+        calibration scores is dropped. If the detector misses many outliers, the rate is then above
+        `false_alarm_rate`: see the notes before use.
     random_state : int, RandomState instance or None, default=0
-        Draws the split or the folds. The detector has a random state of its own.
+        Seeds the split or the folds. The detector has its own random state.
 
     Attributes
     ----------
     detectors_ : list of estimator
         The fitted detectors: one for "split", K for "cross".
     calibration_scores_ : list of ndarray of float64
-        For each of them the scores of its calibration images, lowest first, without those dropped.
+        For each detector, the scores of its calibration images that were not dropped, lowest first.
     offset_ : float
-        Threshold: `predict` gives -1 exactly where `score_samples` is below it, which is where
+        Threshold on `score_samples`. A sample is below it, and `predict` gives -1, exactly if its
         `p_values` is at most `false_alarm_rate`.
     n_features_in_ : int
-        Number of features, where the detector has it.
-    feature_names_in_ : ndarray of str, shape (n_features_in_,)
-        Names of the columns, where the detector has them.
+        Number of features, if the detector has it.
+    feature_names_in_ : ndarray of str, shape (n_features,)
+        Names of the columns, if the detector has them.
+
+    See Also
+    --------
+    skad.ConformalMapDetector : The same for pixels and regions.
+    skad.DN2 : A detector to wrap.
+    sklearn.frozen.FrozenEstimator : For a detector that is fitted already.
 
     Notes
     -----
-    **What is guaranteed.** If the normal images to come and those of calibration are exchangeable
-    (as when both are drawn from one source), a normal image raises an alarm with a probability of
+    **What is guaranteed.** If the normal images to come and the calibration images are exchangeable
+    (for example drawn from one source), a normal image raises a false alarm with a probability of
 
     - at most :math:`\alpha` for "split", whatever the detector (Vovk et al. 2005);
     - at most :math:`2 \alpha + 2 (K - 1) / (n + K)` for "cross", about :math:`\alpha` in practice
       (Vovk 2015; Barber et al. 2021).
 
-    That is an average over calibration sets. With one set of n images the rate of "split" varies
-    around :math:`\alpha` by about :math:`\sqrt{\alpha (1 - \alpha) / n}`: 1.5 % around 5 % for 200.
+    These are averages over calibration sets. For a single set of n images, the rate of "split"
+    deviates from :math:`\alpha` by about :math:`\sqrt{\alpha (1 - \alpha) / n}`: with 200 images,
+    by 1.5 % around 5 %.
 
-    **What breaks it.** Neighbouring frames of a video or crops of one photograph are not
-    exchangeable; nor are images that took part in fitting anything ahead of this detector, such as
-    a PCA: put that into a Pipeline inside. A frozen network may stay outside, so that it sees each
-    image once: ``make_pipeline(FeatureExtractor(), ConformalDetector(KNNScorer()))``.
+    **What breaks it.** Neighbouring frames of a video and crops of one photograph are not
+    exchangeable. Neither are images that helped to fit a step before this detector, such as a PCA:
+    put that step into a Pipeline inside the detector. A frozen network may stay outside, so that it
+    sees each image once: ``make_pipeline(FeatureExtractor(), ConformalDetector(KNNScorer()))``.
 
     **Polluted training images.** Outliers in the calibration set lower the threshold, unless they
-    score above normal images: the rate holds, but anomalies are missed (Bashari et al. 2025). Two
-    ways lead back:
+    score above normal images. The rate still holds, but anomalies are missed (Bashari et al. 2025).
+    There are two remedies:
 
-    - Look at the images of lowest `p_values`, label the outliers among them -1, and fit again with
-      `y`: no normal image is dropped, so the rate still holds.
-    - With ``pollution=rho`` the ``rho * n`` lowest calibration scores are taken for the outliers.
-      That rests on the detector: the false-alarm rate becomes about :math:`\alpha + \beta \rho /
-      (1 - \rho)` where it misses the share :math:`\beta` of the outliers, from :math:`\alpha` if
-      it finds all to :math:`\alpha + \rho (1 - \alpha)` if it cannot tell them. No method without
-      labels, or assumptions on how scores are distributed, escapes this. Give the share that the
-      detector finds rather than all there are.
+    - Look at the images with the lowest `p_values`, label the outliers among them -1, and fit again
+      with `y`. No normal image is dropped, so the rate still holds.
+    - ``pollution=rho`` takes the ``rho * n`` lowest calibration scores for the outliers. This
+      relies on the detector. If it misses the share :math:`\beta` of the outliers, the false-alarm
+      rate becomes about :math:`\alpha + \beta \rho / (1 - \rho)`. It is :math:`\alpha` if the
+      detector finds all of them, and :math:`\alpha + \rho (1 - \alpha)` if it cannot tell them from
+      normal images. No method escapes this without labels or assumptions on the distribution of
+      scores. Give the share of outliers that the detector finds, not the share that there are.
 
-    For "split", `score_samples` is the score of the detector. The detectors of "cross" differ in
-    scale, so there it is :math:`p(x)` plus a share of the step to the next, which grows with the
-    mean of their standardised scores and ranks images beyond the calibration scores, too.
-
-    See Also
-    --------
-    skad.ConformalMapDetector : Pixel by pixel, and region by region.
-    skad.DN2 : A detector to wrap.
-    sklearn.frozen.FrozenEstimator : For a detector that is fitted already.
+    With "split", `score_samples` is the score of the detector. With "cross" the detectors differ in
+    scale, so it is :math:`p(x)` plus a part of the step to the next p-value. That part grows with
+    the mean of the detectors' standardised scores; it also ranks images beyond all calibration
+    scores.
 
     References
     ----------
@@ -153,15 +157,15 @@ class ConformalDetector(ScoreStreamMixin, BaseConformal):
 
     def __init__(
         self,
-        detector,
+        detector: object,
         *,
-        false_alarm_rate=0.05,
-        method="split",
-        calibration_share=0.25,
-        n_folds=5,
-        pollution=0.0,
-        random_state=0,
-    ):
+        false_alarm_rate: float = 0.05,
+        method: str = "split",
+        calibration_share: float = 0.25,
+        n_folds: int = 5,
+        pollution: float = 0.0,
+        random_state: RandomState = 0,
+    ) -> None:
         self.detector = detector
         self.false_alarm_rate = false_alarm_rate
         self.method = method
@@ -172,7 +176,7 @@ class ConformalDetector(ScoreStreamMixin, BaseConformal):
 
     # The wrapped detector has parameters of its own to validate.
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, **fit_params):
+    def fit(self, X: Images, y: Labels = None, **fit_params: object) -> Self:
         """Train on one part of the images and calibrate on another.
 
         Parameters
@@ -182,13 +186,14 @@ class ConformalDetector(ScoreStreamMixin, BaseConformal):
         y : array-like of shape (n_samples,), optional
             Samples labelled -1 (or True) are left out of both parts.
         **fit_params : dict
-            Keywords for the detector's `fit`, such as ``X_outliers`` of :class:`~skad.PANDAOE`.
-            What is as long as `X` is split as `X` is. With metadata routing enabled, the detector
-            must ask for them, for example by ``set_fit_request(X_outliers=True)``.
+            Passed on to the detector's `fit`, such as ``X_outliers`` of :class:`~skad.PANDAOE`.
+            A value as long as `X` is split as `X` is. With metadata routing enabled, the detector
+            must request it, for example by ``set_fit_request(X_outliers=True)``.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -248,8 +253,8 @@ class ConformalDetector(ScoreStreamMixin, BaseConformal):
             return (rank + 1) / (n + 1)
         return float(self.calibration_scores_[0][rank - 1])
 
-    def score_samples(self, X):
-        """Score of each sample, high = normal.
+    def score_samples(self, X: Images) -> np.ndarray:
+        """Score each sample, high = normal.
 
         Parameters
         ----------
@@ -259,7 +264,8 @@ class ConformalDetector(ScoreStreamMixin, BaseConformal):
         Returns
         -------
         scores : ndarray of float64, shape (n_samples,)
-            Those of the detector for "split"; for "cross" the p-value and a bit, see the notes.
+            The scores of the detector for "split"; for "cross" p-values with ties broken, see the
+            notes of the class.
         """
         return self._joined(self._all_scores(X))
 
@@ -275,8 +281,8 @@ class ConformalDetector(ScoreStreamMixin, BaseConformal):
         count, n = count_at_or_below(self.calibration_scores_, scores)
         return (1 + count + tie_breaker) / (n + 1)
 
-    def p_values(self, X):
-        r"""Probability that a normal sample scores as low.
+    def p_values(self, X: Images) -> np.ndarray:
+        r"""Compute the probability that a normal sample scores as low as each sample.
 
         Parameters
         ----------
@@ -286,9 +292,9 @@ class ConformalDetector(ScoreStreamMixin, BaseConformal):
         Returns
         -------
         p_values : ndarray of float64, shape (n_samples,)
-            In (0, 1], never below one over the number of calibration images plus one; NaN where the
-            detector has ``on_error="skip"`` and could not read an image. For a normal
-            sample :math:`P(p \le \alpha) \le \alpha` ("split"; see the notes for "cross").
+            In (0, 1], and at least 1 / (n + 1) with n calibration images. NaN for an image that
+            could not be read, if the detector has ``on_error="skip"``. For a normal sample
+            :math:`P(p \le \alpha) \le \alpha` ("split"; see the notes for "cross").
         """
         return self._ranked(self._all_scores(X))
 
@@ -296,8 +302,8 @@ class ConformalDetector(ScoreStreamMixin, BaseConformal):
         count, n = count_at_or_below(self.calibration_scores_, scores)
         return (1 + count) / (n + 1)
 
-    def decide(self, X):
-        """Decisions and p-values of the same samples, which are scored once for both.
+    def decide(self, X: Images) -> tuple[np.ndarray, np.ndarray]:
+        """Compute decisions and p-values at once, scoring each sample once.
 
         Parameters
         ----------
@@ -307,41 +313,42 @@ class ConformalDetector(ScoreStreamMixin, BaseConformal):
         Returns
         -------
         scores : ndarray of float64, shape (n_samples,)
-            What `decision_function` gives.
+            As `decision_function` returns them.
         p_values : ndarray of float64, shape (n_samples,)
-            What `p_values` gives.
+            As `p_values` returns them.
         """
         scores = self._all_scores(X)
         return self._joined(scores) - self.offset_, self._ranked(scores)
 
-    def predict_fdr(self, X, *, false_discovery_rate=0.1):
-        r"""Label a batch such that few of its alarms are false.
+    def predict_fdr(self, X: Images, *, false_discovery_rate: float = 0.1) -> np.ndarray:
+        r"""Label a batch so that few of its alarms are false.
 
-        The procedure of Benjamini and Hochberg on the p-values :math:`p_{(1)} \le \dots \le
-        p_{(m)}` of the batch: anomalies are the :math:`j` lowest, with the largest :math:`j` for
-        which :math:`p_{(j)} \le j q / m`. The expected share of normal samples among them is at
-        most the share of normal samples in the batch times :math:`q`. This holds for "split", whose
-        p-values depend on each other in a harmless way (positive regression dependence, Bates et
-        al. 2023); for "cross" nothing is proven, but p-values come out much the same.
+        This is the procedure of Benjamini and Hochberg on the p-values :math:`p_{(1)} \le \dots \le
+        p_{(m)}` of the batch. It finds the largest :math:`j` with :math:`p_{(j)} \le j q / m`, and
+        the :math:`j` samples with the lowest p-values are the anomalies. The expected share of
+        normal samples among them is at most :math:`q` times the share of normal samples in the
+        batch. This is proven for "split", whose p-values depend on each other in a harmless way
+        (positive regression dependence, Bates et al. 2023). Nothing is proven for "cross", whose
+        p-values are much the same in practice.
 
         Parameters
         ----------
         X : array-like, list of images or paths, data set
-            The batch. The labels of its samples depend on each other, unlike those of `predict`.
+            The batch. Unlike with `predict`, the label of a sample depends on the other samples.
         false_discovery_rate : float in (0, 1), default=0.1
             The rate :math:`q` (0.1 as in Bates et al.).
 
         Returns
         -------
         labels : ndarray of int, shape (n_samples,)
-            +1 for normal, -1 for anomaly. Where fewer than ``m / (q * (n + 1))`` of m samples are
-            anomalies there are no alarms, as no p-value is below 1 / (n + 1): calibrate large
-            batches on many images n.
+            +1 for normal, -1 for an anomaly. No p-value is below 1 / (n + 1) with n calibration
+            images, so there are no alarms if fewer than ``m / (q * (n + 1))`` of m samples are
+            anomalies. Large batches need many calibration images.
 
         Raises
         ------
         ValueError
-            If `false_discovery_rate` is no share in (0, 1).
+            If `false_discovery_rate` is not in (0, 1).
         """
         owner = type(self).__name__
         found = discoveries(self.p_values(X), false_discovery_rate, owner)

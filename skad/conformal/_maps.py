@@ -2,6 +2,7 @@
 
 from itertools import count
 from numbers import Real
+from typing import Self
 
 import numpy as np
 from sklearn.utils import indexable
@@ -11,6 +12,7 @@ from .._compat import HasMethods, Interval, fit_context, safe_indexing
 from .._fitting import parameters_of, unchanged_on_error
 from .._labels import normal_rows
 from .._regions import regions_below
+from .._types import Images, Labels, Maps, RandomState
 from ..streams._mixins import MapStreamMixin, ScoreStreamMixin
 from ._base import BaseConformal
 from ._ranks import discoveries, fewest_to_alarm, p_values_of, whole_part
@@ -24,100 +26,102 @@ _ONE_IN, _MOST, _VALUES = 5, 20, 2**12 + 1
 
 
 class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
-    r"""Defects in images, with a rate of false alarms over whole images that was asked for.
+    r"""Detector of defects in images, with a guaranteed rate of false alarms over whole images.
 
-    Normal images that the wrapped detector was not trained on tell how low the lowest pixel of a
-    normal image scores. The p-value of a pixel x of a new image is the rank of its score s among
-    those,
+    It wraps a detector with score maps and calibrates it: normal images that the detector was not
+    trained on show how low the lowest pixel of a normal image scores. The p-value of a pixel x of a
+    new image is the rank of its score s among these lowest scores,
 
     .. math:: p(x) = \frac{1 + \#\{i : \min_{x'} s_i(x') \le s(x)\}}{1 + n}
 
-    so that it allows for all the pixels of the image that were looked at. Pixels are a defect where
-    :math:`p \le` `false_alarm_rate`, and an image is an anomaly where any of its pixels is.
+    so it accounts for the number of pixels that were looked at. A pixel is a defect if :math:`p
+    \le` `false_alarm_rate`, and an image is an anomaly if any of its pixels is a defect.
 
-    A defect that is large but faint has no pixel as low as that. `predict_regions` finds it as a
+    A large but faint defect may have no pixel as low as that. `predict_regions` finds it as a
     region of touching pixels below a looser threshold u, by its mass
 
     .. math:: M = \sum_{x \in \mathrm{region}} (u - s(x)),
 
-    which is ranked among the largest masses in calibration images.
+    which is ranked among the largest masses of the calibration images.
 
     Parameters
     ----------
     detector : estimator
-        Any detector with `score_maps`, high = normal, as :class:`~skad.PatchCore`. A clone of it is
-        fitted.
+        Any detector with `score_maps`, high = normal, such as :class:`~skad.PatchCore`. A clone of
+        it is fitted.
     false_alarm_rate : float in (0, 1), default=0.05
-        Share :math:`\alpha` of normal images in which any pixel may be taken for a defect. (0.05 is
+        Share :math:`\alpha` of normal images in which any pixel may be called a defect. (0.05 is
         convention.)
     region_threshold : float in (0, 0.5], default=0.01
         Share of the pixels of normal images below the looser threshold of regions (0.01 is usual
-        in neuroimaging). It decides what is found, not how often alarms are false.
+        in neuroimaging). It affects which defects are found, not the rate of false alarms.
     calibration_share : float in (0, 1], default=0.25
-        Share of the images put aside for calibration (0.25 as in scikit-learn's
+        Share of the images set aside for calibration (0.25 as in scikit-learn's
         ``train_test_split``). 1.0 is for a fitted detector in a
-        :class:`~sklearn.frozen.FrozenEstimator`, which all of `X` calibrates; `X` must then be new
-        to it.
+        :class:`~sklearn.frozen.FrozenEstimator`: all of `X` calibrates it, and must be new to it.
     random_state : int, RandomState instance or None, default=0
-        Draws the images put aside. The detector has a random state of its own.
+        Seeds the choice of the images set aside. The detector has its own random state.
 
     Attributes
     ----------
     detectors_ : list of estimator
         The fitted detector, the only one.
     calibration_scores_ : list of ndarray of float64
-        For the detector the scores of the lowest pixels of calibration images, lowest first.
+        For the detector, the score of the lowest pixel of each calibration image, lowest first.
     calibration_masses_ : ndarray of float64, shape (n_ranked,)
-        Largest mass of a region in each of those calibration images that did not set
-        `region_offset_`, smallest first; 0 without a region.
+        Largest mass of a region in each calibration image, smallest first; 0 for an image without
+        a region. Images that set `region_offset_` are not among them.
     pixel_offset_ : float
-        Threshold on `score_maps`: `predict_masks` is True exactly where they are below it, which is
-        where `p_value_maps` is at most `false_alarm_rate`.
+        Threshold on `score_maps`. A pixel is below it, and `predict_masks` is True, exactly if its
+        value in `p_value_maps` is at most `false_alarm_rate`.
     offset_ : float
-        The same, on `score_samples`.
+        The same threshold, on `score_samples`.
     region_offset_ : float
         The looser threshold u, below which pixels form regions.
     n_features_in_ : int
-        Number of features, where the detector has it.
-    feature_names_in_ : ndarray of str, shape (n_features_in_,)
-        Names of the columns, where the detector has them.
-
-    Notes
-    -----
-    **What is guaranteed.** If a normal image to come and those of calibration are exchangeable (as
-    when all are drawn from one source), then, whatever the detector, with a probability of at most
-    :math:`\alpha`
-
-    - any of its pixels has :math:`p \le \alpha`: its mask is not empty, `predict` gives -1;
-    - any of its regions has :math:`p \le \alpha`.
-
-    Either holds by itself; who looks at masks and at regions has both kinds of false alarms, at
-    most :math:`2 \alpha`. Pixels and regions within an image may depend on each other in any way,
-    as what is ranked is the extreme of the image. Probabilities are averages over calibration sets:
-    with one set of n images the rate varies around :math:`\alpha` by about :math:`\sqrt{\alpha (1 -
-    \alpha) / n}`, and images, not pixels, make up n. Nothing is said of normal pixels in images
-    with a defect; they hold to the same in so far as the defect leaves their scores alone.
-
-    **Why the threshold of regions is set apart.** A threshold from the very images whose masses are
-    ranked would know them and not the new image, which then is not exchangeable with them. Training
-    images score too high for it. So one in five calibration images, at most 20, set the threshold,
-    and have no rank as regions go. The ranks of pixels need no threshold and have all images.
-
-    **Why mass.** Area alone misses the small and deep, the peak alone the large and faint; mass has
-    both in one number, so that nothing is corrected for a choice between them. It is the statistic
-    that Bullmore et al. compare clusters of brain images by, against the largest of each image as
-    Nichols and Holmes do. The very small and deep is what pixels are for. Of magnetic tiles with a
-    defect, 18 % are found by regions and 6 % by pixels at a rate of 1 % (PatchCore with
-    the embedded network, 64 pixels; 250 tiles calibrate), of broken solar cells 66 % by either.
-
-    **What breaks it.** As with :class:`ConformalDetector`: neighbouring frames, crops of one
-    photograph, images that took part in fitting anything. Of images that differ in size the large
-    have the lower extremes; sizes must be drawn as those of calibration were.
+        Number of features, if the detector has it.
+    feature_names_in_ : ndarray of str, shape (n_features,)
+        Names of the columns, if the detector has them.
 
     See Also
     --------
-    ConformalDetector : By the score of an image as a whole, and for detectors without maps.
+    skad.ConformalDetector : By the score of an image as a whole, and for detectors without maps.
     skad.metrics.region_table : Regions of known defects.
+
+    Notes
+    -----
+    **What is guaranteed.** Let a normal image to come and the calibration images be exchangeable
+    (for example drawn from one source). Then, whatever the detector, the probability is at most
+    :math:`\alpha` that
+
+    - any of its pixels has :math:`p \le \alpha`, so that its mask is not empty and `predict` gives
+      -1;
+    - any of its regions has :math:`p \le \alpha`.
+
+    Each statement holds by itself. If you look at both masks and regions, the rate is at most
+    :math:`2 \alpha`. Pixels and regions of an image may depend on each other in any way, because
+    only the extreme of each image is ranked. The probabilities are averages over calibration sets.
+    For a single set of n images (not pixels) the rate deviates from :math:`\alpha` by about
+    :math:`\sqrt{\alpha (1 - \alpha) / n}`. Nothing is guaranteed for the normal pixels of an image
+    with a defect, but the same holds as far as the defect leaves their scores unchanged.
+
+    **Which images set the threshold of regions.** A threshold from the images whose masses are
+    ranked would depend on them but not on the new image, which would no longer be exchangeable with
+    them. Training images score too high to set it. So one in five calibration images, at most 20,
+    sets the threshold and is not ranked by regions. Ranks of pixels need no threshold and use all
+    calibration images.
+
+    **Why mass.** Area alone misses small, deep defects; the lowest score alone misses large, faint
+    ones. Mass combines both in one number, so no correction for choosing between two is needed.
+    Bullmore et al. compare clusters of brain images by it; Nichols and Holmes compare with the
+    largest of each image. Very small, deep defects are found by pixels. (At a rate of 1 %, regions
+    find 18 % of the magnetic tiles with a defect, and pixels 6 %: PatchCore with the embedded
+    network, 64 pixels, calibrated on 250 tiles. Each finds 66 % of broken solar cells.)
+
+    **What breaks it.** The same as with :class:`~skad.ConformalDetector`: neighbouring frames,
+    crops of one photograph, images that took part in fitting anything. In addition, large images
+    have lower extremes than small ones, so the sizes of new images must be distributed as those of
+    the calibration images.
 
     References
     ----------
@@ -158,13 +162,13 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
 
     def __init__(
         self,
-        detector,
+        detector: object,
         *,
-        false_alarm_rate=0.05,
-        region_threshold=0.01,
-        calibration_share=0.25,
-        random_state=0,
-    ):
+        false_alarm_rate: float = 0.05,
+        region_threshold: float = 0.01,
+        calibration_share: float = 0.25,
+        random_state: RandomState = 0,
+    ) -> None:
         self.detector = detector
         self.false_alarm_rate = false_alarm_rate
         self.region_threshold = region_threshold
@@ -173,10 +177,10 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
 
     # The wrapped detector has parameters of its own to validate.
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, **fit_params):
+    def fit(self, X: Images, y: Labels = None, **fit_params: object) -> Self:
         """Train on one part of the images and calibrate on another.
 
-        Of each calibration image a few numbers are kept, not its map.
+        A few numbers are kept of each calibration image, not its map.
 
         Parameters
         ----------
@@ -185,17 +189,18 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         y : array-like of shape (n_images,), optional
             Images labelled -1 (or True) are left out of both parts.
         **fit_params : dict
-            Keywords for the detector's `fit`; see :class:`ConformalDetector`.
+            Passed on to the detector's `fit`; see :class:`~skad.ConformalDetector`.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
         ValueError
             If there are too few calibration images for `false_alarm_rate`; if labels are unknown;
-            if a calibration image has no score, as when it could not be read.
+            if a calibration image has no score, for example because it could not be read.
         """
         with unchanged_on_error(self):
             (X,) = indexable(X)
@@ -259,8 +264,8 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
                 )
         return maps
 
-    def score_maps(self, X):
-        """Score of each pixel by the detector, high = normal.
+    def score_maps(self, X: Images) -> Maps:
+        """Score each pixel by the detector, high = normal.
 
         Parameters
         ----------
@@ -270,7 +275,7 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         Returns
         -------
         maps : ndarray of float, shape (n_images, height, width), or list of ndarray
-            As the detector gives them; NaN for images that could not be read, where it has
+            The detector's maps. NaN for images that could not be read, if the detector has
             ``on_error="skip"``.
         """
         check_is_fitted(self)
@@ -279,8 +284,8 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         skips = getattr(detector, "on_error", "raise") == "skip"
         return maps if skips else self._checked(maps, range(len(maps)))
 
-    def p_value_maps(self, X):
-        r"""Probability that any pixel of a normal image scores as low as each.
+    def p_value_maps(self, X: Images) -> Maps:
+        r"""Compute the probability that any pixel of a normal image scores as low as each pixel.
 
         Parameters
         ----------
@@ -290,14 +295,14 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         Returns
         -------
         maps : ndarray of float64, shape (n_images, height, width), or list of ndarray
-            In (0, 1], never below one over the number of calibration images plus one; NaN for
-            images that could not be read. The lowest of a normal image has :math:`P(p \le \alpha)
-            \le \alpha`.
+            In (0, 1], and at least 1 / (n + 1) with n calibration images; NaN for images that could
+            not be read. For the lowest p-value of a normal image, :math:`P(p \le \alpha) \le
+            \alpha`.
         """
         known = self.score_maps(X)
         return _each(lambda one: p_values_of(self.calibration_scores_[0], one), known)
 
-    def predict_masks(self, X):
+    def predict_masks(self, X: Images) -> Maps:
         """Mark the pixels that are defects.
 
         Parameters
@@ -308,13 +313,13 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         Returns
         -------
         masks : ndarray of bool, shape (n_images, height, width), or list of ndarray
-            True where `p_value_maps` is at most `false_alarm_rate`, and all over images that could
-            not be read. Any pixel is True exactly where `predict` gives -1.
+            True where `p_value_maps` is at most `false_alarm_rate`, and everywhere in images that
+            could not be read. `predict` gives -1 for exactly those images with a True pixel.
         """
         return _each(lambda one: ~(one >= self.pixel_offset_), self.score_maps(X))
 
-    def score_samples(self, X):
-        """Score of the lowest pixel of each image, high = normal.
+    def score_samples(self, X: Images) -> np.ndarray:
+        """Score each image by its lowest pixel, high = normal.
 
         Parameters
         ----------
@@ -328,8 +333,8 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         """
         return np.array([one.min() for one in self.score_maps(X)], dtype=np.float64)
 
-    def p_values(self, X):
-        r"""Probability that the lowest pixel of a normal image scores as low.
+    def p_values(self, X: Images) -> np.ndarray:
+        r"""Compute the probability that the lowest pixel of a normal image scores as low.
 
         Parameters
         ----------
@@ -339,13 +344,13 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         Returns
         -------
         p_values : ndarray of float64, shape (n_images,)
-            The lowest of each of `p_value_maps`: for a normal image :math:`P(p \le \alpha) \le
-            \alpha`. NaN for images that could not be read.
+            The lowest value of each map of `p_value_maps`. For a normal image :math:`P(p \le
+            \alpha) \le \alpha`. NaN for images that could not be read.
         """
         return p_values_of(self.calibration_scores_[0], self.score_samples(X))
 
-    def decide(self, X):
-        """Decisions and p-values of the same images, which are scored once for both.
+    def decide(self, X: Images) -> tuple[np.ndarray, np.ndarray]:
+        """Compute decisions and p-values at once, scoring each image once.
 
         Parameters
         ----------
@@ -355,52 +360,54 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         Returns
         -------
         scores : ndarray of float64, shape (n_images,)
-            What `decision_function` gives.
+            As `decision_function` returns them.
         p_values : ndarray of float64, shape (n_images,)
-            What `p_values` gives.
+            As `p_values` returns them.
         """
         scores = self.score_samples(X)
         return scores - self.offset_, p_values_of(self.calibration_scores_[0], scores)
 
-    def predict_regions(self, X, *, false_discovery_rate=None):
-        r"""Regions that look odd, one by one, and which of them are defects.
+    def predict_regions(
+        self, X: Images, *, false_discovery_rate: float | None = None
+    ) -> dict[str, np.ndarray]:
+        r"""List the regions that look odd, and tell which of them are defects.
 
         Parameters
         ----------
         X : images
             In any container that the detector takes.
         false_discovery_rate : float in (0, 1), optional
-            In the place of `false_alarm_rate`, of a batch: the expected share q of normal images
-            among those in which there is a defect. See the notes.
+            Control false alarms over the batch instead of by `false_alarm_rate`: the expected
+            share q of normal images among the images with a defect. See the notes.
 
         Returns
         -------
         table : dict of str to ndarray of shape (n_regions,)
-            One value for each region of pixels below `region_offset_` that touch at a side or a
-            corner, in the order of images. As :func:`skad.metrics.region_table`: ``image``,
-            ``region``, ``area``, ``top``, ``left``, ``bottom``, ``right``, ``mean_score``,
-            ``lowest_score``; and
+            One row for each region, in the order of images. A region is a set of pixels below
+            `region_offset_` that touch at a side or a corner. Columns ``image``, ``region``,
+            ``area``, ``top``, ``left``, ``bottom``, ``right``, ``mean_score`` and ``lowest_score``
+            are those of :func:`skad.metrics.region_table`. Further columns:
 
-            - ``mass``: how far its pixels are below the threshold, all together;
+            - ``mass``: how far its pixels are below the threshold, summed;
             - ``p_value``: probability that any region of a normal image has as much mass;
-            - ``defect``: whether it is one.
+            - ``defect``: whether the region is a defect.
 
             An image that could not be read is one region that is a defect, with NaN for numbers.
 
         Raises
         ------
         ValueError
-            If `false_discovery_rate` is no share in (0, 1).
+            If `false_discovery_rate` is not in (0, 1).
 
         Notes
         -----
-        With `false_discovery_rate` the procedure of Benjamini and Hochberg is done on images, by
-        the lowest p-value of each, 1 without a region; a region is a defect if its p-value is at
-        most the largest of an image that was found so. What is proven is of images: those p-values
-        are conformal ones, which depend on each other in a harmless way (Bates et al. 2023), so
-        that of the images with a defect the expected share that is normal is at most q times the
-        share of normal images in the batch. Of regions nothing of the kind holds, as the number of
-        them in an image depends on how odd it is.
+        With `false_discovery_rate`, the procedure of Benjamini and Hochberg is applied to images,
+        by the lowest p-value of each (1 without a region). A region is a defect if its p-value is
+        at most the largest p-value of an image found in this way. The guarantee is for images:
+        their p-values depend on each other in a harmless way (Bates et al. 2023), so the expected
+        share of normal images among those with a defect is at most q times the share of normal
+        images in the batch. There is no such guarantee for regions, because the number of regions
+        in an image depends on how odd it is.
         """
         return self._region_table(self.score_maps(X), false_discovery_rate)
 

@@ -1,4 +1,8 @@
-"""Detectors: the papers' methods, each a composition of extractor, adapter and scorer."""
+"""Detectors: from pictures to scores.
+
+Fit one on normal pictures; it then has `decision_function` (high = normal) and `predict`. A
+detector consists of an extractor of features, sometimes an adapter that trains it, and a scorer.
+"""
 
 from .._lazy import lazy_names
 

@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from typing import Self
 
 import numpy as np
 from sklearn.base import clone
@@ -13,6 +14,7 @@ from .._callbacks import CallbackSupportMixin, fit_task
 from .._compat import HasMethods, StrOptions, fit_context
 from .._fitting import unchanged_on_error
 from .._parameters import AT_LEAST_TWO, POSITIVE, changed, parameter
+from .._types import Images, Labels, Maps
 from .._warnings import warn
 from ..images._door import check_images
 from ..images._parameters import ReadingParameters, ThreadParameters
@@ -42,37 +44,41 @@ class SearchParameters(TimeParameters):
         limits=[StrOptions({"fast", "thorough"}), list, tuple, dict],
         kind='"fast", "thorough", list of detectors or dict of str to detector',
         kw_only=False,
-        text='What there is to choose from. "fast": frozen networks, their layers, sizes and '
-        'scores, and maps; "thorough": more of them, and trained networks. Of a list the first is '
-        "taken where no other is surely better; a detector is called as it prints.",
+        text='Detectors to choose from. "fast": frozen networks with several layers, sizes and '
+        'scores, and maps. "thorough": more of these, and trained networks. Of a list, the '
+        "first is taken unless another is surely better. A detector of a list is named as it "
+        "prints.",
     )
     synthetic: object = parameter(
         default=None,
         limits=[HasMethods(["make"]), None],
         kind="SyntheticAnomalies",
-        text="Makes the anomalies that candidates are compared on; by default "
-        'all kinds but "colors", four of each image. Give it `outliers`, where there are some.',
+        text="Makes the anomalies on which candidates are compared. By default all kinds but "
+        '"colors", four of each image. If you have real anomalies, give them to it as '
+        "`outliers`.",
     )
     n_splits: int = parameter(
         default=3,
         limits=[AT_LEAST_TWO],
-        text="Folds of normal images; each candidate is fitted on all but one of them.",
+        text="Folds of normal images. Each candidate is fitted on all folds but one, for each in "
+        "turn.",
     )
     n_best: int = parameter(
         default=3,
         limits=[POSITIVE],
-        text="Most candidates whose scores are combined. A further one must add to the AUROC more "
-        "than 0.5, as log-odds, and twice its standard error over folds and kinds of anomalies.",
+        text="Most candidates whose scores are combined. Another one is added only if it raises "
+        "the AUROC by more than 0.5, as log-odds, beyond twice the standard error over folds and "
+        "kinds of anomalies.",
     )
     max_minutes: float | None = changed(
         default=None,
-        note="No further candidate is tried when they are up, less what the last fits will take; "
-        "the first always is.",
+        note="No further candidate is tried when the time is up, less what the last fits will "
+        "take. The first candidate is always tried.",
     )
 
 
 def can_map(detector):
-    """Whether one of the detectors has maps; before the fit nobody knows."""
+    """Whether one of the detectors has maps; it is not known before the fit."""
     members = getattr(detector, "detectors_", ())
     return any(hasattr(member, "score_maps") for member in members)
 
@@ -89,28 +95,29 @@ class AutoDetector(
 ):
     r"""Choose among detectors, and combine the best, on normal images alone.
 
-    Each candidate is fitted to all folds of the normal images but one, and scores those of that
-    fold and anomalies made of them (:class:`~skad.model_selection.SyntheticAnomalies`). It is
-    judged by its AUROC over folds and kinds of anomalies, whose log-odds are averaged. The first
-    candidate is kept unless another is better by more than 0.5 (log-odds), beyond twice the
-    standard error of the difference; then the best is taken. Others join it on the same condition.
-    Those taken are fitted to all images, and give
+    Normal images are split into folds. Each candidate is fitted on all folds but one; it then
+    scores the images of the fold left out and anomalies made of them
+    (:class:`~skad.model_selection.SyntheticAnomalies`). Its mark is the AUROC, averaged as log-odds
+    over folds and kinds of anomalies. The candidate with the best mark is taken if it beats the
+    first one by more than 0.5 (log-odds), beyond twice the standard error; otherwise the first is
+    taken. Others join it on the same condition. All those taken are fitted on all images.
+    The score is the mean of their M calibrated scores,
 
     .. math:: s(x) = \frac1M \sum_m \Phi^{-1}\bigl(F_m(s_m(x))\bigr),
 
-    the mean of their calibrated scores: :math:`F_m` is the share of normal images, each scored by a
-    fit without it, that score lower.
+    where :math:`F_m` is the share of normal images with a lower score, each scored by a fit
+    without it.
 
     Attributes
     ----------
     leaderboard_ : Leaderboard
-        What was tried, the best first; it prints as a table.
+        The candidates that were tried, the best first; it prints as a table.
     detectors_ : list of detector
-        Those taken, fitted to all images.
+        The detectors that were taken, fitted on all images.
     calibration_scores_ : list of ndarray of shape (n_images,)
-        Of each, scores of the normal images by fits without them, lowest first.
+        For each detector, the scores of the normal images, each by a fit without it, lowest first.
     offset_ : float
-        Threshold on `score_samples`.
+        Threshold on `score_samples` below which an image is an anomaly.
     pixel_range_ : tuple of float or None
         Values of flat rows that become black and white; None for pixels of fixed range.
     n_features_in_ : int
@@ -118,13 +125,13 @@ class AutoDetector(
 
     See Also
     --------
-    skad.model_selection.SyntheticKFold : The same by GridSearchCV.
-    skad.ConformalDetector : Around this one, for a rate of false alarms that holds.
+    skad.model_selection.SyntheticKFold : The same comparison, for GridSearchCV.
+    skad.ConformalDetector : Wraps this detector to guarantee a rate of false alarms.
 
     Notes
     -----
-    Made anomalies are others than those that will come. See ``leaderboard_[i]["by_kind"]`` for the
-    kinds that matter to you, and leave the others out by ``SyntheticAnomalies(kinds=[...])``.
+    Synthetic anomalies differ from the real ones to come. See ``leaderboard_[i]["by_kind"]`` for
+    the kinds that matter to you, and leave out the others by ``SyntheticAnomalies(kinds=[...])``.
 
     References
     ----------
@@ -145,8 +152,8 @@ class AutoDetector(
     """
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
-        """Compare the candidates, take the best and fit them to all images.
+    def fit(self, X: Images, y: Labels = None) -> Self:
+        """Compare the candidates, take the best and fit them on all images.
 
         Parameters
         ----------
@@ -158,6 +165,7 @@ class AutoDetector(
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -248,8 +256,8 @@ class AutoDetector(
         return np.mean(found, axis=0)
 
     @available_if(can_map)
-    def score_maps(self, X):
-        """Where in the images anomalies are, by the best of the detectors that has maps.
+    def score_maps(self, X: Images) -> Maps:
+        """Compute score maps, by the best detector that has maps.
 
         Parameters
         ----------
@@ -259,7 +267,7 @@ class AutoDetector(
         Returns
         -------
         maps : list of ndarray
-            See :meth:`skad.MapDetector.score_maps`.
+            One map for each image, see :meth:`skad.MapDetector.score_maps`.
         """
         member = next(member for member in self.detectors_ if hasattr(member, "score_maps"))
         return member.score_maps(check_images(self, X))

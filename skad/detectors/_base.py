@@ -1,6 +1,7 @@
 """What every detector shares: one door for images, one pipeline behind it."""
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -14,6 +15,7 @@ from .._decision import DecisionMixin
 from .._fitting import fitted_copy, twin, unchanged_on_error
 from .._labels import has_anomaly_labels, outlier_mask
 from .._parameters import ParameterGroup, parameter
+from .._types import Images, Labels
 from ..features import FeatureExtractor
 from ..images._door import check_images
 from ..parallel._lazily import is_lazy, lazily
@@ -40,9 +42,9 @@ class UnreadableParameters(ParameterGroup):
     on_error: str = parameter(
         default="raise",
         limits=[StrOptions({"raise", "skip"})],
-        text='"raise": images that cannot be read are an error; "skip": where images are scored, '
-        "they get NaN, -1 from `predict`, and one warning that counts and names them. Fitting "
-        "always raises.",
+        text='What happens to images that cannot be read. "raise": an error. "skip": in scoring '
+        "they get the score NaN and -1 from `predict`, and one warning counts and names them. "
+        "Fitting always raises.",
     )
 
 
@@ -61,8 +63,8 @@ def can_extend(detector):
 class BaseImageScores(ScoreStreamMixin, UnreadableParameters, DecisionMixin, BaseEstimator, ABC):
     """Decisions on images of any container; subclasses give the scores of a source."""
 
-    def score_samples(self, X):
-        """Score of each image, high = normal.
+    def score_samples(self, X: Images) -> np.ndarray:
+        """Score each image, high = normal.
 
         Parameters
         ----------
@@ -72,8 +74,8 @@ class BaseImageScores(ScoreStreamMixin, UnreadableParameters, DecisionMixin, Bas
         Returns
         -------
         scores : ndarray of float64, shape (n_images,)
-            NaN for images that could not be read, with ``on_error="skip"``. Of a Dask array or bag
-            a Dask array, which is not computed yet.
+            NaN for images that could not be read, with ``on_error="skip"``. For a Dask array or
+            bag, a Dask array that is not computed yet.
         """
         if is_lazy(X):
             check_is_fitted(self)
@@ -171,7 +173,7 @@ class BaseImageDetector(CallbackSupportMixin, BaseImageScores, ABC):
         return part(**{name: own[name] for name in part().get_params(deep=False) if name in own})
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Images, y: Labels = None) -> Self:
         """Learn what normal images look like.
 
         Parameters
@@ -179,12 +181,13 @@ class BaseImageDetector(CallbackSupportMixin, BaseImageScores, ABC):
         X : images
             Normal images in any container, see :ref:`containers`.
         y : array-like of shape (n_images,), optional
-            Images labelled -1 (or True) are left out, so that a search over labelled images may
+            Images labelled -1 (or True) are left out. A search over labelled images can therefore
             refit on all of them.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -216,37 +219,38 @@ class BaseImageDetector(CallbackSupportMixin, BaseImageScores, ABC):
 
     @available_if(can_extend)
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
-        """Let more normal images join, as if they had been there in `fit`; nothing is trained.
+    def partial_fit(self, X: Images, y: Labels = None) -> Self:
+        """Add normal images, as if they had been there in `fit`, without training.
 
-        The network stays as it is, trained or not, as do the scale of flat rows and all parameters
-        of the first call, which is a `fit`. Features are added to the scorer, and thresholds are
-        taken anew, over earlier and new images.
+        The first call is a `fit`. Later calls keep the network, the scale of flat rows and all
+        parameters. The features of the new images are added to the scorer, and thresholds are set
+        again from earlier and new images.
 
-        An image that joined is still no neighbour of itself, so that its own score hardly changes.
-        What looks like it has a neighbour now; where `n_neighbors` are counted together (2 for
-        DN2), it takes as many images of a kind to make that kind normal.
+        A training image is not a neighbour of itself, so the score of an image that was added
+        hardly changes. Images that look like it now have it as a neighbour. With ``n_neighbors=2``
+        (DN2) it takes two images of a new kind to make that kind normal.
 
-        Where thresholds are taken from maps, those of earlier images count as they were, compared
-        with fewer images than now, which leaves these thresholds a little low.
+        Thresholds from maps reuse the maps of earlier images. These were compared with fewer
+        images than now, so these thresholds are a little low.
 
         Parameters
         ----------
         X : images
             Normal images in any container, see :ref:`containers`.
         y : array-like of shape (n_images,), optional
-            Images labelled -1 (or True) are left out; later calls may hold no others.
+            Images labelled -1 (or True) are left out. In later calls all may be labelled so.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
         AttributeError
-            If the scorer, or the gallery of maps, can't be extended, as with centroids.
+            If the scorer or the gallery of maps cannot be extended, as with centroids.
         ValueError, TypeError, OSError
-            If images are missing or broken. Then nothing has joined.
+            If images are missing or broken. Then nothing was added.
 
         Examples
         --------

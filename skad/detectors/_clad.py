@@ -31,9 +31,9 @@ class CLAD(
 ):
     r"""Clustering-based anomaly detection: a classifier of clusters that is unsure of anomalies.
 
-    An autoencoder is trained on normal images, and its codes clustered (:class:`~skad.DEC`); a
-    network learns from random weights to tell the clusters apart. The score is the classifier's
-    confidence after ODIN,
+    An autoencoder is trained on normal images, and its codes are clustered (:class:`~skad.DEC`).
+    A second network, from random weights, learns to tell the clusters apart. The score is the
+    confidence of this classifier after ODIN,
 
     .. math:: s(x) = \operatorname{logit} \max_i \operatorname{softmax}(f(\tilde x) / T)_i, \qquad
         \tilde x = x - \epsilon \operatorname{sign} \nabla_x \mathrm{CE}(f(x) / T, \arg\max f(x))
@@ -75,27 +75,30 @@ class CLAD(
 
     backbone: str | Callable = changed(
         default=cifar_resnet18,
-        note="The classifier: ResNet-18 (paper), here with the stem for small images. (The code "
-        "has that for large ones, of whose map 32 pixels leave one place.)",
+        note="Here it is the classifier: ResNet-18 (paper) with the stem for small images. (The "
+        "code has the stem for large images, which reduces 32 pixels to a single position.)",
     )
     encoder: Callable = parameter(
         default=clad_large,
         limits=[callable],
         kw_only=False,
-        text="The autoencoder's network, a factory with a decoder (paper: codes of 100 numbers).",
+        text="Network of the autoencoder: a factory with a decoder (paper: codes of 100 numbers).",
     )
     n_clusters: int = changed(default=10, limits=[AT_LEAST_TWO], note="(Paper.)")
     n_autoencoder_epochs: int = parameter(
         default=100,
         limits=[POSITIVE],
-        text="Passes over the images (paper), by Adam at 1e-3 (code; paper: 0.01).",
+        text="Passes over the images as an autoencoder (paper), by Adam at 1e-3 (code; paper: "
+        "0.01).",
     )
     n_clustering_epochs: int = parameter(
         default=100, limits=[POSITIVE], text="Most passes over the images in DEC (paper)."
     )
-    n_epochs: int = changed(default=100, note="In learning the clusters (paper).")
+    n_epochs: int = changed(
+        default=100, note="Here those in which the clusters are learned (paper)."
+    )
     batch_size: int = changed(default=128, limits=[AT_LEAST_TWO], note="(Code.)")
-    learning_rate: float = changed(default=1e-4, note="Adam (paper).")
+    learning_rate: float = changed(default=1e-4, note="Here for Adam (paper).")
 
     def _make_steps(self):
         encoder = self._make(FeatureExtractor, backbone=self.encoder, weights=None)

@@ -34,15 +34,15 @@ class DeepSVDD(
 ):
     r"""Deep support vector data description: normal images lie near a centre.
 
-    An autoencoder is trained on the images, see :class:`~skad.AutoencoderAdapter`; its encoder
-    :math:`\phi` goes on to draw them together around their mean code c, see
+    An autoencoder is trained on the images, see :class:`~skad.AutoencoderAdapter`. Its encoder
+    :math:`\phi` is then trained to map them close to their mean code c, see
     :class:`~skad.DeepSVDDAdapter`. The score is
 
     .. math:: s(x) = -\lVert \phi(x) - c \rVert_2^2
 
-    Defaults are those of the paper's code for CIFAR-10. For grey images of 28 pixels (MNIST) it has
-    ``backbone=skad.backbones.svdd_mnist, n_pretraining_epochs=150, pretraining_decay_at=1/3,
-    pretraining_weight_decay=5e-4``.
+    Defaults are those of the paper's code for CIFAR-10. For grey images of 28 pixels (MNIST) the
+    code uses ``backbone=skad.backbones.svdd_mnist, n_pretraining_epochs=150,
+    pretraining_decay_at=1/3, pretraining_weight_decay=5e-4``.
 
     Attributes
     ----------
@@ -76,8 +76,8 @@ class DeepSVDD(
 
     backbone: str | Callable = changed(
         default=svdd_cifar,
-        note="(Paper's; it has no biases, as a network with them could reach the centre whatever "
-        "the image.)",
+        note="(The paper's network. It has no biases: with them it could map every image to the "
+        "centre.)",
     )
     weights: str | os.PathLike | None = changed(default=None, note="(Paper: random weights.)")
 
@@ -86,17 +86,19 @@ class DeepSVDD(
         default=None,
         limits=[Interval(Integral, 0, None, closed="left"), None],
         text="Passes over the images as an autoencoder; 0 for none. By default 350 (code, "
-        "CIFAR-10; 150 for MNIST), in proportion for fewer images than its 5 000, but 35 at the "
-        "least.",
+        "CIFAR-10; 150 for MNIST). For fewer images than its 5 000 the number falls in "
+        "proportion, but not below 35.",
     )
     pretraining_decay_at: float = parameter(
         default=5 / 7,
         limits=[SHARE],
-        text="Share of them after which the learning rate is a tenth (code, CIFAR-10; 1/3 for "
-        "MNIST).",
+        text="Share of the pretraining after which the learning rate falls to a tenth (code, "
+        "CIFAR-10; 1/3 for MNIST).",
     )
     pretraining_weight_decay: float = parameter(
-        default=5e-7, limits=[NOT_NEGATIVE], text="Of them (code, CIFAR-10; 5e-4 for MNIST)."
+        default=5e-7,
+        limits=[NOT_NEGATIVE],
+        text="Weight decay of the pretraining (code, CIFAR-10; 5e-4 for MNIST).",
     )
 
     def _make_steps(self):

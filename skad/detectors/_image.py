@@ -1,12 +1,14 @@
 """ImageDetector: an extractor, an adapter and a scorer of the user's choice."""
 
 from inspect import signature
+from typing import Self
 
 from sklearn import get_config
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from .._compat import HasMethods, fit_context
 from .._parameters import changed
+from .._types import Images, Labels
 from ..scorers import KNNScorer
 from ..training._parameters import AdapterParameters, ExtractorParameters
 from ._base import BaseImageDetector, ScorerParameters, composed
@@ -16,14 +18,15 @@ class PartParameters(ScorerParameters, AdapterParameters, ExtractorParameters):
     """Three parts."""
 
     extractor: object = changed(
-        default=None, note="By default that of the adapter, or ``FeatureExtractor()``."
+        default=None, note="By default the adapter's, or ``FeatureExtractor()``."
     )
     scorer: object = changed(
         default=None,
         limits=[HasMethods(["fit", "score_samples"]), None],
         kind="scorer or outlier detector",
         kw_only=False,
-        note="One of skad or of scikit-learn; by default ``KNNScorer()``.",
+        note="A scorer of skad, or an outlier detector of scikit-learn; by default "
+        "``KNNScorer()``.",
     )
 
 
@@ -32,7 +35,7 @@ class BaseComposedDetector(PartParameters, BaseImageDetector):
 
     # The parts have parameters of their own to validate.
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, **fit_params):
+    def fit(self, X: Images, y: Labels = None, **fit_params: object) -> Self:
         """Learn what normal images look like.
 
         Parameters
@@ -43,12 +46,13 @@ class BaseComposedDetector(PartParameters, BaseImageDetector):
             Images labelled -1 (or True) are left out, so that a search over labelled images may
             refit on all of them.
         **fit_params : dict
-            Further images that the adapter's `fit` takes, such as ``X_outliers``. With metadata
-            routing enabled, the adapter must ask for them, by ``set_fit_request(X_outliers=True)``.
+            Passed on to the adapter's `fit`, such as ``X_outliers``. With metadata routing enabled,
+            the adapter must request it: ``set_fit_request(X_outliers=True)``.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -84,12 +88,13 @@ class BaseComposedDetector(PartParameters, BaseImageDetector):
     def _default_scorer(self):
         return KNNScorer()
 
-    def get_metadata_routing(self):
-        """Keywords of `fit` go to the adapter.
+    def get_metadata_routing(self) -> object:
+        """Say that keywords of `fit` go to the adapter.
 
         Returns
         -------
         routing : sklearn.utils.metadata_routing.MetadataRouter
+            Says which keywords go where.
         """
         router = MetadataRouter(owner=type(self).__name__)
         if self.adapter is not None:
@@ -99,17 +104,18 @@ class BaseComposedDetector(PartParameters, BaseImageDetector):
 
 
 class ImageDetector(BaseComposedDetector):
-    """Anomalous images, by an extractor, an adapter and a scorer of your choice.
+    """Detector made of an extractor, an adapter and a scorer of your choice.
 
-    Images become features; the adapter, if there is one, trains the network on the normal images
-    first; the scorer tells how far features are from those. The papers' detectors are compositions
-    of such parts: ``MSC()`` is ``ImageDetector(FeatureExtractor(), MeanShiftedContrastive(),
-    KNNScorer())``. Parameters of parts are searched by their nested names.
+    The extractor turns images into features. The adapter, if there is one, first trains the network
+    on the normal images. The scorer tells how far features are from those of normal images. The
+    papers' detectors are made of such parts: ``MSC()`` is ``ImageDetector(FeatureExtractor(),
+    MeanShiftedContrastive(), KNNScorer())``. A search names the parameters of parts as
+    scikit-learn does: ``scorer__n_neighbors``.
 
     Attributes
     ----------
     pipeline_ : sklearn.pipeline.Pipeline
-        The fitted extractor ("extractor"), or adapter ("adapter"), and scorer ("scorer").
+        The fitted extractor ("extractor") or adapter ("adapter"), and the scorer ("scorer").
 
     See Also
     --------
@@ -119,8 +125,8 @@ class ImageDetector(BaseComposedDetector):
 
     Notes
     -----
-    What ``make_pipeline(adapter, scorer)`` gives, but images are validated once, and what a scorer
-    learns of its features, as the widths of layers, need not be told by hand.
+    Compared with ``make_pipeline(adapter, scorer)``, images are validated once, and the scorer is
+    told about its features, such as the widths of layers.
 
     Examples
     --------

@@ -1,7 +1,10 @@
 """Joint optimisation: compactness beside the network's own task, then nearest neighbours."""
 
+from typing import Self
+
 from .._compat import fit_context
 from .._parameters import changed
+from .._types import Images, Labels
 from ..adapters import JointOptimizationAdapter
 from ..adapters._joint import JointParameters
 from ..features import FeatureExtractor
@@ -25,13 +28,13 @@ class JointOptimization(
     NetworkParameters,
     BaseImageDetector,
 ):
-    r"""JO: compactness of normal images, while the network keeps classifying others.
+    r"""JO: draw normal images together while the network keeps classifying other images.
 
-    The network is trained for both, see :class:`~skad.JointOptimizationAdapter`; an image is scored
-    by its distance to the nearest training images, as :class:`~skad.DN2` does.
+    The network is trained for both, see :class:`~skad.JointOptimizationAdapter`. An image is then
+    scored by the distance to its nearest training images, as in :class:`~skad.DN2`.
 
-    The labelled source images are given to `fit` as ``X_source`` and ``y_source``; in a search, ask
-    for that by ``set_fit_request(X_source=True, y_source=True)``.
+    Give the labelled source images to `fit` as ``X_source`` and ``y_source``. In a search, request
+    them: ``set_fit_request(X_source=True, y_source=True)``.
 
     Attributes
     ----------
@@ -63,8 +66,14 @@ class JointOptimization(
     metric: str = changed(default="euclidean", note="(Paper.)")
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, X_source=None, y_source=None):
-        """Learn what normal images look like, and go on telling source images apart.
+    def fit(
+        self,
+        X: Images,
+        y: Labels = None,
+        X_source: Images = None,
+        y_source: Labels = None,
+    ) -> Self:
+        """Learn what normal images look like, while still telling source images apart.
 
         Parameters
         ----------
@@ -73,13 +82,14 @@ class JointOptimization(
         y : array-like of shape (n_images,), optional
             Images labelled -1 (or True) are left out.
         X_source : images
-            Images of the task that the network was trained for, or of one like it.
+            Images of the task that the network was trained for, or of a similar one.
         y_source : array-like of shape (n_source_images,)
-            Their classes.
+            Classes of the source images.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------

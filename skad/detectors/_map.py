@@ -18,6 +18,7 @@ from .._parameters import (
     parameter,
 )
 from .._regions import regions_below
+from .._types import Images, Maps
 from ..images._arrays import ImageArray
 from ..maps import BaseGallery, RetrievedPixels
 from ..maps._maps import lay_over, smooth
@@ -176,8 +177,8 @@ class BaseMapDetector(MapStreamMixin, MapParameters, BaseImageDetector):
             found.append(-self.gallery_.peaks(maps).cpu().numpy().astype(np.float64))
         return np.concatenate(found)
 
-    def score_maps(self, X):
-        """Score of each pixel, high = normal.
+    def score_maps(self, X: Images) -> Maps:
+        """Score each pixel, high = normal.
 
         Parameters
         ----------
@@ -187,9 +188,9 @@ class BaseMapDetector(MapStreamMixin, MapParameters, BaseImageDetector):
         Returns
         -------
         maps : ndarray of float32, shape (n_images, height, width), or list of ndarray
-            The negative distance, at the resolution of each image: one array for an array or
-            tensor of images, a list for images that come one by one. NaN for images that could not
-            be read, with ``on_error="skip"``: one pixel, where their size is not known.
+            Negative distances, at the resolution of each image: one array if `X` is an array or
+            tensor, else a list. With ``on_error="skip"`` the map of an image that could not be
+            read is NaN, one pixel if its size is unknown.
         """
         source = self._source_to_score(X)
         return self._collect(source, self._maps(source))
@@ -199,7 +200,7 @@ class BaseMapDetector(MapStreamMixin, MapParameters, BaseImageDetector):
         yield from self._maps(source)
         source.failures.warn(type(self).__name__, len(source))
 
-    def predict_masks(self, X):
+    def predict_masks(self, X: Images) -> Maps:
         """Mark the pixels that are defects.
 
         Parameters
@@ -210,14 +211,14 @@ class BaseMapDetector(MapStreamMixin, MapParameters, BaseImageDetector):
         Returns
         -------
         masks : ndarray of bool, shape (n_images, height, width), or list of ndarray
-            True where `score_maps` is below `pixel_offset_`, and all over images that could not be
-            read.
+            True where `score_maps` is below `pixel_offset_`, and everywhere in images that could
+            not be read.
         """
         source = self._source_to_score(X)
         return self._collect(source, (~(one >= self.pixel_offset_) for one in self._maps(source)))
 
-    def predict_regions(self, X):
-        """Where the defects are, one by one.
+    def predict_regions(self, X: Images) -> dict[str, np.ndarray]:
+        """List the regions that are defects.
 
         Parameters
         ----------
@@ -227,14 +228,15 @@ class BaseMapDetector(MapStreamMixin, MapParameters, BaseImageDetector):
         Returns
         -------
         table : dict of str to ndarray of shape (n_regions,)
-            One value for each region of pixels below `pixel_offset_` that touch at a side or a
-            corner, in the order of images, as :func:`skad.metrics.region_table`: ``image``,
-            ``region``, ``area``, ``top``, ``left``, ``bottom``, ``right``, ``mean_score``,
-            ``lowest_score``. An image that could not be read is one region, of NaN scores.
+            One row for each region, in the order of images. A region is a set of pixels below
+            `pixel_offset_` that touch at a side or a corner. The columns are ``image``,
+            ``region``, ``area``, ``top``, ``left``, ``bottom``, ``right``, ``mean_score`` and
+            ``lowest_score``, as in :func:`skad.metrics.region_table`. An image that could not be
+            read is one region with NaN scores.
 
         See Also
         --------
-        skad.ConformalMapDetector : Such a table with p-values.
+        skad.ConformalMapDetector : The same table with p-values.
         """
         source = self._source_to_score(X)
         table = self._region_table(self._maps(source))
@@ -292,23 +294,24 @@ class MapPartParameters(ParameterGroup):
         limits=[HasMethods(["begin", "add", "complete", "distances"]), None],
         kind="gallery",
         kw_only=False,
-        text="What pixels are compared with, one of ``skad.maps``; by default "
-        "``RetrievedPixels()``, all pixels of the training images that the scorer finds nearest.",
+        text="What pixels are compared with: a gallery of ``skad.maps``. By default "
+        "``RetrievedPixels()``: all pixels of the training images that the scorer finds "
+        "nearest.",
     )
 
 
 class MapDetector(MapPartParameters, BaseComposedDetector, BaseMapDetector):
-    """Anomalous images, and where in them, by parts of your choice.
+    """Detector of images and pixels, made of parts of your choice.
 
-    As :class:`~skad.ImageDetector`, and the maps of some layers of the network are compared with a
-    gallery of pixels of normal images. :class:`~skad.SPADE` is a composition of such parts. An
-    image is scored as a whole by the features of the network and the scorer, or by its map.
+    It extends :class:`~skad.ImageDetector`: the maps of some layers of the network are compared
+    with a gallery of pixels of normal images. An image as a whole is scored by the scorer, on the
+    features of the network, or by its map. :class:`~skad.SPADE` is made of such parts.
 
     Attributes
     ----------
     pipeline_ : sklearn.pipeline.Pipeline
-        The fitted extractor ("extractor"), its network trained if there is an adapter, and scorer
-        ("scorer").
+        The fitted extractor ("extractor"), with a trained network if there is an adapter, and the
+        scorer ("scorer").
 
     See Also
     --------
@@ -335,7 +338,7 @@ class MapDetector(MapPartParameters, BaseComposedDetector, BaseMapDetector):
         default=None, note='Here by default ``KNNScorer(metric="euclidean", aggregation="mean")``.'
     )
     contamination: str | float = changed(
-        default="auto", note="That of scores by features is the scorer's."
+        default="auto", note="For scores by features the scorer's own `contamination` applies."
     )
 
     def _default_scorer(self):

@@ -23,15 +23,15 @@ class MSC(
     NetworkParameters,
     BaseImageDetector,
 ):
-    r"""MSC: contrast views of normal images as seen from their mean, compare with those images.
+    r"""MSC: train by contrast around the mean of normal images, score by nearest neighbours.
 
     The network is trained by the mean-shifted contrastive loss, see
-    :class:`~skad.MeanShiftedContrastive`; with features z of unit length,
+    :class:`~skad.MeanShiftedContrastive`. The score of an image x is
 
     .. math:: s(x) = -\sum_{j=1}^{k} \lVert z(x) - z(x_{(j)}) \rVert_2^2
         = -2 \sum_{j=1}^{k} \bigl( 1 - \cos(z(x), z(x_{(j)})) \bigr)
 
-    over the k nearest training images.
+    over its k nearest training images, with features z of unit length.
 
     Attributes
     ----------

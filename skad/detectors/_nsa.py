@@ -32,18 +32,18 @@ class NSA(
     NetworkParameters,
     BaseImageDetector,
 ):
-    r"""No Shifted Augmentations: a network trained on normal images alone, and angles.
+    r"""No Shifted Augmentations: train a network on normal images alone, score by angles.
 
-    The network is trained from random weights to agree on two views of each image, with features
-    scaled to unit length on the way, see :class:`~skad.SelfSupervisedAdapter`. An image is scored
-    by the angle to the nearest training image after whitening,
+    From random weights, the network learns to give two views of an image the same features; these
+    are scaled to unit length, see :class:`~skad.SelfSupervisedAdapter`. An image is scored by the
+    angle to the nearest training image after whitening,
 
     .. math:: s(x) = -\min_m \arccos \cos(u(x), u(x_m)), \qquad
         u = \Sigma^{-1/2} y / \lVert \Sigma^{-1/2} y \rVert
 
-    with the features y and their covariance :math:`\Sigma` over the training images. It is meant
-    for images unlike those that pretrained networks know, and holds up where some training images
-    are not normal. Training takes long: by default 4000 epochs.
+    with the features y and their covariance :math:`\Sigma` over the training images. It is for
+    images unlike those that pretrained networks know, and tolerates some anomalies among the
+    training images. Training is long: 4000 epochs by default.
 
     Attributes
     ----------
@@ -80,19 +80,19 @@ class NSA(
     scorer: str = changed(
         default="k_cos_mah",
         limits=[StrOptions({*SCORERS, "ensemble", "sum"})],
-        note='"k_cos": angle to the nearest training image; "k_cos_mah": '
-        "the same after whitening, the paper's headline, where it is called k-Cos; "
-        '"c_cos", "c_cos_mah": angle to the mean, and the same after whitening; "gde": '
-        'negative log-likelihood of one Gaussian on features of unit length; "ensemble": the '
-        "paper's Ens. of layers, see :class:`~skad.EnsembleScorer`, each stage but the first "
-        "taken place by place too (for ResNet-18 at 32 pixels 57 344 values an image); "
-        '"sum": k-Cos + k-Cos(Mah) over all stages of the network, place by place as well.',
+        note='"k_cos": angle to the nearest training image. "k_cos_mah": the same after whitening; '
+        'the paper\'s main result, which it calls k-Cos. "c_cos" and "c_cos_mah": angle to the '
+        'mean, without and with whitening. "gde": negative log-likelihood of one Gaussian on '
+        'features of unit length. "ensemble": the paper\'s Ens. of layers, see '
+        ":class:`~skad.EnsembleScorer`; each stage but the first is also taken position by "
+        'position (57 344 values an image for ResNet-18 at 32 pixels). "sum": k-Cos + '
+        "k-Cos(Mah) over all stages, position by position as well.",
     )
     scaling: str = parameter(
         default="auto",
         limits=EnsembleScorer._parameter_constraints["scaling"],
-        text='Of the terms of "ensemble" and "sum"; "quantile" where training images may not all '
-        "be normal. See :class:`~skad.EnsembleScorer`.",
+        text='How the terms of "ensemble" and "sum" are scaled; "quantile" where training images '
+        "may include anomalies. See :class:`~skad.EnsembleScorer`.",
     )
 
     def _make_steps(self):

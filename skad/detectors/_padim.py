@@ -27,16 +27,16 @@ class PaDiM(
     NetworkParameters,
     BaseMapDetector,
 ):
-    r"""Anomalous images, and where in them: Mahalanobis distance to the Gaussian of each place.
+    r"""Images and pixels, scored by the Mahalanobis distance to the Gaussian of each place.
 
     For images that are aligned: parts in a holder, cells in a grid. The maps of three layers are
-    joined, the coarser ones interpolated, and of their channels some are drawn at random. At each
-    place p these have a mean and a covariance over the training images, and a pixel is scored by
+    joined, the coarser ones interpolated, and some of their channels are drawn at random. These
+    have a mean and a covariance over the training images at each place p. A pixel is scored by
 
     .. math:: d(x, p) = \sqrt{(F(x, p) - \mu_p)^T \Sigma_p^{-1} (F(x, p) - \mu_p)},
 
-    blurred by a Gaussian; an image by its worst pixel. Nothing is trained, unless an `adapter` is
-    given.
+    blurred by a Gaussian, and an image by its worst pixel. Nothing is trained, unless an `adapter`
+    is given.
 
     Attributes
     ----------
@@ -51,16 +51,16 @@ class PaDiM(
 
     Notes
     -----
-    An image that equals a training image is compared with the Gaussians of the others, so the maps
-    of training images, and the thresholds taken from them, are leave-one-out; see
+    A training image is compared with the Gaussians of the other training images. Its map, and
+    the thresholds that come from such maps, are therefore leave-one-out; see
     :class:`skad.maps.GaussianPixels`.
 
-    Where a place shows other things from image to image, there is nothing to compare with: on
-    circuit boards of many layouts images were told no better than by chance.
+    Images that are not aligned have nothing to compare with at a place: on circuit boards of many
+    layouts the detector was no better than chance.
 
-    Memory and time go with places times the square of `n_dimensions`, not with the number of
-    training images. The paper resizes to 256 pixels and cuts out 224, enlarges the coarser layers
-    by repetition, and adds 0.01 to all variances.
+    Memory and time grow with the number of places times the square of `n_dimensions`, not with the
+    number of training images. The paper resizes to 256 pixels and cuts out 224, enlarges the
+    coarser layers by repetition, and adds 0.01 to all variances.
 
     References
     ----------

@@ -1,7 +1,10 @@
 """PANDA: compactness, then nearest neighbours."""
 
+from typing import Self
+
 from .._compat import StrOptions, fit_context
 from .._parameters import changed, parameter
+from .._types import Images, Labels
 from ..adapters import CompactnessAdapter
 from ..adapters._compactness import CompactnessParameters
 from ..features import FeatureExtractor
@@ -25,11 +28,11 @@ class PANDA(
     NetworkParameters,
     BaseImageDetector,
 ):
-    r"""PANDA: draw the features of normal images together, stop in time, compare with them.
+    r"""PANDA: draw the features of normal images together, then score by nearest neighbours.
 
-    The network is trained for compactness, see :class:`~skad.CompactnessAdapter`; an image is
-    scored by its distance to the nearest training images, as :class:`~skad.DN2` does, in the
-    features that result. ``stopping="sample_wise"`` scores by :class:`~skad.SampleWiseScorer`.
+    The network is trained by the compactness loss, see :class:`~skad.CompactnessAdapter`. An image
+    is then scored by the distance to its nearest training images, as in :class:`~skad.DN2`.
+    ``stopping="sample_wise"`` scores by :class:`~skad.SampleWiseScorer` instead.
 
     Attributes
     ----------
@@ -65,13 +68,19 @@ class PANDA(
     distance: str = parameter(
         default="center",
         limits=[StrOptions({"center", "knn"})],
-        text='What "sample_wise" measures: distance to the centre (paper, by its equation), or to '
-        "the nearest training images. Of the parameters of nearest neighbours it uses "
-        "`n_neighbors` alone.",
+        text='Distance that "sample_wise" measures: "center", to the centre (paper, by its '
+        'equation), or "knn", to the nearest training images. Of the parameters of nearest '
+        "neighbours only `n_neighbors` applies.",
     )
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, X_source=None, y_source=None):
+    def fit(
+        self,
+        X: Images,
+        y: Labels = None,
+        X_source: Images = None,
+        y_source: Labels = None,
+    ) -> Self:
         """Learn what normal images look like.
 
         Parameters
@@ -86,6 +95,7 @@ class PANDA(
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------

@@ -1,6 +1,9 @@
 """PANDA-OE: normal images against outliers of any kind."""
 
+from typing import Self
+
 from .._compat import fit_context
+from .._types import Images, Labels
 from ..adapters import OutlierExposureAdapter
 from ..adapters._outlier_exposure import OutlierExposureParameters
 from ..features import FeatureExtractor
@@ -24,16 +27,16 @@ class PANDAOE(
     NetworkParameters,
     BaseImageDetector,
 ):
-    r"""PANDA-OE: a pretrained network trained to tell normal images from outliers of any kind.
+    r"""PANDA-OE: fine-tune a pretrained network to tell normal images from outliers of any kind.
 
-    With the logit :math:`l(x) = w^\top \psi(x) + b` of being an outlier, trained along with the
-    network's last stages, see :class:`~skad.OutlierExposureAdapter`,
+    The score is minus the logit of being an outlier,
 
-    .. math:: s(x) = -l(x)
+    .. math:: s(x) = -l(x), \qquad l(x) = w^\top \psi(x) + b,
 
-    The outliers are given to `fit` as ``X_outliers``; in a search, ask for that by
-    ``set_fit_request(X_outliers=True)``. Where they do not resemble the anomalies to come,
-    :class:`~skad.PANDA` is better (paper: Fashion-MNIST, cats and dogs).
+    where w and b are trained along with the network's last stages, see
+    :class:`~skad.OutlierExposureAdapter`. Give the outliers to `fit` as ``X_outliers``; in a
+    search, request them: ``set_fit_request(X_outliers=True)``. If they do not resemble the
+    anomalies to come, :class:`~skad.PANDA` is better (paper: Fashion-MNIST, cats and dogs).
 
     Attributes
     ----------
@@ -63,22 +66,23 @@ class PANDAOE(
     """
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, X_outliers=None):
-        """Learn to tell normal images from others.
+    def fit(self, X: Images, y: Labels = None, X_outliers: Images = None) -> Self:
+        """Learn to tell normal images from outliers.
 
         Parameters
         ----------
         X : images
             Normal images, at least two, in any container, see :ref:`containers`.
         y : array-like of shape (n_images,), optional
-            Images labelled -1 (or True) are left out; they are no outliers to learn from.
+            Images labelled -1 (or True) are left out; they do not serve as outliers.
         X_outliers : images
-            Images that are not normal, at least two, none of them in `X`. A search splits them as
-            it does `X` where they are as many.
+            Images that are not normal, at least two, none of them in `X`. If there are as many as
+            in `X`, a search splits them as it does `X`.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------

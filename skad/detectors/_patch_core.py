@@ -29,14 +29,14 @@ class FewShotParameters(ParameterGroup):
     n_shots: int | None = parameter(
         default=None,
         limits=[POSITIVE, None],
-        text="Training pictures, drawn at random, whose patches are kept; all by default. The "
-        "others still set thresholds.",
+        text="Number of training pictures, drawn at random, whose patches are kept; all by "
+        "default. The other pictures still set the thresholds.",
     )
     n_rotations: int = parameter(
         default=1,
         limits=[POSITIVE],
-        text="Each of these pictures is looked at so many times, turned by equal parts of a full "
-        "turn, for objects that lie in any way (AnomalyDINO: 8, of few pictures).",
+        text="Number of equal turns, over a full circle, at which each of these pictures is looked "
+        "at. For objects that lie in any direction (AnomalyDINO: 8, with few pictures).",
     )
 
 
@@ -52,17 +52,18 @@ class PatchCore(
     NetworkParameters,
     BaseMapDetector,
 ):
-    r"""Anomalous images, and where in them: distance to the nearest of a coreset of normal patches.
+    r"""Images and pixels, scored by the distance to the nearest of a coreset of normal patches.
 
-    The maps of two layers are averaged over patches of 3 x 3 pixels and joined. Of the patches of
-    all training images a share is kept, by greedy k-centres: each the farthest from those kept
-    before. A pixel is scored by the distance to the nearest of them, blurred by a Gaussian,
+    The maps of two layers are averaged over patches of 3 x 3 pixels and joined. A share of the
+    patches of all training images is kept, the coreset M, by greedy k-centres: each patch is the
+    farthest from those kept before it. A pixel p is scored by the distance to the nearest patch of
+    the coreset, blurred by a Gaussian,
 
     .. math:: d(x, p) = \min_{m \in M} \lVert F(x, p) - m \rVert_2,
 
-    and an image by that of its farthest pixel, weighted by how far apart the patches around the
-    nearest are, see :meth:`skad.maps.CoresetPixels.peaks`. Nothing is trained, unless an `adapter`
-    is given.
+    and an image by the distance of its farthest pixel, weighted by how far apart the coreset
+    around its nearest patch is: see :meth:`skad.maps.CoresetPixels.peaks`. Nothing is trained,
+    unless an `adapter` is given.
 
     Attributes
     ----------
@@ -73,16 +74,16 @@ class PatchCore(
     See Also
     --------
     skad.SPADE : All patches of similar images.
-    skad.ConformalDetector : A threshold that holds: patches of training images are in the coreset,
-        so that `offset_` is on the tight side.
+    skad.ConformalDetector : A threshold that holds. The coreset contains patches of the training
+        images, so `offset_` is too tight for new images.
     skad.ConformalMapDetector : The same for pixels and regions.
 
     Notes
     -----
     The paper resizes to 256 pixels and cuts out 224; here the whole image is looked at. Pixels at
-    an edge have the nearest patch that is whole, in which there are no zeros from beyond it. The
-    coarser layer is interpolated bilinearly, as in the published code; its channels are not pooled
-    to 1 024.
+    an edge use the nearest patch that lies inside the map, so no zeros from outside enter. The
+    coarser layer is interpolated bilinearly, as in the published code. Channels are not pooled to
+    1 024.
 
     References
     ----------
@@ -107,8 +108,8 @@ class PatchCore(
     )
     layers: list | None = changed(
         default=None,
-        note="Here by default the ends of the two resolutions before the last (paper: layers 2 and "
-        "3 of a ResNet).",
+        note="Here their maps are compared instead, by default those of the last layers of the two "
+        "resolutions before the last (paper: layers 2 and 3 of a ResNet).",
     )
     image_score: str = changed(default="peak", note="(Paper.)")
     adapter: object = changed(default=None, kw_only=True)

@@ -22,11 +22,11 @@ class RotationPrediction(
     NetworkParameters,
     BaseImageDetector,
 ):
-    """MHRot: how surely a network tells the way in which an image was turned and moved.
+    """MHRot: score by how surely a network tells how an image was turned and shifted.
 
-    The network is trained from random weights on normal images in 36 ways, see
-    :class:`~skad.RotationAdapter`; images that it recognises with less confidence are anomalies.
-    One prediction takes 36 forward passes.
+    From random weights, the network learns to tell 36 ways of turning and shifting normal images,
+    see :class:`~skad.RotationAdapter`. On anomalies it is less confident. One prediction takes 36
+    forward passes.
 
     Attributes
     ----------

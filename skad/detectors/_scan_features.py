@@ -28,10 +28,10 @@ class SCANFeatures(
     NetworkParameters,
     BaseImageDetector,
 ):
-    r"""Normal images of many classes, from random weights: cosine distance in SCAN's features.
+    r"""Detector for normal images of many classes, from random weights, by SCAN's features.
 
-    A network is trained by SimCLR, then clusters normal images (:class:`~skad.SCAN`). The score of
-    its features :math:`\psi` is
+    A network is trained by SimCLR, then clusters normal images (:class:`~skad.SCAN`). The score is
+    by the cosine distance of its features :math:`\psi` to the nearest training image,
 
     .. math:: s(x) = -\min_m \bigl(1 - \cos(\psi(x), \psi(x_m))\bigr)
 
@@ -40,7 +40,8 @@ class SCANFeatures(
     pipeline_ : sklearn.pipeline.Pipeline
         The fitted :class:`~skad.SCAN` ("clusterer") and :class:`~skad.KNNScorer` ("scorer").
     collapsed_at_ : None
-        Collapse of features is not looked for, but all images in one cluster are.
+        Collapse of the features is not looked for; a warning tells if all images are in one
+        cluster.
 
     See Also
     --------
@@ -81,24 +82,25 @@ class SCANFeatures(
     n_cluster_neighbors: int = parameter(
         default=20,
         limits=[POSITIVE],
-        text="Neighbours of each image that share its cluster, see :class:`~skad.SCAN` (code).",
+        text="Number of neighbours of each image that are trained to be in its cluster, see "
+        ":class:`~skad.SCAN` (code).",
     )
     n_representation_epochs: int = parameter(
-        default=500, limits=[POSITIVE], text="Passes over the images by SimCLR (code)."
+        default=500, limits=[POSITIVE], text="Passes over the images in SimCLR (code)."
     )
     representation_batch_size: int = parameter(
-        default=512, limits=[AT_LEAST_TWO], text="Images in a step of it (code)."
+        default=512, limits=[AT_LEAST_TWO], text="Images of one step of SimCLR (code)."
     )
     representation_learning_rate: float = parameter(
         default=1e-3,
         limits=[ABOVE_ZERO],
-        text="Of Adam, falling to 0 along half a cosine. (The code has stochastic gradient "
-        "descent.)",
+        text="Learning rate of Adam in SimCLR, which falls to 0 along half a cosine. (The code "
+        "uses stochastic gradient descent.)",
     )
     projector_widths: list | None = changed(
-        default=None, note="In SimCLR; by default 512, 128 (widths: ours and SCAN's)."
+        default=None, note="Here in SimCLR; by default 512, 128 (widths: ours and SCAN's)."
     )
-    temperature: float = changed(default=0.1, note="In SimCLR (code).")
+    temperature: float = changed(default=0.1, note="Here in SimCLR (code).")
 
     def _make_steps(self):
         representation = self._make(

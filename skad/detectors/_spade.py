@@ -38,11 +38,11 @@ class SPADE(
     NetworkParameters,
     BaseMapDetector,
 ):
-    r"""Anomalous images, and where in them: correspondences with normal images.
+    r"""Images and pixels, scored by the distance to their nearest normal counterparts.
 
     An image is scored as a whole by the mean distance of its pooled feature :math:`\psi` to those
-    of the K nearest training images, and pixel by pixel by the distance of the features
-    :math:`F(x, p)` of several layers to the nearest pixels of those K images,
+    of the K nearest training images. A pixel p is scored by the distance of its features
+    :math:`F(x, p)`, of several layers, to the :math:`\kappa` nearest pixels of those K images,
 
     .. math:: d(x, p) = \frac1\kappa \sum_{f \in N_\kappa(F(x, p))} \lVert F(x, p) - f \rVert_2,
 
@@ -51,8 +51,8 @@ class SPADE(
     Attributes
     ----------
     pipeline_ : sklearn.pipeline.Pipeline
-        The fitted :class:`~skad.FeatureExtractor` ("extractor"), its network trained if there is an
-        adapter, and :class:`~skad.KNNScorer` ("scorer").
+        The fitted :class:`~skad.FeatureExtractor` ("extractor"), with a trained network if there
+        is an adapter, and :class:`~skad.KNNScorer` ("scorer").
     See Also
     --------
     skad.DN2 : The score of images alone.
@@ -61,11 +61,10 @@ class SPADE(
 
     Notes
     -----
-    An image that equals a training image is not compared with itself, so the maps of training
-    images are leave-one-out.
+    A training image is not compared with itself, so its map is leave-one-out.
 
-    A pickle, a copy, and what is sent to other processes hold the maps of all training images,
-    those in the temporary file too; to make one takes as much memory.
+    A pickle, a copy, and a detector sent to another process contain the maps of all training
+    images, also those in the temporary file. Making one takes as much memory.
 
     References
     ----------
@@ -89,15 +88,15 @@ class SPADE(
     resize: str = changed(
         default="whole",
         limits=[StrOptions({"crop", "whole"})],
-        note='Here "whole", so that every pixel is looked at; beyond a crop (paper) a map goes on '
-        "with the values at its edge. Small defects want a large `image_size`.",
+        note='Here "whole", so that every pixel is looked at; with a crop (paper) the values at '
+        "the edge of a map are repeated outside it. Small defects need a large `image_size`.",
     )
     n_neighbors: int = changed(
         default=50,
-        note="K (paper); all others where there are fewer. Time goes with it: 5 lost 0.7 points "
-        "of pixel AUROC on magnetic tiles, at an eleventh.",
+        note="The K of the paper; all images where there are fewer. Time grows with it: on "
+        "magnetic tiles 5 lost 0.7 points of pixel AUROC, in an eleventh of the time.",
     )
-    metric: str = changed(default="euclidean", note="Between pooled features (paper).")
+    metric: str = changed(default="euclidean", note="Here between pooled features (paper).")
     adapter: object = changed(
         default=None,
         kw_only=True,
@@ -106,18 +105,19 @@ class SPADE(
     centroids_of: str = parameter(
         default="all",
         limits=[StrOptions({"all", "each"})],
-        text='Of `n_centroids`: "all", centroids of the pixels of all training images, the same '
-        'for every image; "each", those of each of the K images that are retrieved, slower, and '
-        "better where normal images differ much. k-means over all takes about 5 kB of memory a "
-        "centroid and channel.",
+        text='With `n_centroids`: "all" takes centroids of the pixels of all training images, the '
+        'same for every image. "each" takes centroids of each training image and compares '
+        "with those of the K images that are retrieved: slower, and better where normal "
+        "images differ much. k-means over all takes about 5 kB of memory for each centroid "
+        "and channel.",
     )
 
     coreset_share: float | None = changed(
         default=None,
         limits=[Interval(Real, 0, 1, closed="right"), None],
-        note="Here of each training image, and compared are those of the K images that are "
-        "retrieved; None for all pixels. In the place of `n_centroids`, and found sooner. On "
-        "magnetic tiles 0.25 lost 1.2 points of pixel AUROC.",
+        note="Here of the pixels of each training image; the K retrieved images are compared by "
+        "them. None keeps all pixels. An alternative to `n_centroids` that is faster to fit. "
+        "(On magnetic tiles 0.25 lost 1.2 points of pixel AUROC.)",
     )
 
     def _validate_params(self):

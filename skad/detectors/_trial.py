@@ -88,6 +88,7 @@ def tried(name, candidate, source, folds):
     candidate : callable
         Gives an unfitted detector.
     source : ImageSource
+        Images, already validated.
     folds : list of Fold
 
     Returns

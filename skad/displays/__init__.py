@@ -1,4 +1,7 @@
-"""Displays: pictures of what a detector does, built as scikit-learn's displays are."""
+"""Displays: plots of what a detector does, in the form of scikit-learn's displays.
+
+They need matplotlib: ``pip install "skad[plot]"``.
+"""
 
 from .._lazy import lazy_names
 

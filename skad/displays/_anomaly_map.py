@@ -1,11 +1,13 @@
 """Where in the images the anomalies are."""
 
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
+from .._types import ArrayLike, Axes, Images, MapsLike
 from ..metrics._map_pairs import boolean_mask, finite_scores
 from ._axes import ANOMALY, NEUTRAL, AxesMixin, require_matplotlib
 from ._inputs import read_scores
@@ -24,36 +26,37 @@ _BAR_ROOM, _BAR, _INCHES = 0.6, 0.08, 1.5
 
 
 class AnomalyMapDisplay(AxesMixin):
-    """Images, each beside its heat map, what a threshold makes of it, and the truth.
+    """Plot of images next to their heat maps, predicted masks and true masks.
 
-    One row an image: the image; its score map as heat over it, bright = anomalous; the outline of
-    the pixels below the threshold, if there is one; the outline of the true mask, if there is one.
-    Made by `from_estimator` or `from_predictions`.
+    Each image has a row: the image; its score map as a heat map on top of it, bright = anomalous;
+    the outline of the pixels below the threshold, if there is one; the outline of the true mask, if
+    there is one.
+    Use `from_estimator` or `from_predictions` to create one.
 
     Parameters
     ----------
     images : list of ndarray of float32, shape (height, width) or (height, width, 3)
-        The images, in [0, 1]; larger ones averaged to 512 pixels or less.
+        The images, in [0, 1], reduced by averaging to at most 512 pixels.
     score_maps : list of ndarray of float64, shape (height, width)
-        Scores of their pixels, high = normal; averaged as the images are.
+        Scores of their pixels, high = normal; reduced as the images are.
     predicted_masks : list of ndarray of bool, shape (height, width), default=None
-        True where a pixel is below the threshold, or any of those averaged to it; None without
-        threshold.
+        True where a pixel, or any of the pixels averaged to it, is below the threshold; None
+        without a threshold.
     masks : list of ndarray of bool, shape (height, width), default=None
-        True where there is a defect, or any in the pixels averaged; None if that is not known.
+        True where a pixel, or any of the pixels averaged to it, is a defect; None if unknown.
     threshold : float, default=None
-        Scores of pixels below it mean defect.
+        Scores of pixels below it mean a defect.
     scores : ndarray of float64, shape (n_images,), default=None
         Scores of the images, high = normal.
 
     Attributes
     ----------
     images_ : list of matplotlib AxesImage
-        Row by row: an image, and once more below each of the others.
+        The images, row by row. Each is drawn once more under its heat map and its outlines.
     heats_ : list of matplotlib AxesImage
-        The negative of the score maps, one a row.
+        The negative score maps, one in a row.
     outlines_, true_outlines_ : list of matplotlib PathPatch
-        Of the predicted and the true masks, one a row; empty lists without.
+        Outlines of the predicted and of the true masks, one in a row; empty without masks.
     frames_ : list of matplotlib Rectangle
     texts_ : list of matplotlib Text
     colorbar_ : matplotlib Colorbar
@@ -63,17 +66,16 @@ class AnomalyMapDisplay(AxesMixin):
     See Also
     --------
     skad.SPADE : A detector with score maps.
-    skad.displays.ContactSheetDisplay : Images in the order of their scores.
+    skad.displays.ContactSheetDisplay : Images, sorted by score.
 
     Notes
     -----
-    All rows have one range of colours, so that they can be compared. It spans the score maps shown,
-    each image counted alike, except the 1 % of their pixels that are most normal and the 0.5 % that
-    are most anomalous, which take the colours of its ends; and it holds the threshold, which is a
-    line on the colour bar. So normal images stay dark where a threshold is given, and need not
-    without.
+    All rows share one range of colours, so they can be compared. It spans the score maps shown,
+    with the same weight for each image. The 1 % most normal and 0.5 % most anomalous pixels are
+    outside and take the colours of its ends. The range includes the threshold, which is a line on
+    the colour bar. So normal images stay dark if there is a threshold, but not necessarily without.
 
-    Outlines run along the edges of pixels: what they hold is the mask and nothing else.
+    Outlines run along the edges of pixels, and enclose exactly the mask.
 
     Examples
     --------
@@ -93,8 +95,15 @@ class AnomalyMapDisplay(AxesMixin):
     """
 
     def __init__(
-        self, images, score_maps, *, predicted_masks=None, masks=None, threshold=None, scores=None
-    ):
+        self,
+        images: Images,
+        score_maps: MapsLike,
+        *,
+        predicted_masks: MapsLike | None = None,
+        masks: MapsLike | None = None,
+        threshold: float | None = None,
+        scores: "ArrayLike | None" = None,
+    ) -> None:
         self.images = images
         self.score_maps = score_maps
         self.predicted_masks = predicted_masks
@@ -103,26 +112,37 @@ class AnomalyMapDisplay(AxesMixin):
         self.scores = scores
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, masks=None, n_images=5, ax=None):
+    def from_estimator(
+        cls,
+        estimator: object,
+        X: Images,
+        *,
+        masks: MapsLike | None = None,
+        n_images: int = 5,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Score the pixels of images, and draw them.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted detector with `score_maps` and `pixel_offset_`, which is the threshold, as SPADE.
-            Where it has `decision_function`, that gives the scores of the images.
+            A fitted detector with `score_maps` and `pixel_offset_`, the threshold, such as SPADE.
+            If it has `decision_function`, this gives the scores of the images.
         X : images
             In any container that `estimator` takes, see :ref:`containers`.
         masks : sequence of array-like of shape (height, width), default=None
-            True (or 1, or 255) where there is a defect, one for each image of `X`, of its size.
+            True (or 1, or 255) where there is a defect: one for each image of `X`, of the same
+            size.
         n_images : int, default=5
-            At most so many are shown: the first. Maps are computed for those alone.
+            Largest number of images to show. The first ones are shown, and maps are computed only
+            for them.
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
 
         Returns
         -------
         display : AnomalyMapDisplay
+            The display, already drawn.
 
         Raises
         ------
@@ -162,15 +182,15 @@ class AnomalyMapDisplay(AxesMixin):
     @classmethod
     def from_predictions(
         cls,
-        images,
-        score_maps,
+        images: Images,
+        score_maps: MapsLike,
         *,
-        masks=None,
-        threshold=None,
-        scores=None,
-        image_shape=None,
-        ax=None,
-    ):
+        masks: MapsLike | None = None,
+        threshold: float | None = None,
+        scores: "ArrayLike | None" = None,
+        image_shape: tuple | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw images and score maps.
 
         Parameters
@@ -178,21 +198,23 @@ class AnomalyMapDisplay(AxesMixin):
         images : images
             In any container, see :ref:`containers`.
         score_maps : sequence of array-like of shape (height, width)
-            High = normal, one for each image, of its size.
+            One for each image, of the same size; high = normal.
         masks : sequence of array-like of shape (height, width), default=None
-            True (or 1, or 255) where there is a defect, one for each image, of its size.
+            True (or 1, or 255) where there is a defect: one for each image, of the same size.
         threshold : float, default=None
-            Scores of pixels below it mean defect; without it no mask is predicted.
+            Scores of pixels below it mean a defect. Without it no mask is predicted.
         scores : array-like of shape (n_images,), default=None
-            Scores of the images, written above them.
+            Scores of the images, to write above them.
         image_shape : tuple of int, default=None
-            Shape of the image in flat rows; by default squares, or strips one pixel high.
+            Shape of each image, if `images` has flat rows. By default rows are square images, or
+            strips one pixel high.
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
 
         Returns
         -------
         display : AnomalyMapDisplay
+            The display, already drawn.
 
         Raises
         ------
@@ -229,17 +251,18 @@ class AnomalyMapDisplay(AxesMixin):
         columns = {name: found or None for name, found in columns.items()}
         return cls(**columns, threshold=threshold, scores=scores).plot(ax)
 
-    def plot(self, ax=None):
-        """Draw once more.
+    def plot(self, ax: "Axes | None" = None) -> Self:
+        """Draw again.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
 
         Returns
         -------
         self : AnomalyMapDisplay
+            The display itself.
         """
         columns = {"heat map": self.score_maps, "mask": self.predicted_masks, "truth": self.masks}
         names = [name for name, found in columns.items() if found is not None]

@@ -1,33 +1,36 @@
 """Images in the order of their scores."""
 
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from sklearn.utils import check_scalar
 
+from .._types import ArrayLike, Axes, Images, Labels
 from ._axes import ANOMALY, NORMAL, AxesMixin, require_matplotlib
 from ._inputs import read_labels, read_scores, scores_of
 from ._mosaic import draw_mosaic, image_source, mosaic_size, read_images
 
 
 class ContactSheetDisplay(AxesMixin):
-    """Images as a grid, the most anomalous first, each with its score.
+    """Plot of images as a grid, the most anomalous first, each with its score.
 
-    A frame shows the label of an image, or without labels what the threshold says of it. Only the
-    images shown are read. Made by `from_estimator` or `from_predictions`.
+    The colour of a frame shows the label of the image, or, without labels, its prediction by the
+    threshold. Only the images shown are read. Use `from_estimator` or `from_predictions` to create
+    one.
 
     Parameters
     ----------
     images : list of ndarray of float32, shape (height, width) or (height, width, 3)
-        The images shown, in [0, 1]; larger ones averaged to 512 pixels or less.
+        The images shown, in [0, 1], reduced by averaging to at most 512 pixels.
     scores : ndarray of float64, shape (n_shown,)
-        Their scores, ascending: high = normal.
+        Scores of these images, ascending; high = normal.
     indices : ndarray of int, shape (n_shown,)
-        Where they stand among all images.
+        Indices of these images among all.
     outlier : ndarray of bool, shape (n_shown,), default=None
         True for anomalies; None without labels.
     threshold : float, default=0.0
-        Scores below it mean anomaly.
+        Scores below it mean an anomaly.
 
     Attributes
     ----------
@@ -40,7 +43,7 @@ class ContactSheetDisplay(AxesMixin):
 
     See Also
     --------
-    skad.displays.NearestImagesDisplay : What an image was compared with.
+    skad.displays.NearestImagesDisplay : The images that an image was compared with.
 
     Examples
     --------
@@ -57,7 +60,15 @@ class ContactSheetDisplay(AxesMixin):
     array([-0.7, -0.2,  0.1])
     """
 
-    def __init__(self, images, scores, *, indices, outlier=None, threshold=0.0):
+    def __init__(
+        self,
+        images: Images,
+        scores: np.ndarray,
+        *,
+        indices: np.ndarray,
+        outlier: np.ndarray | None = None,
+        threshold: float = 0.0,
+    ) -> None:
         self.images = images
         self.scores = scores
         self.indices = indices
@@ -66,30 +77,39 @@ class ContactSheetDisplay(AxesMixin):
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, y=None, *, n_images=32, n_columns=8, threshold=0.0, ax=None
-    ):
+        cls,
+        estimator: object,
+        X: Images,
+        y: Labels = None,
+        *,
+        n_images: int = 32,
+        n_columns: int = 8,
+        threshold: float = 0.0,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Score images, and draw the most anomalous.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted outlier detector with `decision_function`.
+            A fitted outlier detector with `decision_function`.
         X : images
             In any container that `estimator` takes, see :ref:`containers`.
         y : array-like of shape (n_samples,), default=None
             +1 (normal) and -1 (anomaly), or booleans (True = anomaly).
         n_images : int, default=32
-            At most so many are shown.
+            Largest number of images to show.
         n_columns : int, default=8
-            Images in a row.
+            Number of images in a row.
         threshold : float, default=0.0
-            Scores below it mean anomaly; 0 for `decision_function`.
+            Scores below it mean an anomaly; 0 for `decision_function`.
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
 
         Returns
         -------
         display : ContactSheetDisplay
+            The display, already drawn.
 
         Raises
         ------
@@ -114,16 +134,16 @@ class ContactSheetDisplay(AxesMixin):
     @classmethod
     def from_predictions(
         cls,
-        images,
-        scores,
-        y=None,
+        images: Images,
+        scores: ArrayLike,
+        y: Labels = None,
         *,
-        n_images=32,
-        n_columns=8,
-        threshold=0.0,
-        image_shape=None,
-        ax=None,
-    ):
+        n_images: int = 32,
+        n_columns: int = 8,
+        threshold: float = 0.0,
+        image_shape: tuple | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Draw the images of the lowest scores.
 
         Parameters
@@ -135,19 +155,22 @@ class ContactSheetDisplay(AxesMixin):
         y : array-like of shape (n_samples,), default=None
             +1 (normal) and -1 (anomaly), or booleans (True = anomaly).
         n_images : int, default=32
-            At most so many are shown.
+            Largest number of images to show.
         n_columns : int, default=8
-            Images in a row.
+            Number of images in a row.
         threshold : float, default=0.0
-            Scores below it mean anomaly: 0 for `decision_function`, `offset_` for `score_samples`.
+            Scores below it mean an anomaly: 0 for `decision_function`, `offset_` for
+            `score_samples`.
         image_shape : tuple of int, default=None
-            Shape of the image in flat rows; by default squares, or strips one pixel high.
+            Shape of each image, if `images` has flat rows. By default rows are square images, or
+            strips one pixel high.
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
 
         Returns
         -------
         display : ContactSheetDisplay
+            The display, already drawn.
 
         Raises
         ------
@@ -180,19 +203,20 @@ class ContactSheetDisplay(AxesMixin):
             threshold=threshold,
         ).plot(ax, n_columns=n_columns)
 
-    def plot(self, ax=None, *, n_columns=8):
-        """Draw once more.
+    def plot(self, ax: "Axes | None" = None, *, n_columns: int = 8) -> Self:
+        """Draw again.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
         n_columns : int, default=8
-            Images in a row.
+            Number of images in a row.
 
         Returns
         -------
         self : ContactSheetDisplay
+            The display itself.
         """
         check_scalar(n_columns, f"{type(self).__name__}: n_columns", Integral, min_val=1)
         n_columns = min(n_columns, len(self.images))

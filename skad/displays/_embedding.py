@@ -1,18 +1,21 @@
 """Features of training and test images in the plane that shows most of the training features."""
 
+from typing import Self
+
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils import check_array
 
+from .._types import ArrayLike, Axes, Images, Labels
 from ._axes import NEUTRAL, AxesMixin, require_matplotlib, two_kinds
 from ._inputs import features_of, read_labels
 
 
 class EmbeddingDisplay(AxesMixin):
-    """Training and test features in the plane of the first two principal components.
+    """Plot of training and test features in the plane of two principal components.
 
-    The components are those of the training features; test features are projected on them. Made by
-    `from_estimator` or `from_features`.
+    These are the first two components of the training features; test features are projected onto
+    them. Use `from_estimator` or `from_features` to create one.
 
     Parameters
     ----------
@@ -35,13 +38,13 @@ class EmbeddingDisplay(AxesMixin):
 
     See Also
     --------
-    sklearn.decomposition.PCA : Gives the plane.
+    sklearn.decomposition.PCA : Computes the plane.
     skad.displays.NearestImagesDisplay : Neighbours in the whole space.
 
     Notes
     -----
-    What lies apart here lies apart in the whole space; what lies together here need not lie
-    together there, the less so the smaller the shares on the axes.
+    Points that are far apart in the plane are far apart in the whole space. Points that are close
+    together need not be close in the whole space, above all if the shares on the axes are small.
 
     Examples
     --------
@@ -56,33 +59,50 @@ class EmbeddingDisplay(AxesMixin):
     array([0.69, 0.31])
     """
 
-    def __init__(self, train_points, test_points, *, explained_variance_ratio, outlier=None):
+    def __init__(
+        self,
+        train_points: np.ndarray,
+        test_points: np.ndarray,
+        *,
+        explained_variance_ratio: np.ndarray,
+        outlier: np.ndarray | None = None,
+    ) -> None:
         self.train_points = train_points
         self.test_points = test_points
         self.explained_variance_ratio = explained_variance_ratio
         self.outlier = outlier
 
     @classmethod
-    def from_estimator(cls, estimator, X_train, X_test, y_test=None, *, ax=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: object,
+        X_train: Images,
+        X_test: Images,
+        y_test: Labels = None,
+        *,
+        ax: "Axes | None" = None,
+        **kwargs: object,
+    ) -> Self:
         """Draw the features that the last step of an estimator sees.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted detector of this package, or Pipeline: the steps before the last make the
-            features. Of any other estimator `X_train` and `X_test` are the features.
+            A fitted detector of skad, or a Pipeline: the steps before the last compute the
+            features. For any other estimator, `X_train` and `X_test` are the features.
         X_train, X_test : array-like or images
-            What `estimator` takes.
+            Training and test samples, as `estimator` takes them.
         y_test : array-like of shape (n_test,), default=None
             +1 (normal) and -1 (anomaly), or booleans (True = anomaly).
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
         **kwargs : dict
             Passed on to :meth:`matplotlib.axes.Axes.scatter`.
 
         Returns
         -------
         display : EmbeddingDisplay
+            The display, already drawn.
 
         Raises
         ------
@@ -91,7 +111,7 @@ class EmbeddingDisplay(AxesMixin):
         sklearn.exceptions.NotFittedError
             If `estimator` was not fitted.
         ValueError
-            If labels are ambiguous or not as many as test samples; if features don't span a plane.
+            If labels are ambiguous or not as many as test samples; if features do not span a plane.
 
         See Also
         --------
@@ -103,31 +123,41 @@ class EmbeddingDisplay(AxesMixin):
         return cls.from_features(train, test, outlier, ax=ax, **kwargs)
 
     @classmethod
-    def from_features(cls, train_features, test_features, y_test=None, *, ax=None, **kwargs):
+    def from_features(
+        cls,
+        train_features: ArrayLike,
+        test_features: ArrayLike,
+        y_test: Labels = None,
+        *,
+        ax: "Axes | None" = None,
+        **kwargs: object,
+    ) -> Self:
         """Draw features.
 
         Parameters
         ----------
         train_features : array-like of shape (n_train, n_features)
-            At least two rows and two features.
+            Training features: at least two rows and two columns.
         test_features : array-like of shape (n_test, n_features)
+            Test features.
         y_test : array-like of shape (n_test,), default=None
             +1 (normal) and -1 (anomaly), or booleans (True = anomaly).
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
         **kwargs : dict
             Passed on to :meth:`matplotlib.axes.Axes.scatter`.
 
         Returns
         -------
         display : EmbeddingDisplay
+            The display, already drawn.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         ValueError
-            If labels are ambiguous or not as many as test rows; if features don't span a plane.
+            If labels are ambiguous or not as many as test rows; if features do not span a plane.
 
         See Also
         --------
@@ -153,19 +183,20 @@ class EmbeddingDisplay(AxesMixin):
             outlier=outlier,
         ).plot(ax, **kwargs)
 
-    def plot(self, ax=None, **kwargs):
-        """Draw once more.
+    def plot(self, ax: "Axes | None" = None, **kwargs: object) -> Self:
+        """Draw again.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
         **kwargs : dict
             Passed on to :meth:`matplotlib.axes.Axes.scatter`.
 
         Returns
         -------
         self : EmbeddingDisplay
+            The display itself.
         """
         self._set_axes(ax)
         self.train_scatter_ = self._scatter(self.train_points, "training", NEUTRAL, kwargs)

@@ -1,29 +1,32 @@
 """Scores as a histogram, with the threshold."""
 
+from typing import Self
+
 import numpy as np
 
+from .._types import ArrayLike, Axes, Images, Labels
 from ._axes import AxesMixin, require_matplotlib, two_kinds
 from ._inputs import read_labels, read_scores, scores_of
 
 
 class ScoreHistogramDisplay(AxesMixin):
-    """Histogram of decision scores, in two colours where labels are known, and the threshold.
+    """Histogram of decision scores with the threshold, in two colours if there are labels.
 
-    Made by `from_estimator` or `from_predictions`.
+    Use `from_estimator` or `from_predictions` to create one.
 
     Parameters
     ----------
     scores : ndarray of float64, shape (n_samples,)
-        High = normal.
+        Scores, high = normal.
     outlier : ndarray of bool, shape (n_samples,), default=None
         True for anomalies; None without labels.
     threshold : float or None, default=0.0
-        Scores below it mean anomaly; None draws no line.
+        Scores below it mean an anomaly; None draws no line.
 
     Attributes
     ----------
     bin_edges_ : ndarray of shape (n_bins + 1,)
-        The same for both kinds.
+        Edges of the bins, the same for both kinds.
     counts_ : ndarray of int, shape (n_kinds, n_bins)
         Samples in each bin: normal ones and anomalies, or all in one row without labels.
     bars_ : list of matplotlib BarContainer
@@ -35,7 +38,7 @@ class ScoreHistogramDisplay(AxesMixin):
 
     See Also
     --------
-    skad.displays.ROCDisplay : What each threshold would find.
+    skad.displays.ROCDisplay : What every threshold would find.
 
     Examples
     --------
@@ -50,35 +53,48 @@ class ScoreHistogramDisplay(AxesMixin):
            [1, 1, 0, 0]])
     """
 
-    def __init__(self, scores, *, outlier=None, threshold=0.0):
+    def __init__(
+        self, scores: np.ndarray, *, outlier: np.ndarray | None = None, threshold: float = 0.0
+    ) -> None:
         self.scores = scores
         self.outlier = outlier
         self.threshold = threshold
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, threshold=0.0, bins=30, ax=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: object,
+        X: Images,
+        y: Labels = None,
+        *,
+        threshold: float | None = 0.0,
+        bins: "int | str | ArrayLike" = 30,
+        ax: "Axes | None" = None,
+        **kwargs: object,
+    ) -> Self:
         """Draw the decision scores of samples.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted outlier detector with `decision_function`.
+            A fitted outlier detector with `decision_function`.
         X : array-like or images
-            What `estimator` takes.
+            Anything that `estimator` takes.
         y : array-like of shape (n_samples,), default=None
             +1 (normal) and -1 (anomaly), or booleans (True = anomaly).
         threshold : float or None, default=0.0
-            Where the line is drawn; 0 is that of `decision_function`. None draws none.
+            Where to draw the line; 0 is the threshold of `decision_function`. None draws no line.
         bins : int, str or array-like, default=30
-            As :func:`numpy.histogram_bin_edges` takes them.
+            Bins, as for :func:`numpy.histogram_bin_edges`.
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
         **kwargs : dict
             Passed on to :meth:`matplotlib.axes.Axes.hist`.
 
         Returns
         -------
         display : ScoreHistogramDisplay
+            The display, already drawn.
 
         Raises
         ------
@@ -102,7 +118,16 @@ class ScoreHistogramDisplay(AxesMixin):
         )
 
     @classmethod
-    def from_predictions(cls, scores, y=None, *, threshold=0.0, bins=30, ax=None, **kwargs):
+    def from_predictions(
+        cls,
+        scores: ArrayLike,
+        y: Labels = None,
+        *,
+        threshold: float | None = 0.0,
+        bins: "int | str | ArrayLike" = 30,
+        ax: "Axes | None" = None,
+        **kwargs: object,
+    ) -> Self:
         """Draw scores.
 
         Parameters
@@ -112,18 +137,19 @@ class ScoreHistogramDisplay(AxesMixin):
         y : array-like of shape (n_samples,), default=None
             +1 (normal) and -1 (anomaly), or booleans (True = anomaly).
         threshold : float or None, default=0.0
-            Where the line is drawn: 0 for `decision_function`, `offset_` for `score_samples`. None
-            draws none.
+            Where to draw the line: 0 for `decision_function`, `offset_` for `score_samples`. None
+            draws no line.
         bins : int, str or array-like, default=30
-            As :func:`numpy.histogram_bin_edges` takes them.
+            Bins, as for :func:`numpy.histogram_bin_edges`.
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
         **kwargs : dict
             Passed on to :meth:`matplotlib.axes.Axes.hist`.
 
         Returns
         -------
         display : ScoreHistogramDisplay
+            The display, already drawn.
 
         Raises
         ------
@@ -140,21 +166,24 @@ class ScoreHistogramDisplay(AxesMixin):
         outlier = read_labels(y, cls.__name__, n_samples=len(scores))
         return cls(scores, outlier=outlier, threshold=threshold).plot(ax, bins=bins, **kwargs)
 
-    def plot(self, ax=None, *, bins=30, **kwargs):
-        """Draw once more.
+    def plot(
+        self, ax: "Axes | None" = None, *, bins: "int | str | ArrayLike" = 30, **kwargs: object
+    ) -> Self:
+        """Draw again.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
         bins : int, str or array-like, default=30
-            As :func:`numpy.histogram_bin_edges` takes them.
+            Bins, as for :func:`numpy.histogram_bin_edges`.
         **kwargs : dict
             Passed on to :meth:`matplotlib.axes.Axes.hist`.
 
         Returns
         -------
         self : ScoreHistogramDisplay
+            The display itself.
         """
         self._set_axes(ax)
         self.bin_edges_ = np.histogram_bin_edges(self.scores, bins, _range(self.scores))

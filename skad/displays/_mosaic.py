@@ -32,6 +32,7 @@ def image_source(X, *, estimator=None, owner="", image_shape=None):
     Returns
     -------
     source : ImageSource
+        Images, already validated.
     door : estimator
         What the images of another container must be read by to be alike.
     """
@@ -51,6 +52,7 @@ def read_images(source, indices):
     Parameters
     ----------
     source : ImageSource
+        Images, already validated.
     indices : ndarray of int, shape (n_images,)
 
     Returns

@@ -1,10 +1,12 @@
 """Images beside the training images that are nearest to them."""
 
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from sklearn.utils import check_array, check_scalar
 
+from .._types import ArrayLike, Axes, Images
 from ._axes import NEUTRAL, AxesMixin, require_matplotlib
 from ._inputs import features_of, split_steps
 from ._mosaic import draw_mosaic, image_source, mosaic_size, read_images
@@ -14,21 +16,21 @@ _GUTTER = 0.25
 
 
 class NearestImagesDisplay(AxesMixin):
-    """Test images, each beside its nearest training images with their distances.
+    """Plot of test images next to their nearest training images, with distances.
 
-    It shows what the score of a neighbour method rests on. Made by `from_estimator` or
+    It shows what the score of a neighbour method is based on. Made by `from_estimator` or
     `from_predictions`.
 
     Parameters
     ----------
     images : list of ndarray of float32, shape (height, width) or (height, width, 3)
-        The test images shown, in [0, 1]; larger ones averaged to 512 pixels or less.
+        The test images shown, in [0, 1], reduced by averaging to at most 512 pixels.
     neighbor_images : list of list of ndarray
-        Alike, for each test image its neighbours, the nearest first.
+        For each test image, its neighbours in the same form, the nearest first.
     distances : ndarray of shape (n_images, n_neighbors)
-        Their distances.
+        Distances of the neighbours.
     neighbor_indices : ndarray of int, shape (n_images, n_neighbors), default=None
-        Where the neighbours stand among the training images, if known.
+        Indices of the neighbours among the training images, if known.
 
     Attributes
     ----------
@@ -41,8 +43,8 @@ class NearestImagesDisplay(AxesMixin):
 
     See Also
     --------
-    skad.KNNScorer : Its `kneighbors` gives the neighbours.
-    skad.displays.ContactSheetDisplay : Images in the order of their scores.
+    skad.KNNScorer : Finds the neighbours, by `kneighbors`.
+    skad.displays.ContactSheetDisplay : Images, sorted by score.
 
     Examples
     --------
@@ -58,35 +60,52 @@ class NearestImagesDisplay(AxesMixin):
     ['test 0', '0.1', '0.2', '0.4', 'test 1', '0.5', '0.6', '0.6']
     """
 
-    def __init__(self, images, neighbor_images, distances, *, neighbor_indices=None):
+    def __init__(
+        self,
+        images: Images,
+        neighbor_images: Images,
+        distances: np.ndarray,
+        *,
+        neighbor_indices: np.ndarray | None = None,
+    ) -> None:
         self.images = images
         self.neighbor_images = neighbor_images
         self.distances = distances
         self.neighbor_indices = neighbor_indices
 
     @classmethod
-    def from_estimator(cls, estimator, X_test, X_train, *, n_images=5, n_neighbors=5, ax=None):
-        """Search and draw the nearest training images.
+    def from_estimator(
+        cls,
+        estimator: object,
+        X_test: Images,
+        X_train: Images,
+        *,
+        n_images: int = 5,
+        n_neighbors: int = 5,
+        ax: "Axes | None" = None,
+    ) -> Self:
+        """Find and draw the nearest training images.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted detector of this package, or Pipeline, whose last step has `kneighbors`.
+            A fitted detector of skad, or a Pipeline, whose last step has `kneighbors`.
         X_test : images
             In any container that `estimator` takes, see :ref:`containers`.
         X_train : images
-            Those that `estimator` was fitted to, in the same order, without the labelled anomalies
-            that `fit` left out.
+            The images that `estimator` was fitted on, in the same order, without the labelled
+            anomalies that `fit` left out.
         n_images : int, default=5
-            At most so many test images are shown: the first.
+            Largest number of test images to show; the first ones are shown.
         n_neighbors : int, default=5
-            Neighbours of each.
+            Number of neighbours of each.
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
 
         Returns
         -------
         display : NearestImagesDisplay
+            The display, already drawn.
 
         Raises
         ------
@@ -97,7 +116,7 @@ class NearestImagesDisplay(AxesMixin):
         TypeError
             If its last step has no `kneighbors`.
         ValueError
-            If `X_train` has more or fewer images than the last step was fitted to.
+            If `X_train` has more or fewer images than the last step was fitted on.
 
         See Also
         --------
@@ -125,25 +144,35 @@ class NearestImagesDisplay(AxesMixin):
         return cls(images, neighbor_images, distances, neighbor_indices=indices).plot(ax)
 
     @classmethod
-    def from_predictions(cls, images, neighbor_images, distances, *, image_shape=None, ax=None):
-        """Draw images beside their neighbours.
+    def from_predictions(
+        cls,
+        images: Images,
+        neighbor_images: Images,
+        distances: ArrayLike,
+        *,
+        image_shape: tuple | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
+        """Draw images next to their neighbours.
 
         Parameters
         ----------
         images : images
             In any container, see :ref:`containers`.
         neighbor_images : sequence of images
-            For each of `images` a container of its neighbours, the nearest first.
+            For each image, a container of its neighbours, the nearest first.
         distances : array-like of shape (n_images, n_neighbors)
-            Their distances.
+            Distances of the neighbours.
         image_shape : tuple of int, default=None
-            Shape of the image in flat rows; by default squares, or strips one pixel high.
+            Shape of each image, if `images` has flat rows. By default rows are square images, or
+            strips one pixel high.
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
 
         Returns
         -------
         display : NearestImagesDisplay
+            The display, already drawn.
 
         Raises
         ------
@@ -174,17 +203,18 @@ class NearestImagesDisplay(AxesMixin):
             distances,
         ).plot(ax)
 
-    def plot(self, ax=None):
-        """Draw once more.
+    def plot(self, ax: "Axes | None" = None) -> Self:
+        """Draw again.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
 
         Returns
         -------
         self : NearestImagesDisplay
+            The display itself.
         """
         n_rows, n_neighbors = self.distances.shape
         n_columns = 1 + _GUTTER + n_neighbors

@@ -1,11 +1,13 @@
 """ROC curve with what chance leaves open about it."""
 
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 from sklearn.metrics import roc_curve
 from sklearn.utils import check_random_state, check_scalar
 
+from .._types import ArrayLike, Axes, Images, RandomState
 from ..metrics import auroc_score
 from ._axes import NORMAL, AxesMixin, require_matplotlib
 from ._inputs import read_labels, read_scores, scores_of
@@ -17,30 +19,30 @@ _GRID = np.linspace(0.0, 1.0, 201)
 class ROCDisplay(AxesMixin):
     """ROC curve of anomalies with a bootstrap band, and the AUROC with its interval.
 
-    Anomalies are the positive kind: the true positive rate is the share of anomalies found, the
+    Anomalies are the positives: the true positive rate is the share of anomalies found, and the
     false positive rate the share of normal samples taken for anomalies. Normal samples and
-    anomalies are resampled separately, each to their own number; band and interval hold the
-    central share `confidence` of what comes out (percentile bootstrap), the band at each false
-    positive rate by itself.
+    anomalies are resampled separately, each to their own number. Band and interval contain the
+    central share `confidence` of the results (percentile bootstrap); the band does so at each false
+    positive rate separately.
 
-    Made by `from_estimator` or `from_predictions`.
+    Use `from_estimator` or `from_predictions` to create one.
 
     Parameters
     ----------
     fpr, tpr : ndarray of shape (n_points,)
-        The curve, as :func:`sklearn.metrics.roc_curve` gives it.
+        Points of the curve, as :func:`sklearn.metrics.roc_curve` gives them.
     band_fpr : ndarray of shape (n_grid,)
         False positive rates of the band, from 0 to 1.
     tpr_low, tpr_high : ndarray of shape (n_grid,)
-        The band there.
+        Lower and upper end of the band at these rates.
     auroc : float
         Area under the curve.
     auroc_interval : tuple of float
-        Lower and upper end.
+        Lower and upper end of its interval.
     confidence : float, default=0.95
-        That of band and interval.
+        Confidence of band and interval.
     name : str, default=None
-        Of the curve, in the legend.
+        Name of the curve in the legend.
 
     Attributes
     ----------
@@ -55,13 +57,13 @@ class ROCDisplay(AxesMixin):
     See Also
     --------
     skad.metrics.auroc_score : The area alone.
-    skad.displays.ScoreHistogramDisplay : The scores behind it.
+    skad.displays.ScoreHistogramDisplay : The scores behind the curve.
 
     Notes
     -----
-    Resampling the test samples says nothing about another training set. Where the two kinds are
-    wholly apart no resample mixes them, so band and interval have no width: too few samples to show
-    an error are no proof that there is none.
+    Resampling test samples says nothing about other training sets. If the two kinds are perfectly
+    separated, they are in every resample too, so band and interval have no width. That is no proof
+    of zero error: there may be too few samples to show one.
 
     Examples
     --------
@@ -78,16 +80,16 @@ class ROCDisplay(AxesMixin):
     def __init__(
         self,
         *,
-        fpr,
-        tpr,
-        band_fpr,
-        tpr_low,
-        tpr_high,
-        auroc,
-        auroc_interval,
-        confidence=0.95,
-        name=None,
-    ):
+        fpr: np.ndarray,
+        tpr: np.ndarray,
+        band_fpr: np.ndarray,
+        tpr_low: np.ndarray,
+        tpr_high: np.ndarray,
+        auroc: float,
+        auroc_interval: tuple[float, float],
+        confidence: float = 0.95,
+        name: str | None = None,
+    ) -> None:
         self.fpr = fpr
         self.tpr = tpr
         self.band_fpr = band_fpr
@@ -101,43 +103,44 @@ class ROCDisplay(AxesMixin):
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
-        y,
+        estimator: object,
+        X: Images,
+        y: ArrayLike,
         *,
-        n_bootstraps=1000,
-        confidence=0.95,
-        random_state=0,
-        name=None,
-        ax=None,
-        **kwargs,
-    ):
+        n_bootstraps: int = 1000,
+        confidence: float = 0.95,
+        random_state: RandomState = 0,
+        name: str | None = None,
+        ax: "Axes | None" = None,
+        **kwargs: object,
+    ) -> Self:
         """Draw the curve of an estimator.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted outlier detector with `decision_function`.
+            A fitted outlier detector with `decision_function`.
         X : array-like or images
-            What `estimator` takes.
+            Anything that `estimator` takes.
         y : array-like of shape (n_samples,)
             +1 (normal) and -1 (anomaly), or booleans (True = anomaly).
         n_bootstraps : int, default=1000
             Number of resamples.
         confidence : float in (0, 1), default=0.95
-            That of band and interval.
+            Confidence of band and interval.
         random_state : int, RandomState instance or None, default=0
-            Draws the resamples.
+            Seeds the resampling.
         name : str, default=None
-            Of the curve; by default that of the class of `estimator`.
+            Name of the curve; by default the class of `estimator`.
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
         **kwargs : dict
             Passed on to :meth:`matplotlib.axes.Axes.plot` for the curve.
 
         Returns
         -------
         display : ROCDisplay
+            The display, already drawn.
 
         Raises
         ------
@@ -170,16 +173,16 @@ class ROCDisplay(AxesMixin):
     @classmethod
     def from_predictions(
         cls,
-        y_true,
-        scores,
+        y_true: ArrayLike,
+        scores: ArrayLike,
         *,
-        n_bootstraps=1000,
-        confidence=0.95,
-        random_state=0,
-        name=None,
-        ax=None,
-        **kwargs,
-    ):
+        n_bootstraps: int = 1000,
+        confidence: float = 0.95,
+        random_state: RandomState = 0,
+        name: str | None = None,
+        ax: "Axes | None" = None,
+        **kwargs: object,
+    ) -> Self:
         """Draw the curve of scores.
 
         Parameters
@@ -191,19 +194,20 @@ class ROCDisplay(AxesMixin):
         n_bootstraps : int, default=1000
             Number of resamples.
         confidence : float in (0, 1), default=0.95
-            That of band and interval.
+            Confidence of band and interval.
         random_state : int, RandomState instance or None, default=0
-            Draws the resamples.
+            Seeds the resampling.
         name : str, default=None
-            Of the curve, in the legend.
+            Name of the curve in the legend.
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
         **kwargs : dict
             Passed on to :meth:`matplotlib.axes.Axes.plot` for the curve.
 
         Returns
         -------
         display : ROCDisplay
+            The display, already drawn.
 
         Raises
         ------
@@ -239,21 +243,22 @@ class ROCDisplay(AxesMixin):
             name=name,
         ).plot(ax, **kwargs)
 
-    def plot(self, ax=None, *, name=None, **kwargs):
-        """Draw once more.
+    def plot(self, ax: "Axes | None" = None, *, name: str | None = None, **kwargs: object) -> Self:
+        """Draw again.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Drawn into; by default a new figure.
+            Axes to draw into; by default those of a new figure.
         name : str, default=None
-            Of the curve; by default the display's.
+            Name of the curve; by default the display's.
         **kwargs : dict
             Passed on to :meth:`matplotlib.axes.Axes.plot` for the curve.
 
         Returns
         -------
         self : ROCDisplay
+            The display itself.
         """
         self._set_axes(ax, size=(5, 5))
         name = self.name if name is None else name

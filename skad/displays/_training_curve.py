@@ -1,12 +1,14 @@
 """What became of the features while a network was trained."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from .._types import Axes
 from ._axes import ANOMALY, NORMAL, require_matplotlib
 
 # Names on the y axes; other measures go by their own names.
@@ -32,16 +34,16 @@ _WIDTH, _PANEL_HEIGHT, _ROOM = 6.0, 1.6, 0.5
 
 
 class TrainingCurveDisplay:
-    """Measures of the features over the steps of a training, one panel each.
+    """Plot of measures of the features during a training, one panel for each.
 
-    Lines mark the step whose network was kept, and the one at which collapse was seen. Made by
+    Lines mark the step whose network was kept, and the step at which collapse was seen. Made by
     `from_estimator` or `from_curve`.
 
     Parameters
     ----------
     curve : dict of str to ndarray of shape (n_points,)
-        "step", the number of steps the optimiser had made, and the measures; NaN where one was not
-        taken, as the loss before the first step.
+        "step", the number of steps that the optimiser had made, and the measures. NaN where there
+        is no value, such as the loss before the first step.
     stopped_at : int, default=None
         Step whose network was kept; None draws no line.
     collapsed_at : int, default=None
@@ -52,7 +54,7 @@ class TrainingCurveDisplay:
     lines_ : dict of str to matplotlib Line2D
         The curve of each measure.
     stopped_lines_, collapsed_lines_ : list of matplotlib Line2D
-        The marks, one a panel; empty without.
+        The marks, one in each panel; empty if there are none.
     axes_ : ndarray of matplotlib Axes, shape (n_measures,)
     figure_ : matplotlib Figure
 
@@ -63,9 +65,9 @@ class TrainingCurveDisplay:
 
     Notes
     -----
-    Collapse shows as a mean cosine that nears 1, an effective rank that nears 1, a distance to the
-    centre that nears 0, and a concentration that grows by decades (drawn on a logarithmic axis
-    then). A loss that falls says nothing about it.
+    Signs of collapse are a mean cosine that approaches 1, an effective rank that approaches 1, a
+    distance to the centre that approaches 0, and a concentration that grows by powers of ten (its
+    axis is then logarithmic). A falling loss is no sign.
 
     Examples
     --------
@@ -81,31 +83,41 @@ class TrainingCurveDisplay:
     array([30., 20.,  4.])
     """
 
-    def __init__(self, curve, *, stopped_at=None, collapsed_at=None):
+    def __init__(
+        self, curve: dict, *, stopped_at: int | None = None, collapsed_at: int | None = None
+    ) -> None:
         self.curve = curve
         self.stopped_at = stopped_at
         self.collapsed_at = collapsed_at
 
     @classmethod
-    def from_estimator(cls, estimator, *, measures=None, axes=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: object,
+        *,
+        measures: Sequence[str] | None = None,
+        axes: "Axes | np.ndarray | None" = None,
+        **kwargs: object,
+    ) -> Self:
         """Draw the training of an estimator.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted adapter or detector that trained a network and has `training_curve_`, or Pipeline
-            with such a step (the first one is drawn). Marks are its `stopped_at_` and
-            `collapsed_at_`, where it has them.
+            A fitted adapter or detector that trained a network and has `training_curve_`, or a
+            Pipeline with such a step; the first one is drawn. The marks are its `stopped_at_` and
+            `collapsed_at_`, if it has them.
         measures : list of str, default=None
-            Those drawn, in order; by default all.
+            Measures to draw, in this order; by default all.
         axes : matplotlib Axes or array of them, default=None
-            Drawn into, one a measure; by default a new figure.
+            Axes to draw into, one for each measure; by default those of a new figure.
         **kwargs : dict
             Passed on to :meth:`matplotlib.axes.Axes.plot` for the curves.
 
         Returns
         -------
         display : TrainingCurveDisplay
+            The display, already drawn.
 
         Raises
         ------
@@ -142,8 +154,15 @@ class TrainingCurveDisplay:
 
     @classmethod
     def from_curve(
-        cls, curve, *, stopped_at=None, collapsed_at=None, measures=None, axes=None, **kwargs
-    ):
+        cls,
+        curve: dict,
+        *,
+        stopped_at: int | None = None,
+        collapsed_at: int | None = None,
+        measures: Sequence[str] | None = None,
+        axes: "Axes | np.ndarray | None" = None,
+        **kwargs: object,
+    ) -> Self:
         """Draw a curve.
 
         Parameters
@@ -156,23 +175,24 @@ class TrainingCurveDisplay:
         collapsed_at : int, default=None
             Step at which collapse was seen; None draws no line.
         measures : list of str, default=None
-            Those drawn, in order; by default all.
+            Measures to draw, in this order; by default all.
         axes : matplotlib Axes or array of them, default=None
-            Drawn into, one a measure; by default a new figure.
+            Axes to draw into, one for each measure; by default those of a new figure.
         **kwargs : dict
             Passed on to :meth:`matplotlib.axes.Axes.plot` for the curves.
 
         Returns
         -------
         display : TrainingCurveDisplay
+            The display, already drawn.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         TypeError, ValueError
-            If `curve` is no dict of such arrays, equally long; if a measure is unknown; if a mark
-            is no step; if there are not as many axes as measures.
+            If `curve` is not a dict of such arrays of equal length; if a measure is unknown; if a
+            mark is not a step; if there are not as many axes as measures.
 
         See Also
         --------
@@ -189,19 +209,20 @@ class TrainingCurveDisplay:
                 )
         return cls(curve, **marks).plot(axes, **kwargs)
 
-    def plot(self, axes=None, **kwargs):
-        """Draw once more.
+    def plot(self, axes: "Axes | np.ndarray | None" = None, **kwargs: object) -> Self:
+        """Draw again.
 
         Parameters
         ----------
         axes : matplotlib Axes or array of them, default=None
-            Drawn into, one a measure; by default a new figure.
+            Axes to draw into, one for each measure; by default those of a new figure.
         **kwargs : dict
             Passed on to :meth:`matplotlib.axes.Axes.plot` for the curves.
 
         Returns
         -------
         self : TrainingCurveDisplay
+            The display itself.
         """
         measures = [name for name in self.curve if name != "step"]
         self._set_axes(axes, len(measures))

@@ -1,4 +1,4 @@
-"""Detectors as one graph that runs without skad, and without Python if need be."""
+"""Detectors as one graph, for ONNX Runtime or torch: it runs without skad."""
 
 from ._formats import to_onnx, to_torch
 from ._parts import ExportError

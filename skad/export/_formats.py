@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .. import __version__
+from .._types import FilePath, Images
 from .._verdicts import mapper_within
 from .._whole import check_writable, write_whole
 from ..networks._cache import weights_digest
@@ -21,19 +22,20 @@ from ._parts import ExportError
 _EXAMPLE = (2, 300, 420)
 
 
-def to_onnx(detector, path, *, pictures=None):
+def to_onnx(detector: object, path: FilePath, *, pictures: Images = None) -> float:
     """Write a fitted detector as one ONNX graph, from pixels to the decision.
 
-    The graph takes `pixels`, uint8 of shape (n, height, width, 3): n pictures of one size, whatever
-    it is, upright and in RGB (gray ones, with one channel, where the network takes those). It gives
+    The graph takes `pixels`, uint8 of shape (n, height, width, 3): n pictures of the same size, any
+    size, upright and in RGB (in grey with one channel, if the network takes those). It returns
 
-    - `score` (n,), float64: what `decision_function` gives, below 0 for anomalies;
-    - `anomaly` (n,), bool: whether it is;
-    - `p_value` (n,), float64, of a :class:`~skad.ConformalDetector` or ConformalMapDetector;
-    - `map` (n, height, width), float32, of map detectors: what `score_maps` gives.
+    - `score` (n,), float64: as `decision_function`, below 0 for anomalies;
+    - `anomaly` (n,), bool: True for anomalies;
+    - `p_value` (n,), float64, of a :class:`~skad.ConformalDetector` or
+      :class:`~skad.ConformalMapDetector`;
+    - `map` (n, height, width), float32, of map detectors: as `score_maps`.
 
-    Resizing, network, gallery and threshold are inside. Before the file is written, both the graph
-    and the detector score 64 pictures, and must agree.
+    Resizing, network, gallery and threshold are part of the graph. Before the file is written, the
+    graph and the detector score 64 pictures and must agree.
 
     Parameters
     ----------
@@ -41,10 +43,11 @@ def to_onnx(detector, path, *, pictures=None):
         A fitted detector of skad, a Pipeline of an extractor (or adapter) and a scorer, or a
         ConformalDetector with ``method="split"``, or a ConformalMapDetector, around one of these.
     path : path
-        By habit it ends in ".onnx".
+        The file; by convention it ends in ".onnx".
     pictures : images, optional
-        Paths or arrays that both score; by default 64 that come with scikit-learn: pieces of two
-        photographs in many sizes, noise, single colours. Yours tell more of decisions.
+        Paths or arrays that both score. By default 64 pictures made of two photographs of
+        scikit-learn: pieces in many sizes, noise, single colours. Your own pictures are a better
+        test of decisions.
 
     Returns
     -------
@@ -55,23 +58,23 @@ def to_onnx(detector, path, *, pictures=None):
     Raises
     ------
     ExportError
-        A ValueError: if a part has no graph, which is told; if scores differ by more than 1e-4, or
-        decisions at all. Then there is no file, or the earlier one.
+        A ValueError: if a part cannot be exported (the message names it); if scores differ by more
+        than 1e-4, or any decision differs. An earlier file of that name is then left as it was.
     ImportError
         Without ``pip install "skad[export]"``.
     OSError
-        If the file can't be written.
+        If the file cannot be written.
 
     See Also
     --------
-    to_torch : The same for torch.
-    skad.save : All of an estimator, to go on with in Python.
+    skad.export.to_torch : The same for torch.
+    skad.save : Write the whole estimator, to load it in Python.
 
     Notes
     -----
-    What has no graph: galleries of whole maps (SPADE without `n_centroids`), ODIN, the many views
-    of rotation prediction, scikit-learn's estimators, bfloat16. Indexes that may miss a neighbour
-    ("ivf", "hnsw") become exact ones.
+    Not exported: galleries of whole maps (SPADE without `n_centroids`), ODIN, the many views of
+    rotation prediction, estimators of scikit-learn, bfloat16. Indexes that may miss a neighbour
+    ("ivf", "hnsw") become exact.
 
     Examples
     --------
@@ -103,18 +106,18 @@ def to_onnx(detector, path, *, pictures=None):
     return largest
 
 
-def to_torch(detector, path, *, pictures=None):
+def to_torch(detector: object, path: FilePath, *, pictures: Images = None) -> float:
     """Write a fitted detector as one graph of ``torch.export``, from pixels to the decision.
 
-    ``torch.export.load(path).module()`` maps `pixels` to a tuple: see :func:`to_onnx` for what goes
-    in and what comes out, and in which order.
+    ``torch.export.load(path).module()`` maps `pixels` to a tuple. Input and outputs, and their
+    order, are those of :func:`to_onnx`.
 
     Parameters
     ----------
     detector : estimator
         See :func:`to_onnx`.
     path : path
-        By habit it ends in ".pt2".
+        The file; by convention it ends in ".pt2".
     pictures : images, optional
         See :func:`to_onnx`.
 

@@ -5,7 +5,7 @@ import torch
 
 
 class ExportError(ValueError):
-    """A detector that can't become a graph, or one whose graph is not the detector."""
+    """Error: a detector cannot be exported, or its graph does not agree with it."""
 
     __module__ = "skad.export"
 

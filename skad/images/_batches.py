@@ -177,6 +177,7 @@ def read_all(source, n_threads, detail=None):
     Parameters
     ----------
     source : ImageSource
+        Images, already validated.
     n_threads : int
     detail : callable, optional
 

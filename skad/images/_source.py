@@ -49,6 +49,7 @@ class ImageSource(ABC):
         Returns
         -------
         source : ImageSource
+            Images, already validated.
         """
         taken = copy.copy(self)  # whose images were looked at before
         taken.indices = indices if self.indices is None else self.indices[indices]
@@ -77,6 +78,7 @@ class ImageSource(ABC):
         Returns
         -------
         source : ImageSource
+            Images, already validated.
         """
         indices = np.arange(start, stop) if self.indices is None else self.indices[start:stop]
         part = copy.copy(self)

@@ -1,4 +1,4 @@
-"""Losses of training on normal images; each takes tensors and keeps no state."""
+"""Losses of training on normal pictures: functions of tensors that keep no state."""
 
 from .._lazy import lazy_names
 

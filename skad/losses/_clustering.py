@@ -2,19 +2,20 @@
 
 import math
 
+from .._types import Tensor
 from ._rows import check_rows
 
 # What the logarithm of a mean share takes at least, as in SCAN's code.
 _SMALLEST_SHARE = 1e-8
 
 
-def scan_loss(logits, neighbor_logits, entropy_weight=5.0):
-    r"""Loss of SCAN: an image and its neighbour agree on a cluster, and all clusters are used.
+def scan_loss(logits: Tensor, neighbor_logits: Tensor, entropy_weight: float = 5.0) -> Tensor:
+    r"""Compute SCAN's loss: an image and its neighbour agree on a cluster, and all are used.
 
     .. math:: -\frac1B \sum_{i=1}^B \log \langle p_i, p'_i \rangle - \lambda H(\bar p), \qquad
         H(m) = -\sum_{k=1}^K m_k \log m_k, \quad \bar p = \frac1B \sum_{i=1}^B p_i
 
-    with the softmax p of the logits and p' of those of the neighbours.
+    where p is the softmax of the logits of an image, and p' that of its neighbour.
 
     Parameters
     ----------
@@ -23,13 +24,13 @@ def scan_loss(logits, neighbor_logits, entropy_weight=5.0):
     neighbor_logits : torch.Tensor of shape (B, K)
         Logits of one neighbour of each image, in the same order. They get a gradient too.
     entropy_weight : float, default=5.0
-        The weight :math:`\lambda` of the entropy.
+        Weight :math:`\lambda` of the entropy.
 
     Returns
     -------
     loss : torch.Tensor of shape ()
-        At least :math:`-\lambda \log K`, which it is if all pairs are sure and agree, and each
-        cluster has as many.
+        At least :math:`-\lambda \log K`. It has this value if all pairs are sure and agree, and all
+        clusters have the same number of images.
 
     Raises
     ------
@@ -38,14 +39,15 @@ def scan_loss(logits, neighbor_logits, entropy_weight=5.0):
 
     See Also
     --------
-    self_labelling_loss : What SCAN goes on with.
+    self_labelling_loss : The loss of SCAN's next step.
 
     Notes
     -----
-    The entropy is that of the images alone, as in the paper's code, and of the batch: a batch that
-    is small next to K cannot use all clusters. Shares below 1e-8 count as 1e-8 within the
-    logarithm, in the code outside of it too. The code cuts the logarithm of the agreement at -100;
-    here it is exact. The code's default weight is 2, but each of its configurations sets 5.
+    The entropy is that of the images without their neighbours, as in the paper's code. It is taken
+    over the batch, so a batch that is small compared with K cannot use all clusters. Inside the
+    logarithm, shares below 1e-8 are set to 1e-8; the code does so outside of it too. The code clips
+    the logarithm of the agreement at -100; here it is exact. The code's default weight is 2, but
+    all of its configurations set 5.
 
     References
     ----------
@@ -72,13 +74,16 @@ def scan_loss(logits, neighbor_logits, entropy_weight=5.0):
     return (-agreement - entropy_weight * entropy).to(logits.dtype)
 
 
-def self_labelling_loss(weak_logits, strong_logits, threshold=0.99, balanced=True):
-    r"""Cross-entropy of one view on the cluster that another view is sure of.
+def self_labelling_loss(
+    weak_logits: Tensor, strong_logits: Tensor, threshold: float = 0.99, balanced: bool = True
+) -> Tensor:
+    r"""Compute the cross-entropy of one view on the cluster that another view is sure of.
 
     .. math:: \frac{\sum_{i \in S} w_{y_i} \bigl( -\log p_{i, y_i} \bigr)}{\sum_{i \in S} w_{y_i}},
         \qquad y_i = \arg\max_k q_{ik}, \quad S = \{ i : \max_k q_{ik} > t \}
 
-    with the softmax q of the weak view's logits, a constant, and p of the strong view's.
+    where q is the softmax of the weak view's logits, without gradient, and p that of the strong
+    view's.
 
     Parameters
     ----------
@@ -87,10 +92,10 @@ def self_labelling_loss(weak_logits, strong_logits, threshold=0.99, balanced=Tru
     strong_logits : torch.Tensor of shape (B, K)
         Logits of the same images, strongly augmented, in the same order.
     threshold : float, default=0.99
-        What the largest share has to exceed, t. No share exceeds 1.
+        Threshold t that the largest share must exceed.
     balanced : bool, default=True
-        Whether w is the number of images in S over that of them in the cluster, so that each
-        cluster weighs the same; else w is 1.
+        Give each cluster the same weight: w is the number of images in S over the number of them in
+        the cluster. Otherwise w is 1.
 
     Returns
     -------
@@ -104,7 +109,7 @@ def self_labelling_loss(weak_logits, strong_logits, threshold=0.99, balanced=Tru
 
     See Also
     --------
-    scan_loss : What makes a network sure of some images before.
+    scan_loss : The loss of SCAN's step before.
 
     Notes
     -----
@@ -140,8 +145,8 @@ def self_labelling_loss(weak_logits, strong_logits, threshold=0.99, balanced=Tru
     return ((weights * losses).sum() / weights.sum().clamp(min=1)).to(strong_logits.dtype)
 
 
-def soft_assignments(codes, centers, alpha=1.0):
-    r"""Share of each cluster in each code, by Student's t-distribution round the centres (DEC).
+def soft_assignments(codes: Tensor, centers: Tensor, alpha: float = 1.0) -> Tensor:
+    r"""Compute the share of each cluster in each code, by Student's t-distribution (DEC).
 
     .. math:: q_{ij} = \frac{(1 + \lVert z_i - \mu_j \rVert_2^2 / \alpha)^{-(\alpha + 1) / 2}}
         {\sum_{k=1}^K (1 + \lVert z_i - \mu_k \rVert_2^2 / \alpha)^{-(\alpha + 1) / 2}}
@@ -153,14 +158,14 @@ def soft_assignments(codes, centers, alpha=1.0):
     centers : torch.Tensor of shape (K, D)
         Centres :math:`\mu` of the clusters.
     alpha : float, default=1.0
-        The degrees of freedom :math:`\alpha`, positive and finite: the fewer, the more a far
-        cluster gets.
+        Degrees of freedom :math:`\alpha`, positive and finite. With fewer, far clusters get larger
+        shares.
 
     Returns
     -------
     assignments : torch.Tensor of shape (n, K)
-        The shares q, of the dtype of the codes; each row sums to 1. Codes and centres get
-        gradients.
+        The shares q, in the dtype of the codes; each row sums to 1. Gradients flow to codes and
+        centres.
 
     Raises
     ------
@@ -169,13 +174,13 @@ def soft_assignments(codes, centers, alpha=1.0):
 
     See Also
     --------
-    sharpened_targets : What the assignments are drawn to.
-    dec_loss : What draws them.
+    sharpened_targets : The targets of the assignments.
+    dec_loss : The loss between the two.
 
     Notes
     -----
-    Rows do not depend on each other, so many codes may go in parts; all at once they take n K D
-    numbers. The paper fixes :math:`\alpha` at 1.
+    Rows do not depend on each other, so many codes can be computed in parts; at once they take n K
+    D numbers of memory. The paper fixes :math:`\alpha` at 1.
 
     References
     ----------
@@ -199,8 +204,8 @@ def soft_assignments(codes, centers, alpha=1.0):
     return torch.softmax(logits, dim=1).to(codes.dtype)
 
 
-def sharpened_targets(assignments):
-    r"""Targets of DEC: assignments made surer, and large clusters made lighter.
+def sharpened_targets(assignments: Tensor) -> Tensor:
+    r"""Compute DEC's targets: surer assignments, with less weight for large clusters.
 
     .. math:: p_{ij} = \frac{q_{ij}^2 / f_j}{\sum_{k=1}^K q_{ik}^2 / f_k}, \qquad
         f_j = \sum_{i=1}^n q_{ij}
@@ -213,8 +218,7 @@ def sharpened_targets(assignments):
     Returns
     -------
     targets : torch.Tensor of shape (n, K)
-        The targets p, without gradient; each row sums to 1. A cluster without any share keeps
-        none.
+        The targets p, without gradient; each row sums to 1. A cluster without any share gets none.
 
     Raises
     ------
@@ -223,14 +227,14 @@ def sharpened_targets(assignments):
 
     See Also
     --------
-    soft_assignments : Where the shares come from.
-    dec_loss : What takes the targets.
+    soft_assignments : Computes the shares.
+    dec_loss : The loss with these targets.
 
     Notes
     -----
-    Dividing by f moves images that are not sure from large clusters to small ones; clusters of the
-    same size only make each row surer. The paper takes f over all images; the code of CLAD (Park
-    et al.) makes targets of each batch, with f over the batch.
+    Dividing by f moves unsure images from large clusters to small ones; with clusters of the same
+    size, rows only become surer. The paper computes f over all images, the code of CLAD (Park et
+    al.) over each batch.
 
     References
     ----------
@@ -255,8 +259,8 @@ def sharpened_targets(assignments):
     return (weights / weights.sum(dim=1, keepdim=True)).to(assignments.dtype)
 
 
-def dec_loss(assignments, targets):
-    r"""Loss of DEC: divergence of the targets from the assignments, mean over images.
+def dec_loss(assignments: Tensor, targets: Tensor) -> Tensor:
+    r"""Compute DEC's loss: the divergence of targets from assignments, averaged over images.
 
     .. math:: \frac1B \sum_{i=1}^B \mathrm{KL}(p_i \Vert q_i)
         = \frac1B \sum_{i=1}^B \sum_{j=1}^K p_{ij} \log \frac{p_{ij}}{q_{ij}}
@@ -272,8 +276,7 @@ def dec_loss(assignments, targets):
     Returns
     -------
     loss : torch.Tensor of shape ()
-        At least 0, up to rounding; 0 if assignments are equal to targets. A target of 0 counts
-        nothing.
+        At least 0, up to rounding; 0 if assignments equal targets. Targets of 0 add nothing.
 
     Raises
     ------
@@ -283,13 +286,14 @@ def dec_loss(assignments, targets):
     Notes
     -----
     The paper writes the sum over images, B times this loss; CLAD (Park et al.) takes the mean, as
-    here. With assignments by distance the gradient of the sum is
+    here. With assignments by distance, the gradient of the sum with respect to the code :math:`z_i`
+    is
 
     .. math:: \frac{\alpha + 1}{\alpha} \sum_{j=1}^K \Bigl( 1 +
         \frac{\lVert z_i - \mu_j \rVert_2^2}{\alpha} \Bigr)^{-1} (p_{ij} - q_{ij}) (z_i - \mu_j)
 
-    in the code :math:`z_i`. An assignment that vanished in rounding counts as the smallest positive
-    number, so the loss stays finite.
+    An assignment that was rounded to 0 is set to the smallest positive number, so the loss stays
+    finite.
 
     References
     ----------

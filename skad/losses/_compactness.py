@@ -1,10 +1,13 @@
 """Losses that draw features to a centre, and what holds parameters back."""
 
+from collections.abc import Iterable
+
+from .._types import Tensor
 from ._rows import unit
 
 
-def compactness_loss(features, center):
-    r"""Mean squared distance of features from a fixed centre, per feature.
+def compactness_loss(features: Tensor, center: Tensor) -> Tensor:
+    r"""Compute the mean squared distance of features from a fixed centre, per feature.
 
     .. math:: \frac1B \sum_{i=1}^B \frac{\lVert \psi(x_i) - c \rVert_2^2}{D}
 
@@ -23,7 +26,7 @@ def compactness_loss(features, center):
     See Also
     --------
     angular_center_loss : The same for directions.
-    elastic_penalty : Keeps features from collapsing onto the centre.
+    elastic_penalty : Keeps features from collapsing to the centre.
 
     Notes
     -----
@@ -46,8 +49,8 @@ def compactness_loss(features, center):
     return ((features - center) ** 2).mean()
 
 
-def angular_center_loss(features, center):
-    r"""Negative mean inner product of the directions of features with a fixed centre.
+def angular_center_loss(features: Tensor, center: Tensor) -> Tensor:
+    r"""Compute the negative mean inner product of unit features with a fixed centre.
 
     .. math:: -\frac1B \sum_{i=1}^B z_i^\top c, \qquad
         z_i = \frac{\phi(x_i)}{\lVert \phi(x_i) \rVert_2}
@@ -55,7 +58,7 @@ def angular_center_loss(features, center):
     Parameters
     ----------
     features : torch.Tensor of shape (B, D)
-        Features :math:`\phi(x)` of a batch; only directions count. A zero row counts as 0.
+        Features :math:`\phi(x)` of a batch; only directions matter. A zero row adds 0.
     center : torch.Tensor of shape (D,)
         The centre c, used as given. The mean of unit features is shorter than 1.
 
@@ -67,14 +70,14 @@ def angular_center_loss(features, center):
     See Also
     --------
     compactness_loss : The same for features with their lengths.
-    mean_shifted_contrastive_loss : What MSC adds it to.
+    mean_shifted_contrastive_loss : The loss to which MSC adds this one.
 
     Notes
     -----
-    For a centre of unit length the mean of :math:`\lVert z - c \rVert_2^2` is 2 plus twice this
-    loss. That is what MSC's code minimises, for each of the two views and after scaling the centre
-    to unit length: the paper's loss with weight 2 per view. The code then gives the scaled centre
-    to the contrastive loss too, which it does not without the angular one.
+    For a centre of unit length, the mean of :math:`\lVert z - c \rVert_2^2` is 2 plus twice this
+    loss. MSC's code minimises that, for both views, with the centre scaled to unit length. This is
+    the paper's loss with weight 2 for each view. With this loss, the code uses the scaled centre in
+    the contrastive loss too; without it, it does not.
 
     References
     ----------
@@ -90,8 +93,10 @@ def angular_center_loss(features, center):
     return -(unit(features) @ center).mean()
 
 
-def soft_boundary_loss(features, center, radius, nu=0.1):
-    r"""Loss of a sphere that may leave some features outside (soft-boundary DeepSVDD).
+def soft_boundary_loss(
+    features: Tensor, center: Tensor, radius: "Tensor | float", nu: float = 0.1
+) -> Tensor:
+    r"""Compute the loss of a sphere that may leave some features outside (soft-boundary DeepSVDD).
 
     .. math:: R^2 + \frac1{\nu B} \sum_{i=1}^B
         \max \bigl( 0, \lVert \phi(x_i) - c \rVert_2^2 - R^2 \bigr)
@@ -103,25 +108,25 @@ def soft_boundary_loss(features, center, radius, nu=0.1):
     center : torch.Tensor of shape (D,)
         The centre c of the sphere.
     radius : torch.Tensor of shape () or float
-        The radius R. A tensor gets its gradient, if it asks for it.
+        The radius R. A tensor may require a gradient.
     nu : float, default=0.1
-        :math:`\nu` in (0, 1]: the largest share of features that the best radius leaves outside.
-        The default is that of DeepSVDD's code.
+        Largest share :math:`\nu`, in (0, 1], of features outside the best radius (0.1: DeepSVDD's
+        code).
 
     Returns
     -------
     loss : torch.Tensor of shape ()
-        At least :math:`R^2`, which it is if no feature is outside.
+        At least :math:`R^2`, and equal to it if no feature is outside.
 
     Raises
     ------
     ValueError
-        If `nu` is not in (0, 1], `radius` is not one number, or shapes do not match.
+        If `nu` is not in (0, 1], `radius` is not a single number, or shapes do not match.
 
     See Also
     --------
     soft_boundary_radius : The radius of a batch.
-    compactness_loss : A sphere of radius 0: D times it, divided by :math:`\nu`, is this loss.
+    compactness_loss : For radius 0, this loss is D times that one, divided by :math:`\nu`.
 
     Notes
     -----
@@ -153,13 +158,14 @@ def soft_boundary_loss(features, center, radius, nu=0.1):
     return radius**2 + outside.clamp(min=0).mean() / nu
 
 
-def soft_boundary_radius(features, center, nu=0.1):
-    r"""Radius that leaves a given share of a batch outside, for :func:`soft_boundary_loss`.
+def soft_boundary_radius(features: Tensor, center: Tensor, nu: float = 0.1) -> Tensor:
+    r"""Compute the radius that leaves a given share of a batch outside.
 
     .. math:: R = Q_{1 - \nu} \bigl( \lVert \phi(x_1) - c \rVert_2, \dots,
         \lVert \phi(x_B) - c \rVert_2 \bigr)
 
-    with the quantile Q, interpolated linearly between distances.
+    with the quantile Q, interpolated linearly between distances. It is for
+    :func:`soft_boundary_loss`.
 
     Parameters
     ----------
@@ -168,7 +174,7 @@ def soft_boundary_radius(features, center, nu=0.1):
     center : torch.Tensor of shape (D,)
         The centre c of the sphere.
     nu : float, default=0.1
-        :math:`\nu` in (0, 1], the share that stays outside.
+        Share :math:`\nu`, in (0, 1], that stays outside.
 
     Returns
     -------
@@ -182,13 +188,13 @@ def soft_boundary_radius(features, center, nu=0.1):
 
     See Also
     --------
-    soft_boundary_loss : What takes the radius.
+    soft_boundary_loss : The loss with this radius.
 
     Notes
     -----
-    If :math:`\nu B` is whole, no radius gives the batch a lower loss. The paper finds the radius of
-    all images by line search, every few epochs. Its code takes that of the batch, as here, after
-    each step, and leaves it at 0 for the first ten epochs.
+    If :math:`\nu B` is a whole number, no radius gives the batch a lower loss. The paper finds the
+    radius of all images by line search, every few epochs. Its code takes the radius of the batch,
+    as here, after each step, and keeps it at 0 for the first ten epochs.
 
     References
     ----------
@@ -212,8 +218,10 @@ def soft_boundary_radius(features, center, nu=0.1):
     return torch.quantile(distances, 1 - nu).to(features.dtype)
 
 
-def elastic_penalty(parameters, anchors, importances=None):
-    r"""Weighted squared distance of parameters from where they started.
+def elastic_penalty(
+    parameters: Iterable, anchors: Iterable, importances: Iterable | None = None
+) -> Tensor:
+    r"""Compute the weighted squared distance of parameters from their initial values.
 
     .. math:: \frac12 \sum_i F_i (\theta_i - \theta_i^0)^2
 
@@ -222,16 +230,16 @@ def elastic_penalty(parameters, anchors, importances=None):
     parameters : sequence of torch.Tensor
         The parameters :math:`\theta`, of any shapes.
     anchors : sequence of torch.Tensor
-        Their values :math:`\theta^0` before training, of the same shapes: detached copies, not the
-        parameters themselves.
+        Values :math:`\theta^0` of the parameters before training, in the same shapes. Give detached
+        copies, not the parameters themselves.
     importances : sequence of torch.Tensor, default=None
-        The weights F, of the same shapes; in EWC the diagonal of the Fisher information. None
-        weighs all alike with 1 (L2-SP).
+        The weights F, in the same shapes; in EWC the diagonal of the Fisher information. None gives
+        all the weight 1 (L2-SP).
 
     Returns
     -------
     penalty : torch.Tensor of shape ()
-        Without a factor :math:`\lambda`; 0 at the anchors.
+        The penalty, without a factor :math:`\lambda`; 0 at the anchors.
 
     Raises
     ------
@@ -240,14 +248,13 @@ def elastic_penalty(parameters, anchors, importances=None):
 
     See Also
     --------
-    compactness_loss : What PANDA adds 10,000 times this penalty to.
+    compactness_loss : PANDA adds 10,000 times this penalty to it.
 
     Notes
     -----
-    PANDA (EWC) leaves the classifier out and takes batch normalisation's scales and shifts in. Its
-    authors' snippet for F takes gradients of the mean loss of 32 images; their squares can be 32
-    times smaller than the mean square over single images, so the factor belongs to the way that F
-    is estimated.
+    PANDA (EWC) includes the scales and shifts of batch normalisation but not the classifier. Its
+    authors' code for F takes gradients of the mean loss of 32 images. Their squares can be 32 times
+    smaller than the mean square over single images, so the factor depends on how F is estimated.
 
     References
     ----------

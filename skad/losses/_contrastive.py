@@ -1,28 +1,30 @@
 """Losses that tell the views of one image from those of others."""
 
+from .._types import Tensor
 from ._rows import check_rows, unit
 
 
-def nt_xent_loss(first, second, temperature):
-    r"""Contrastive loss between two views of each image (NT-Xent), over both views as anchors.
+def nt_xent_loss(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    r"""Compute the contrastive loss between two views of each image (NT-Xent), from both views.
 
     .. math:: -\frac1{2B} \sum_{i=1}^{2B} \log \frac{\exp(\cos(v_i, v_{p(i)}) / \tau)}
         {\sum_{m \neq i} \exp(\cos(v_i, v_m) / \tau)}
 
-    with the 2B rows v of both arguments and p(i) the row of the same image in the other one.
+    where v are the 2B rows of both arguments, and p(i) is the row of the same image in the other
+    argument.
 
     Parameters
     ----------
     first, second : torch.Tensor of shape (B, d)
-        Features of two views of the same images, in the same order; only directions count. A zero
+        Features of two views of the same images, in the same order; only directions matter. A zero
         row has cosine 0 with every row.
     temperature : float
-        The temperature :math:`\tau`, positive: the lower, the more the nearest rows count.
+        Temperature :math:`\tau`, positive. The lower it is, the more weight the nearest rows have.
 
     Returns
     -------
     loss : torch.Tensor of shape ()
-        At least 0; 0 for a batch of one image, which has nothing to contrast with.
+        At least 0; 0 for a batch of one image, which has no others to contrast with.
 
     Raises
     ------
@@ -31,13 +33,13 @@ def nt_xent_loss(first, second, temperature):
 
     See Also
     --------
-    mean_shifted_contrastive_loss : The same seen from a centre, for pretrained features.
+    mean_shifted_contrastive_loss : The same around a centre, for pretrained features.
 
     Notes
     -----
-    On identical views of orthogonal images the loss is :math:`\log(1 + (2B - 2) e^{-1/\tau})`.
-    Rotated images are negatives of each other, as in CSI, if each rotation has a row of its own:
-    with four rotations of B images every anchor has 8B - 2 negatives.
+    For identical views of orthogonal images the loss is :math:`\log(1 + (2B - 2) e^{-1/\tau})`. To
+    use rotated images as negatives, as in CSI, give each rotation its own row: with four rotations
+    of B images, every anchor has 8B - 2 negatives.
 
     References
     ----------
@@ -63,8 +65,10 @@ def nt_xent_loss(first, second, temperature):
     return F.cross_entropy(logits, positives)
 
 
-def mean_shifted_contrastive_loss(first, second, center, temperature=0.25):
-    r"""Contrastive loss of angles seen from the centre of the normal features (MSC).
+def mean_shifted_contrastive_loss(
+    first: Tensor, second: Tensor, center: Tensor, temperature: float = 0.25
+) -> Tensor:
+    r"""Compute the contrastive loss around the centre of normal features (MSC).
 
     .. math:: \mathcal{L}_{\text{NT-Xent}}(u^{(1)}, u^{(2)}), \qquad u = z - c, \quad
         z = \frac{\phi(x)}{\lVert \phi(x) \rVert_2}
@@ -73,12 +77,12 @@ def mean_shifted_contrastive_loss(first, second, center, temperature=0.25):
     ----------
     first, second : torch.Tensor of shape (B, D)
         Features :math:`\phi(x)` of two views of the same images, in the same order; only
-        directions count.
+        directions matter.
     center : torch.Tensor of shape (D,)
-        The centre c, used as given: in MSC the mean, which is shorter than 1, of the unit features
-        of the unaugmented training images before training.
+        The centre c, used as given. In MSC it is the mean of the unit features of the training
+        images, not augmented, before training; it is shorter than 1.
     temperature : float, default=0.25
-        The temperature of the contrastive loss, positive. The default is MSC's.
+        Temperature of the contrastive loss, positive (0.25: MSC).
 
     Returns
     -------
@@ -92,14 +96,14 @@ def mean_shifted_contrastive_loss(first, second, center, temperature=0.25):
 
     See Also
     --------
-    nt_xent_loss : The same without shift, to which a centre of zeros leads back.
-    angular_center_loss : What MSC adds for its best results.
+    nt_xent_loss : The same without shift; a centre of zeros gives it.
+    angular_center_loss : The loss that MSC adds for its best results.
 
     Notes
     -----
-    The sum printed in the paper runs over the wrong index; over all rows but the anchor it is the
-    usual one. The paper shifts by the unscaled mean. So does the code, unless the angular loss is
-    added: then it shifts by the mean scaled to unit length. Give the centre you mean.
+    The sum printed in the paper runs over the wrong index; here it is the usual sum over all rows
+    but the anchor. The paper shifts by the unscaled mean. Its code does too, unless the angular
+    loss is added: then it shifts by the mean scaled to unit length. Give the one that you want.
 
     References
     ----------

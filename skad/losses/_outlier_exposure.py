@@ -1,13 +1,15 @@
 """The loss of auxiliary outliers."""
 
+from .._types import Tensor
 
-def outlier_exposure_loss(normal_logits, outlier_logits):
-    r"""Binary cross-entropy between normal images and auxiliary outliers.
+
+def outlier_exposure_loss(normal_logits: Tensor, outlier_logits: Tensor) -> Tensor:
+    r"""Compute the binary cross-entropy between normal images and auxiliary outliers.
 
     .. math:: -\frac1{n + m} \Bigl[ \sum_{i=1}^n \log(1 - \sigma(s_i))
         + \sum_{j=1}^m \log \sigma(s'_j) \Bigr]
 
-    with the logistic function :math:`\sigma`: outliers have label 1, so a high logit is anomalous.
+    with the logistic function :math:`\sigma`. Outliers have label 1, so a high logit is anomalous.
 
     Parameters
     ----------
@@ -19,13 +21,13 @@ def outlier_exposure_loss(normal_logits, outlier_logits):
     Returns
     -------
     loss : torch.Tensor of shape ()
-        At least 0; :math:`\log 2` for logits of 0. Every logit weighs the same, whichever group it
-        is of.
+        At least 0; :math:`\log 2` for logits of 0. Every logit has the same weight, in either
+        group.
 
     Notes
     -----
-    PANDA's paper prints the log-likelihood, which is to be maximised; its code minimises the
-    negative, as here, on 32 normal images and 32 outliers a batch.
+    PANDA's paper prints the log-likelihood, which must be maximised. Its code minimises the
+    negative, as here, with 32 normal images and 32 outliers in a batch.
 
     References
     ----------

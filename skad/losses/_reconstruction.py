@@ -1,8 +1,10 @@
 """The loss of autoencoders."""
 
+from .._types import Tensor
 
-def reconstruction_loss(images, reconstructions):
-    r"""Squared error of reconstructed images, summed over each image.
+
+def reconstruction_loss(images: Tensor, reconstructions: Tensor) -> Tensor:
+    r"""Compute the squared error of reconstructed images, summed over each image.
 
     .. math:: \frac1B \sum_{i=1}^B \lVert x_i - \hat x_i \rVert_2^2
 
@@ -11,12 +13,12 @@ def reconstruction_loss(images, reconstructions):
     images : torch.Tensor of shape (B, C, H, W)
         Images x of a batch.
     reconstructions : torch.Tensor of shape (B, C, H, W)
-        What a decoder makes of them, :math:`\hat x`, in the same order.
+        Reconstructions :math:`\hat x` of the images, in the same order.
 
     Returns
     -------
     loss : torch.Tensor of shape ()
-        At least 0; 0 if every pixel is met.
+        At least 0; 0 if all pixels are equal.
 
     Raises
     ------
@@ -25,9 +27,9 @@ def reconstruction_loss(images, reconstructions):
 
     Notes
     -----
-    The paper speaks of the mean squared error. The code sums over pixels and channels and takes the
-    mean over the batch, as here: C H W times the mean over all values. The code's weight decay
-    belongs to the sum.
+    The paper speaks of the mean squared error. Its code sums over pixels and channels and averages
+    over the batch, as here: C H W times the mean over all values. The code's weight decay is chosen
+    for the sum.
 
     References
     ----------

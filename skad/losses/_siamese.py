@@ -1,23 +1,24 @@
 """Losses that predict one view of an image from another, without negatives."""
 
+from .._types import Tensor
 from ._rows import check_rows, unit
 
 
-def negative_cosine_loss(predictions, targets):
-    r"""Negative mean cosine between predictions and targets, which get no gradient.
+def negative_cosine_loss(predictions: Tensor, targets: Tensor) -> Tensor:
+    r"""Compute the negative mean cosine between predictions and targets without gradient.
 
     .. math:: -\frac1B \sum_{i=1}^B \cos(p_i, \operatorname{sg}(z_i))
 
-    with the stop-gradient sg: targets count as constants.
+    where sg stops gradients: targets are constants.
 
     Parameters
     ----------
     predictions : torch.Tensor of shape (B, d)
-        Predictions p, made from one view of each image; only directions count. A zero row has
-        cosine 0 with its target.
+        Predictions p, made from one view of each image; only directions matter. A zero row
+        has cosine 0 with its target.
     targets : torch.Tensor of shape (B, d)
-        What is to be predicted, z, made from another view of the same images, in the same order.
-        Detached here; only directions count.
+        Targets z, made from another view of the same images, in the same order. Detached here; only
+        directions matter.
 
     Returns
     -------
@@ -31,7 +32,8 @@ def negative_cosine_loss(predictions, targets):
 
     See Also
     --------
-    simsiam_loss, byol_loss : Both directions between two views.
+    simsiam_loss : Both directions between two views.
+    byol_loss : Both directions, with a target network.
 
     Notes
     -----
@@ -55,27 +57,31 @@ def negative_cosine_loss(predictions, targets):
     return -(unit(predictions) * unit(targets.detach())).sum(dim=1).mean()
 
 
-def simsiam_loss(first_predictions, second_predictions, first_projections, second_projections):
-    r"""Loss of SimSiam: either view predicts the projection of the other.
+def simsiam_loss(
+    first_predictions: Tensor,
+    second_predictions: Tensor,
+    first_projections: Tensor,
+    second_projections: Tensor,
+) -> Tensor:
+    r"""Compute SimSiam's loss: each view predicts the projection of the other.
 
     .. math:: -\frac1{2B} \sum_{i=1}^B \Bigl[ \cos(p_i^{(1)}, \operatorname{sg}(z_i^{(2)}))
         + \cos(p_i^{(2)}, \operatorname{sg}(z_i^{(1)})) \Bigr]
 
-    with the stop-gradient sg: projections count as constants.
+    where sg stops gradients: projections are constants.
 
     Parameters
     ----------
     first_predictions, second_predictions : torch.Tensor of shape (B, d)
-        What the predictor makes of the projections, p = h(z), with its gradient; only directions
-        count.
+        Outputs p = h(z) of the predictor for the projections; only directions matter.
     first_projections, second_projections : torch.Tensor of shape (B, d)
         Projections z of two views of the same images, in the same order. Detached here, so give
-        the same tensors that the predictor took.
+        the tensors that the predictor took.
 
     Returns
     -------
     loss : torch.Tensor of shape ()
-        Between -1 and 1. -1 is what collapsed features reach as well.
+        Between -1 and 1. Collapsed features reach -1 too.
 
     Raises
     ------
@@ -85,14 +91,14 @@ def simsiam_loss(first_predictions, second_predictions, first_projections, secon
     See Also
     --------
     negative_cosine_loss : One direction.
-    byol_loss : The same for projections of a network that follows slowly.
+    byol_loss : The same with projections by a slower network.
 
     Notes
     -----
-    The paper and its code agree. In the code the last layer of the projector is followed by batch
-    normalisation, so lengths of projections hardly drift. If they may, divide them by their length
-    before predictor and loss: the loss then does not depend on it, and its gradient leaves it as
-    it is to first order.
+    The paper and its code agree. In the code batch normalisation follows the last layer of the
+    projector, so the lengths of projections hardly drift. Without it, divide projections by their
+    length before predictor and loss. The loss then does not depend on the length, and its gradient
+    keeps the length constant to first order.
 
     References
     ----------
@@ -120,22 +126,27 @@ def simsiam_loss(first_predictions, second_predictions, first_projections, secon
     return (from_first + from_second) / 2
 
 
-def byol_loss(first_predictions, second_predictions, first_targets, second_targets):
-    r"""Loss of BYOL: either view predicts what a slower network makes of the other.
+def byol_loss(
+    first_predictions: Tensor,
+    second_predictions: Tensor,
+    first_targets: Tensor,
+    second_targets: Tensor,
+) -> Tensor:
+    r"""Compute BYOL's loss: each view predicts a slower network's projection of the other.
 
     .. math:: \frac1B \sum_{i=1}^B \Bigl[ 2 - 2 \cos(p_i^{(1)}, \operatorname{sg}(z_i'^{(2)}))
         + 2 - 2 \cos(p_i^{(2)}, \operatorname{sg}(z_i'^{(1)})) \Bigr]
 
-    with the stop-gradient sg: targets count as constants.
+    where sg stops gradients: targets are constants.
 
     Parameters
     ----------
     first_predictions, second_predictions : torch.Tensor of shape (B, d)
         Predictions p that the trained network makes from two views of the same images, in the same
-        order; only directions count.
+        order; only directions matter.
     first_targets, second_targets : torch.Tensor of shape (B, d)
         Projections z' of the same two views by the target network, whose weights are a moving
-        average of those trained. Detached here; only directions count.
+        average of the trained ones. Detached here; only directions matter.
 
     Returns
     -------
@@ -150,13 +161,13 @@ def byol_loss(first_predictions, second_predictions, first_targets, second_targe
     See Also
     --------
     negative_cosine_loss : One direction.
-    simsiam_loss : The same without a second network, and on another scale.
+    simsiam_loss : The same without a second network, on another scale.
 
     Notes
     -----
     On the same tensors this is 4 plus four times :func:`simsiam_loss`. The code takes squared
-    distances of unit rows, which is the same but for zero rows: here such a row counts as
-    orthogonal, 2, there as at distance 1.
+    distances of unit rows, which is the same except for zero rows: here a zero row is orthogonal
+    and adds 2, there it is at distance 1.
 
     References
     ----------

@@ -1,19 +1,20 @@
 """A loss of views that agree, whose variances and covariances keep the features apart."""
 
+from .._types import Tensor
 from ._rows import check_rows
 
 
 def vicreg_loss(
-    first,
-    second,
+    first: Tensor,
+    second: Tensor,
     *,
-    invariance_weight=25.0,
-    variance_weight=25.0,
-    covariance_weight=1.0,
-    target_std=1.0,
-    eps=1e-4,
-):
-    r"""Loss of two views by invariance, variance and covariance (VICReg).
+    invariance_weight: float = 25.0,
+    variance_weight: float = 25.0,
+    covariance_weight: float = 1.0,
+    target_std: float = 1.0,
+    eps: float = 1e-4,
+) -> Tensor:
+    r"""Compute the loss of two views by invariance, variance and covariance (VICReg).
 
     .. math:: \lambda \frac{1}{Bd} \lVert Z - Z' \rVert_F^2
         + \mu [v(Z) + v(Z')] + \nu [c(Z) + c(Z')]
@@ -21,18 +22,18 @@ def vicreg_loss(
     .. math:: v(Z) = \frac1d \sum_{j=1}^d \max\bigl(0, \gamma - \sqrt{C_{jj} + \varepsilon}\bigr),
         \qquad c(Z) = \frac1d \sum_{j \neq k} C_{jk}^2
 
-    with the covariance C of the rows of a view, its sums divided by B - 1.
+    with the covariance C of the rows of a view, in which sums are divided by B - 1.
 
     Parameters
     ----------
     first, second : torch.Tensor of shape (B, d)
         Features Z and Z' of two views of the same images, in the same order, at least two.
     invariance_weight, variance_weight, covariance_weight : float
-        The weights :math:`\lambda, \mu, \nu`; 25, 25 and 1 by default (paper).
+        Weights :math:`\lambda, \mu, \nu`; by default 25, 25 and 1 (paper).
     target_std : float, default=1.0
         Standard deviation :math:`\gamma` above which a feature varies enough (paper).
     eps : float, default=1e-4
-        What keeps the gradient of a feature that does not vary finite (paper).
+        Keeps the gradient of a constant feature finite (paper).
 
     Returns
     -------
@@ -42,19 +43,19 @@ def vicreg_loss(
     Raises
     ------
     ValueError
-        If the two views are not matrices of the same shape, or of fewer than two images, whose
-        variance nobody knows.
+        If the two views are not matrices of the same shape, or have fewer than two images, which
+        have no variance.
 
     See Also
     --------
-    nt_xent_loss : Other images push a feature away in place of variances.
+    nt_xent_loss : Other images keep features apart, instead of variances.
 
     Notes
     -----
-    The paper prints the invariance as squared distances of rows, averaged over images; its code,
-    which the weights were found with, averages over features too, and so does this: weights then
-    do not depend on the number of features. v is summed over both views as printed; the code takes
-    half of that, which ``variance_weight=12.5`` gives.
+    The paper prints the invariance as squared distances of rows, averaged over images. Its code,
+    for which the weights were chosen, also averages over features, as here; weights then do not
+    depend on the number of features. v is summed over both views, as printed. The code takes half
+    of that, which is ``variance_weight=12.5``.
 
     References
     ----------

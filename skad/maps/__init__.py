@@ -1,4 +1,4 @@
-"""Score maps, and galleries of the normal pixels that other pixels are compared with."""
+"""Galleries: normal pixels that the pixels of a new picture are compared with."""
 
 from .._lazy import lazy_names
 

@@ -5,6 +5,8 @@ import math
 import numpy as np
 from sklearn.utils import check_random_state
 
+from .._types import Tensor
+
 # Rows of which the next centres are found without a look at all others.
 _BLOCK = 512
 
@@ -15,25 +17,28 @@ _LENGTHS_AT_ONCE = 2**13
 _AT_ONCE = 2**20
 
 
-def greedy_centers(rows, n_centers, first=0):
+def greedy_centers(rows: Tensor, n_centers: int, first: int = 0) -> np.ndarray:
     r"""Choose rows one after another, each the farthest from those chosen before.
 
-    That covers all rows within twice the least radius that so many centres allow (Gonzalez 1985).
-    The farthest few hundred rows are looked at among themselves: as long as one of them stays as
-    far as the nearest of them was, it is the farthest of all, so that many centres are found before
-    the distances of all rows are taken again, by one product of matrices.
+    The chosen centres cover all rows within twice the smallest radius that is possible for their
+    number (Gonzalez 1985). For speed, the few hundred farthest rows are compared among themselves
+    first. As long as one of them is as far as the nearest of them was at the start, it is the
+    farthest of all rows. So many centres are found before the distances of all rows are computed
+    again, by one matrix product.
 
     Parameters
     ----------
     rows : tensor of shape (n_rows, n_features)
+        Rows to choose from.
     n_centers : int
+        Number of centres.
     first : int
-        The first centre.
+        Index of the first centre.
 
     Returns
     -------
     centers : ndarray of int, shape (n_centers,)
-        In the order in which they were chosen. Fewer where fewer rows differ.
+        Indices of the centres, in the order in which they were chosen. Fewer if fewer rows differ.
     """
     return _greedy(rows - rows.mean(0), n_centers, first)
 
@@ -128,6 +133,7 @@ class Coreset:
         Returns
         -------
         self : object
+            The gallery itself.
         """
         held, other._held, other._n_held = other._held, [], 0
         for rows in held:

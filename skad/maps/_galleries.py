@@ -2,6 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -9,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.random import sample_without_replacement
 
 from .._parameters import POSITIVE, RandomStateParameters, changed
+from .._types import Tensor
 from ..scorers._kmeans import kmeans
 from ._coreset import Coreset
 from ._foreground import Foreground
@@ -32,63 +34,66 @@ _PER_CENTROID = 256
 
 
 class BaseGallery(FusionParameters, BaseEstimator, ABC):
-    """Pixels of normal images; subclasses say which, and what of them an image is held against.
+    """Base class of galleries, which keep pixels of normal images to compare other pixels with.
 
-    A :class:`~skad.MapDetector` takes a copy of a gallery through `begin`, `add` for each batch of
-    training images, `complete`, and then asks it for `distances`. Where it has `extended`, further
-    images may join by `partial_fit`.
+    Subclasses define which pixels are kept, and which of them an image is compared with. A
+    :class:`~skad.MapDetector` copies a gallery and calls `begin`, then `add` for each batch of
+    training images, then `complete`; after that it calls `distances`. If a gallery has `extended`,
+    `partial_fit` can add further images.
     """
 
     # Whether an image is compared with those training images that are retrieved for it.
     retrieves = True
 
-    def begin(self, n_images, owner):
-        """Make ready for the maps of so many training images.
+    def begin(self, n_images: int, owner: str) -> Self:
+        """Prepare for the maps of the training images.
 
         Parameters
         ----------
         n_images : int
+            Number of training images.
         owner : str
             Named in errors.
 
         Returns
         -------
         self : object
+            The gallery itself.
         """
         self.n_images_, self.owner_ = n_images, owner
         return self
 
     @abstractmethod
-    def add(self, start, maps):
-        """Take maps of training images.
+    def add(self, start: int, maps: list[Tensor]) -> None:
+        """Add maps of training images.
 
         Parameters
         ----------
         start : int
-            Index of the first of them.
+            Index of the first of these images.
         maps : list of tensors of shape (n, channels, height, width)
             One for each layer.
         """
 
-    def complete(self):
-        """Make ready for queries, as all training images have been taken."""
+    def complete(self) -> None:
+        """Prepare for queries, after all training images were added."""
 
     @abstractmethod
-    def distances(self, maps, retrieved):
-        """Distances of the pixels of images to the gallery.
+    def distances(self, maps: list[Tensor], retrieved: "np.ndarray | None") -> list[Tensor]:
+        """Compute the distances of the pixels of images to the gallery.
 
         Parameters
         ----------
         maps : list of tensors of shape (n, channels, height, width)
             One for each layer.
         retrieved : ndarray of int, shape (n, n_retrieved), or None
-            Indices of the training images that each image is compared with; None where the gallery
-            retrieves none.
+            Indices of the training images that each image is compared with; None if the gallery
+            compares all images with the same pixels.
 
         Returns
         -------
         distances : list of tensors of float32, shape (n, height, width)
-            One for all layers, or for each.
+            One for all layers joined, or one for each layer.
         """
 
     def _fused(self, maps):
@@ -108,7 +113,7 @@ def _few_at_once(maps, n_images=_IMAGES_AT_ONCE):
 
 
 class RetrievedPixels(StoreParameters, GalleryParameters, BaseGallery):
-    """All pixels of those training images that are retrieved for an image (SPADE).
+    """Gallery of all pixels of the training images that are retrieved for an image (SPADE).
 
     Attributes
     ----------
@@ -117,7 +122,7 @@ class RetrievedPixels(StoreParameters, GalleryParameters, BaseGallery):
 
     See Also
     --------
-    skad.MapDetector : What a gallery is a part of.
+    skad.MapDetector : A detector with a gallery.
 
     Examples
     --------
@@ -131,13 +136,34 @@ class RetrievedPixels(StoreParameters, GalleryParameters, BaseGallery):
     30
     """
 
-    def begin(self, n_images, owner):
-        """Make ready for the maps of so many training images."""
+    def begin(self, n_images: int, owner: str) -> Self:
+        """Prepare for the maps of the training images.
+
+        Parameters
+        ----------
+        n_images : int
+            Number of training images.
+        owner : str
+            Named in errors.
+
+        Returns
+        -------
+        self : object
+            The gallery itself.
+        """
         self.store_ = None
         return super().begin(n_images, owner)
 
-    def add(self, start, maps):
-        """Keep the maps."""
+    def add(self, start: int, maps: list[Tensor]) -> None:
+        """Keep the maps.
+
+        Parameters
+        ----------
+        start : int
+            Index of the first of these images.
+        maps : list of tensors of shape (n, channels, height, width)
+            One for each layer.
+        """
         self._keep(start, maps)
 
     def _keep(self, start, maps):
@@ -146,25 +172,39 @@ class RetrievedPixels(StoreParameters, GalleryParameters, BaseGallery):
             self.store_ = MapStore(shapes, self.n_images_, self.memory_limit * 2**20, self.owner_)
         self.store_.write(start, maps)
 
-    def extended(self, n_images):
-        """A gallery of these images with room for more, which `add` takes; this one stays.
+    def extended(self, n_images: int) -> Self:
+        """Copy the gallery, with room for more images; this one stays as it is.
 
         Parameters
         ----------
         n_images : int
-            How many more; the first of them has the index `n_images_` of this gallery.
+            Number of images to add. The first has the index `n_images_` of this gallery.
 
         Returns
         -------
         gallery : object
+            The copy, ready for `add`.
         """
         other = copy.copy(self)
         other.n_images_ = self.n_images_ + n_images
         other.store_ = self.store_.extended(n_images)
         return other
 
-    def distances(self, maps, retrieved):
-        """Distances to the pixels of the images retrieved."""
+    def distances(self, maps: list[Tensor], retrieved: "np.ndarray | None") -> list[Tensor]:
+        """Compute distances to the pixels of the retrieved images.
+
+        Parameters
+        ----------
+        maps : list of tensors of shape (n, channels, height, width)
+            One for each layer.
+        retrieved : ndarray of int, shape (n, n_retrieved), or None
+            Indices of the training images that each image is compared with.
+
+        Returns
+        -------
+        distances : list of tensors of float32, shape (n, height, width)
+            One for all layers joined, or one for each layer.
+        """
         import torch
 
         found = []
@@ -200,8 +240,16 @@ class RetrievedFew(RetrievedPixels):
     `_n_kept`.
     """
 
-    def add(self, start, maps):
-        """Keep a few rows of each."""
+    def add(self, start: int, maps: list[Tensor]) -> None:
+        """Keep a few rows of each image.
+
+        Parameters
+        ----------
+        start : int
+            Index of the first of these images.
+        maps : list of tensors of shape (n, channels, height, width)
+            One for each layer.
+        """
         for alone in _few_at_once(maps, 1):
             kept = [self._kept(pixels_of(one)[0]) for one in self._fused(alone)]
             self._keep(start, [rows.T[None, ..., None] for rows in kept])
@@ -217,12 +265,12 @@ class RetrievedFew(RetrievedPixels):
 
 
 class RetrievedCentroids(RandomStateParameters, PixelCentroidParameters, RetrievedFew):
-    """Centroids of the pixels of each training image; those of the images that are retrieved.
+    """Gallery of centroids of the pixels of each training image, for the retrieved images.
 
     See Also
     --------
-    skad.maps.CentroidPixels : Centroids of all.
-    skad.maps.RetrievedCoreset : Pixels far from each other, which are found sooner.
+    skad.maps.CentroidPixels : Centroids of all images.
+    skad.maps.RetrievedCoreset : Pixels far from each other, which are faster to find.
 
     Examples
     --------
@@ -238,8 +286,21 @@ class RetrievedCentroids(RandomStateParameters, PixelCentroidParameters, Retriev
 
     n_centroids: int = changed(default=50, limits=[POSITIVE])
 
-    def begin(self, n_images, owner):
-        """Make ready for the maps of so many training images."""
+    def begin(self, n_images: int, owner: str) -> Self:
+        """Prepare for the maps of the training images.
+
+        Parameters
+        ----------
+        n_images : int
+            Number of training images.
+        owner : str
+            Named in errors.
+
+        Returns
+        -------
+        self : object
+            The gallery itself.
+        """
         self._seed = check_random_state(self.random_state).randint(2**31 - 1)
         return super().begin(n_images, owner)
 
@@ -261,13 +322,26 @@ class FixedPixels(GalleryParameters, BaseGallery):
     Attributes
     ----------
     pixels_ : list of ndarray of shape (n_pixels, n_channels)
-        What pixels are compared with: of all layers joined, or of each.
+        The pixels to compare with: one array for all layers joined, or one for each layer.
     """
 
     retrieves = False
 
-    def distances(self, maps, retrieved):
-        """Distances to the pixels."""
+    def distances(self, maps: list[Tensor], retrieved: "np.ndarray | None") -> list[Tensor]:
+        """Compute distances to the pixels.
+
+        Parameters
+        ----------
+        maps : list of tensors of shape (n, channels, height, width)
+            One for each layer.
+        retrieved : ndarray of int, shape (n, n_retrieved), or None
+            Ignored: all images are compared with the same pixels.
+
+        Returns
+        -------
+        distances : list of tensors of float32, shape (n, height, width)
+            One for all layers joined, or one for each layer.
+        """
         import torch
 
         device, found = maps[0].device, []
@@ -287,14 +361,14 @@ class FixedPixels(GalleryParameters, BaseGallery):
 
 
 class CentroidPixels(RandomStateParameters, PixelCentroidParameters, FixedPixels):
-    """Centroids of the pixels of all training images, the same for every image (PANDA).
+    """Gallery of centroids of the pixels of all training images, the same for every image (PANDA).
 
-    k-means sees 256 pixels for each of them, drawn from all.
+    k-means runs on 256 random pixels for each centroid.
 
     Attributes
     ----------
     centroids_ : list of ndarray of shape (n_centroids, n_channels)
-        Of all layers joined, or of each.
+        The centroids: one array for all layers joined, or one for each layer.
 
     See Also
     --------
@@ -316,18 +390,39 @@ class CentroidPixels(RandomStateParameters, PixelCentroidParameters, FixedPixels
     n_centroids: int = changed(default=50, limits=[POSITIVE])
 
     @property
-    def pixels_(self):
+    def pixels_(self) -> list[np.ndarray]:
         """The centroids."""
         return self.centroids_
 
-    def begin(self, n_images, owner):
-        """Make ready for the maps of so many training images."""
+    def begin(self, n_images: int, owner: str) -> Self:
+        """Prepare for the maps of the training images.
+
+        Parameters
+        ----------
+        n_images : int
+            Number of training images.
+        owner : str
+            Named in errors.
+
+        Returns
+        -------
+        self : object
+            The gallery itself.
+        """
         self._random_state = check_random_state(self.random_state)
         self._drawn = self._taken = None
         return super().begin(n_images, owner)
 
-    def add(self, start, maps):
-        """Take those pixels that were drawn."""
+    def add(self, start: int, maps: list[Tensor]) -> None:
+        """Keep the pixels that were drawn.
+
+        Parameters
+        ----------
+        start : int
+            Index of the first of these images.
+        maps : list of tensors of shape (n, channels, height, width)
+            One for each layer.
+        """
         for few in _few_at_once(maps):
             fused = [pixels_of(one) for one in self._fused(few)]
             if self._drawn is None:
@@ -346,7 +441,7 @@ class CentroidPixels(RandomStateParameters, PixelCentroidParameters, FixedPixels
         n_drawn = min(n_all, _PER_CENTROID * self.n_centroids)
         return np.sort(sample_without_replacement(n_all, n_drawn, random_state=self._random_state))
 
-    def complete(self):
+    def complete(self) -> None:
         """Find the centroids."""
         seed, self.centroids_ = self._random_state.randint(2**31 - 1), []
         for pixels in map(np.concatenate, self._taken):
@@ -362,19 +457,19 @@ class CentroidPixels(RandomStateParameters, PixelCentroidParameters, FixedPixels
 
 
 class CoresetPixels(TokenParameters, CoresetParameters, FixedPixels):
-    """Pixels of all training images that lie far from each other, and near all others (PatchCore).
+    """Gallery of a coreset: pixels of all training images that are far from each other (PatchCore).
 
-    Each map is averaged over patches first. The pixels are chosen by greedy k-centres, see
-    :func:`skad.maps.greedy_centers`.
+    Every other pixel is near one of them. Maps are first averaged over patches. The pixels are
+    chosen by greedy k-centres, see :func:`skad.maps.greedy_centers`.
 
     Attributes
     ----------
     pixels_ : list of ndarray of shape (n_pixels, n_channels)
-        Those that were chosen.
+        The chosen pixels: one array for all layers joined, or one for each layer.
     neighbors_ : list of ndarray of int, shape (n_pixels, n_neighbors)
-        For each of these the nearest of them, itself first.
+        For each chosen pixel the indices of the nearest chosen pixels, itself first.
     foregrounds_ : list of Foreground or None
-        What tells the object from its background, with `foreground`.
+        What separates the object from its background, with `foreground`.
 
     See Also
     --------
@@ -393,8 +488,21 @@ class CoresetPixels(TokenParameters, CoresetParameters, FixedPixels):
     (307, 256)
     """
 
-    def begin(self, n_images, owner):
-        """Make ready for the maps of so many training images."""
+    def begin(self, n_images: int, owner: str) -> Self:
+        """Prepare for the maps of the training images.
+
+        Parameters
+        ----------
+        n_images : int
+            Number of training images.
+        owner : str
+            Named in errors.
+
+        Returns
+        -------
+        self : object
+            The gallery itself.
+        """
         if self.patch_size % 2 == 0:
             raise ValueError(
                 f"{owner}: patch_size must be odd, as a patch has a pixel in its middle; got "
@@ -403,8 +511,16 @@ class CoresetPixels(TokenParameters, CoresetParameters, FixedPixels):
         self._coresets = self.foregrounds_ = None
         return super().begin(n_images, owner)
 
-    def add(self, start, maps):
-        """Take the pixels; some are chosen as soon as there are too many."""
+    def add(self, start: int, maps: list[Tensor]) -> None:
+        """Add pixels; a coreset is chosen whenever there are too many.
+
+        Parameters
+        ----------
+        start : int
+            Index of the first of these images.
+        maps : list of tensors of shape (n, channels, height, width)
+            One for each layer.
+        """
         for few in _few_at_once(maps):
             fused = self._fused(few)
             if self._coresets is None:
@@ -437,7 +553,7 @@ class CoresetPixels(TokenParameters, CoresetParameters, FixedPixels):
             self.random_state,
         )
 
-    def complete(self):
+    def complete(self) -> None:
         """Choose the pixels."""
         chosen = [coreset.centers() for coreset in self._coresets]
         self.pixels_ = [rows.cpu().numpy() for rows in chosen]
@@ -448,23 +564,24 @@ class CoresetPixels(TokenParameters, CoresetParameters, FixedPixels):
         fused = super()._fused([averaged_patches(one, self.patch_size) for one in maps])
         return [unit_pixels(one) for one in fused] if self.pixel_metric == "cosine" else fused
 
-    def peaks(self, maps):
-        r"""Distance of the pixel that is the farthest, weighted by what lies around its nearest.
+    def peaks(self, maps: list[Tensor]) -> Tensor:
+        r"""Compute the score of images by their farthest pixel, weighted as in PatchCore.
 
         .. math:: s = \Bigl(1 - \frac{\exp d(x, m)}{\sum_{m' \in N_b(m)} \exp d(x, m')}\Bigr)
             d(x, m)
 
-        with :math:`m` the kept pixel nearest to the farthest pixel x, and :math:`N_b(m)` the b = 9
-        of them nearest to m.
+        Here x is the pixel of the image that is farthest from the coreset, :math:`m` the pixel of
+        the coreset nearest to x, and :math:`N_b(m)` the b = 9 pixels of the coreset nearest to m.
 
         Parameters
         ----------
         maps : list of tensors of shape (n, channels, height, width)
+            One for each layer.
 
         Returns
         -------
         peaks : tensor of float32, shape (n,)
-            The mean over layers, where they are not joined.
+            One for each image; the mean over layers if they are not joined.
         """
         import torch
 

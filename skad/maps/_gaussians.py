@@ -1,9 +1,12 @@
 """A Gaussian for each place of aligned images (PaDiM)."""
 
+from typing import Self
+
 import numpy as np
 from sklearn.utils import check_random_state
 
 from .._fitting import twin
+from .._types import Device, Tensor
 from ._galleries import BaseGallery, _few_at_once
 from ._maps import join
 from ._parameters import GaussianParameters
@@ -13,23 +16,23 @@ _IMAGES_AT_ONCE = 16
 
 
 class GaussianPixels(GaussianParameters, BaseGallery):
-    r"""Mean and covariance of the pixels of all training images at each place (PaDiM).
+    r"""Gallery of the mean and covariance of pixels at each place, over all images (PaDiM).
 
-    For images that are aligned, so that a place shows the same part in all of them. A pixel x is
-    compared with what was at its place p, by the Mahalanobis distance
+    For images that are aligned, so that a place shows the same part in all of them. A pixel x at
+    the place p is compared with the Gaussian of that place by the Mahalanobis distance
 
     .. math:: d(x, p) = \sqrt{(x - \mu_p)^T \Sigma_p^{-1} (x - \mu_p)}.
 
-    Sums over the training images are kept, whatever their number.
+    Only sums over the training images are kept, whatever their number.
 
     Attributes
     ----------
     dimensions_ : list of ndarray of int
-        Channels of each layer that count.
+        Channels of each layer that are used.
     moments_ : list of PlaceMoments
-        Sums at the places of all layers joined, or of each.
+        Sums at each place: one for all layers joined, or one for each layer.
     pictures_ : list of tensor of shape (n_images, n_dimensions)
-        Mean over places of each training image, by which it is known.
+        Mean over places of each training image, by which the image is recognised.
 
     See Also
     --------
@@ -38,14 +41,14 @@ class GaussianPixels(GaussianParameters, BaseGallery):
 
     Notes
     -----
-    An image that equals a training image is compared with the Gaussians of the others, by a formula
-    of rank one in which the shrinkage stays that of all; so maps of training images are
-    leave-one-out. Covariances are divided by n (paper: n - 1), and no variance is less than a
-    hundredth of the mean over all places with Ledoit and Wolf's shrinkage.
+    A training image is compared with the Gaussians of the others, by an update of rank one that
+    keeps the shrinkage of all images. So maps of training images are leave-one-out. Covariances are
+    divided by n (paper: n - 1). With Ledoit and Wolf's shrinkage no variance is less than a
+    hundredth of the mean over all places.
 
-    Sums add up, so `partial_fit` gives the Gaussians of all images. Thresholds, though, count
-    earlier images as they were compared then: with few others, much farther away. Where there are
-    twice as many images as in `fit`, fit anew.
+    With `partial_fit` the Gaussians are those of all images. The thresholds, however, reuse the
+    maps of earlier images, which were compared with fewer images and lie much farther away. When
+    the number of images has doubled, call `fit` again.
 
     Examples
     --------
@@ -61,8 +64,21 @@ class GaussianPixels(GaussianParameters, BaseGallery):
 
     retrieves = False
 
-    def begin(self, n_images, owner):
-        """Make ready for the maps of so many training images."""
+    def begin(self, n_images: int, owner: str) -> Self:
+        """Prepare for the maps of the training images.
+
+        Parameters
+        ----------
+        n_images : int
+            Number of training images.
+        owner : str
+            Named in errors.
+
+        Returns
+        -------
+        self : object
+            The gallery itself.
+        """
         if n_images < 2:
             raise ValueError(
                 f"{owner}: a covariance takes at least 2 training images; got n_samples = "
@@ -72,8 +88,16 @@ class GaussianPixels(GaussianParameters, BaseGallery):
         self.dimensions_, self.moments_, self._sums = None, None, []
         return super().begin(n_images, owner)
 
-    def add(self, start, maps):
-        """Add to the sums."""
+    def add(self, start: int, maps: list[Tensor]) -> None:
+        """Add maps to the sums.
+
+        Parameters
+        ----------
+        start : int
+            Index of the first of these images.
+        maps : list of tensors of shape (n, channels, height, width)
+            One for each layer.
+        """
         for few in _few_at_once(maps, _IMAGES_AT_ONCE):
             if self.dimensions_ is None:
                 self._draw([one.shape[1] for one in few])
@@ -126,8 +150,8 @@ class GaussianPixels(GaussianParameters, BaseGallery):
         finest = max(one.shape[2:].numel() for one in maps)
         return [join([one for one in chosen if one.shape[1] or one.shape[2:].numel() == finest])]
 
-    def complete(self):
-        """Make covariances of the sums."""
+    def complete(self) -> None:
+        """Compute covariances from the sums."""
         import torch
 
         self.moments_ = [one.to("cpu") for one in self._sums]
@@ -147,33 +171,36 @@ class GaussianPixels(GaussianParameters, BaseGallery):
         """State without what is quick to make of the sums, and as large."""
         return {name: one for name, one in vars(self).items() if name != "_gaussians"}
 
-    def extended(self, n_images):
-        """A gallery of these images, whose sums those of more may join by `add`; this one stays.
+    def extended(self, n_images: int) -> Self:
+        """Copy the gallery, with room for more images; this one stays as it is.
 
         Parameters
         ----------
         n_images : int
-            How many more.
+            Number of images to add.
 
         Returns
         -------
         gallery : object
+            The copy, ready for `add`.
         """
         other = twin(self)
         other.n_images_ = self.n_images_ + n_images
         other._sums, other._seen = [], [[one] for one in self.pictures_]
         return other
 
-    def gaussians_on(self, device):
-        """The Gaussians of all layers joined, or of each, where they compute.
+    def gaussians_on(self, device: Device) -> list:
+        """Get the Gaussians on a device.
 
         Parameters
         ----------
         device : torch.device
+            Where they compute.
 
         Returns
         -------
         gaussians : list of PlaceGaussians
+            One for all layers joined, or one for each layer.
         """
         if not hasattr(self, "_gaussians"):
             self._gaussians = self._made()
@@ -181,8 +208,21 @@ class GaussianPixels(GaussianParameters, BaseGallery):
             self._gaussians = [one.to(device) for one in self._gaussians]
         return self._gaussians
 
-    def distances(self, maps, retrieved):
-        """Mahalanobis distances of pixels to what was at their places."""
+    def distances(self, maps: list[Tensor], retrieved: "np.ndarray | None") -> list:
+        """Compute Mahalanobis distances of pixels to the Gaussians of their places.
+
+        Parameters
+        ----------
+        maps : list of tensors of shape (n, channels, height, width)
+            One for each layer.
+        retrieved : ndarray of int, shape (n, n_retrieved), or None
+            Ignored: all images are compared with the same Gaussians.
+
+        Returns
+        -------
+        distances : list of tensors of float32, shape (n, height, width)
+            One for all layers joined, or one for each layer.
+        """
         import torch
 
         gaussians, found = self.gaussians_on(maps[0].device), []

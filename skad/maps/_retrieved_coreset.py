@@ -7,12 +7,12 @@ from ._parameters import CoresetShareParameters
 
 
 class RetrievedCoreset(CoresetShareParameters, RetrievedFew):
-    """Pixels of each training image that lie far from each other, and near all others of it.
+    """Gallery of a coreset of the pixels of each training image, for the retrieved images.
 
-    Of those images that are retrieved. The pixels are chosen by greedy k-centres, see
-    :func:`skad.maps.greedy_centers`, image by image and with nothing left to chance: the first is
-    that in the upper left corner. A pixel that is held against them, in place of all of an image,
-    is farther by no more than the distance at which the last of them was chosen.
+    The pixels of each image are chosen by greedy k-centres, see :func:`skad.maps.greedy_centers`.
+    Nothing is random: the first is the pixel in the upper left corner. Compared with all pixels of
+    an image, the distance to the coreset is larger by at most the distance at which its last pixel
+    was chosen.
 
     See Also
     --------

@@ -1,4 +1,4 @@
-"""How right scores, clusters and anomaly maps are."""
+"""Metrics of scores, anomaly maps and clusters."""
 
 from .._lazy import lazy_names
 

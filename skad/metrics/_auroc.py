@@ -10,10 +10,11 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
 from .._labels import outlier_mask
+from .._types import ArrayLike, Images
 
 
-def auroc_score(y_true, scores, *, outlier_label=None):
-    """Area under the ROC curve of scores that are high for normal samples.
+def auroc_score(y_true: ArrayLike, scores: ArrayLike, *, outlier_label: object = None) -> float:
+    """Compute the area under the ROC curve of scores that are high for normal samples.
 
     Parameters
     ----------
@@ -23,13 +24,13 @@ def auroc_score(y_true, scores, *, outlier_label=None):
     scores : array-like of shape (n_samples,)
         As `decision_function` and `score_samples` give them: high = normal.
     outlier_label : object, optional
-        The label of the anomalies.
+        The label of the anomalies, if labels are of another kind.
 
     Returns
     -------
     auroc : float
-        Share, in [0, 1], of pairs of an anomaly and a normal sample in which the anomaly scores
-        lower; ties count half.
+        In [0, 1]: of all pairs of an anomaly and a normal sample, the share in which the anomaly
+        scores lower. Ties count half.
 
     Raises
     ------
@@ -55,10 +56,13 @@ def auroc_score(y_true, scores, *, outlier_label=None):
     return float(roc_auc_score(mask, -np.asarray(scores, dtype=np.float64)))
 
 
-def auroc_interval(y_true, scores, *, confidence=0.95, outlier_label=None):
-    r"""Confidence interval of the AUROC, also where the two kinds are wholly apart.
+def auroc_interval(
+    y_true: ArrayLike, scores: ArrayLike, *, confidence: float = 0.95, outlier_label: object = None
+) -> tuple[float, float]:
+    r"""Compute a confidence interval of the AUROC, which holds for perfect separation too.
 
-    The areas :math:`\theta` from which the one measured, A, is no farther than chance takes it,
+    It contains the areas :math:`\theta` that differ from the measured area A by no more than
+    chance,
 
     .. math:: |\theta - A| \le z \sqrt{V(\theta)}, \qquad V(\theta) = \frac{\theta (1 - \theta)}
         {m n} \left(1 + N \left(\frac{1 - \theta}{2 - \theta} + \frac{\theta}{1 + \theta}
@@ -68,19 +72,24 @@ def auroc_interval(y_true, scores, *, confidence=0.95, outlier_label=None):
 
     Parameters
     ----------
-    y_true, scores, outlier_label
-        See :func:`auroc_score`.
+    y_true : array-like of shape (n_samples,)
+        Labels, see :func:`auroc_score`.
+    scores : array-like of shape (n_samples,)
+        As `decision_function` and `score_samples` give them: high = normal.
     confidence : float in (0, 1), default=0.95
-        Of the interval. (Convention.)
+        Confidence of the interval. (0.95 is convention.)
+    outlier_label : object, optional
+        The label of the anomalies, if labels are of another kind.
 
     Returns
     -------
     low, high : float
+        Ends of the interval.
 
     Raises
     ------
     ValueError
-        If the labels are ambiguous or all of one kind, or `confidence` is no share.
+        If the labels are ambiguous or all of one kind, or `confidence` is not in (0, 1).
 
     References
     ----------
@@ -117,18 +126,18 @@ def auroc_interval(y_true, scores, *, confidence=0.95, outlier_label=None):
 class AUROCScorer:
     """Scorer for `GridSearchCV` and `cross_val_score`: AUROC of a detector's `decision_function`.
 
-    ``scoring="roc_auc"`` turns the direction round in silence where 1 stands for anomaly; this
-    scorer takes only labels that leave no doubt.
+    With ``scoring="roc_auc"``, labels in which 1 stands for an anomaly silently reverse the result.
+    This scorer accepts only labels whose meaning is clear.
 
     Parameters
     ----------
     outlier_label : object, optional
-        The label of the anomalies, where labels are neither +1 and -1 nor booleans. Fitting such
-        labels is up to the detector, which knows +1, -1 and booleans only.
+        The label of the anomalies, if labels are neither +1 and -1 nor booleans. Detectors,
+        however, accept only +1, -1 and booleans in `fit`.
 
     See Also
     --------
-    skad.model_selection.OneClassKFold : Folds that train on normal samples and test on both kinds.
+    skad.OneClassKFold : Folds that train on normal samples and test on both kinds.
 
     Examples
     --------
@@ -141,10 +150,10 @@ class AUROCScorer:
     array([1., 1.])
     """
 
-    def __init__(self, outlier_label=None):
+    def __init__(self, outlier_label: object = None) -> None:
         self.outlier_label = outlier_label
 
-    def __call__(self, estimator, X, y):
+    def __call__(self, estimator: object, X: Images, y: ArrayLike) -> float:
         """AUROC of `estimator` on `X`, labelled `y`."""
         scores = estimator.decision_function(X)
         return auroc_score(y, scores, outlier_label=self.outlier_label)

@@ -5,26 +5,27 @@ from sklearn.metrics.cluster import contingency_matrix
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
+from .._types import ArrayLike
 
-def clustering_accuracy(y_true, labels):
-    r"""Share of samples that are right if each cluster is given its best class.
+
+def clustering_accuracy(y_true: ArrayLike, labels: ArrayLike) -> float:
+    r"""Compute the share of samples that are right if each cluster is given its best class.
 
     .. math:: \max_m \frac1n \sum_{i=1}^n \mathbf 1 \{ y_i = m(c_i) \}
 
-    with the clusters c and m running over all ways to match clusters and classes one to one.
+    with classes y, clusters c, and m over all one-to-one matchings of clusters and classes.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
         Classes: numbers or strings.
     labels : array-like of shape (n_samples,)
-        Clusters: numbers or strings, not of the same kind as the classes necessarily. -1 is a
-        cluster as any other.
+        Clusters: numbers or strings, whatever the classes are. -1 is a cluster like any other.
 
     Returns
     -------
     accuracy : float
-        Above 0 and at most 1; 1 if clusters are classes under other names.
+        In (0, 1]; 1 if the clusters are the classes under other names.
 
     Raises
     ------
@@ -38,8 +39,8 @@ def clustering_accuracy(y_true, labels):
 
     Notes
     -----
-    The best matching is found by the Hungarian method. There may be more clusters than classes, or
-    fewer: what is left without a match is wrong.
+    The best matching is found by the Hungarian method. If there are more clusters than classes, or
+    fewer, samples without a match are wrong.
 
     References
     ----------

@@ -1,52 +1,54 @@
 """How well anomaly maps tell defect pixels from normal ones."""
 
+from .._types import MapsLike
 from ._map_pairs import MapPairs
 
 
-def pixel_auroc_score(masks, score_maps):
-    r"""Area under the ROC curve of the pixels of all images.
+def pixel_auroc_score(masks: MapsLike, score_maps: MapsLike) -> float:
+    r"""Compute the area under the ROC curve of the pixels of all images.
 
     .. math:: \frac{1}{|D| |N|} \sum_{d \in D} \sum_{n \in N}
         \mathbf 1\{s_d < s_n\} + \tfrac12 \mathbf 1\{s_d = s_n\}
 
-    with the defect pixels D and the normal pixels N of all images, and scores s.
+    with scores s, the defect pixels D and the normal pixels N of all images.
 
     Parameters
     ----------
     masks : sequence of array-like of shape (height, width)
-        One for each image, booleans: True = defect. Numbers may stand for them, 0 and 1, or 0 and
-        255. A list, an array (n_images, height, width), memory-mapped or not, or any object with
-        ``len`` and ``[i]`` that opens one at a time. Images may differ in size.
+        One for each image: booleans (True = defect), or numbers 0 and 1, or 0 and 255. The sequence
+        may be a list, an array (n_images, height, width), memory-mapped or not, or any object with
+        ``len`` and ``[i]`` that opens one mask at a time. Images may differ in size.
     score_maps : sequence of ndarray of float, shape (height, width)
-        One for each mask and of its shape, in any such sequence. **High = normal**, as every score
-        in skad; negate maps of other libraries, where high is anomalous.
+        One for each mask, of the same shape, in any such sequence. **High = normal**, as every
+        score in skad. Negate maps of other libraries, in which high is anomalous.
 
     Returns
     -------
     auroc : float
-        Share, in [0, 1], of pairs of a defect pixel and a normal pixel in which the defect scores
-        lower; ties count half. The pairs are of all images, so a score must mean the same in each.
+        In [0, 1]: of all pairs of a defect pixel and a normal pixel, the share in which the defect
+        scores lower. Ties count half. Pairs are formed across images, so a score must mean the same
+        in every image.
 
     Raises
     ------
     TypeError
-        If masks or maps are no sequence.
+        If masks or maps are not a sequence.
     ValueError
         If there are no images, or not as many masks as maps; if a mask and its map differ in shape;
-        if a mask holds other values; if a map is not of floats, or not finite; if all pixels are of
-        one kind. Images are named by their number, from 0.
+        if a mask has other values; if a map is not of floats, or not finite; if all pixels are of
+        one kind. The message names images by their number, from 0.
 
     See Also
     --------
-    pixel_average_precision_score : Looks at the defects alone, where they are few.
-    pro_score : Counts every region alike, large or small.
-    auroc_score : The same question for whole images.
+    pixel_average_precision_score : More telling if defect pixels are few.
+    pro_score : Gives every region the same weight, large or small.
+    auroc_score : The same for whole images.
 
     Notes
     -----
-    Exact: pixels are ranked, not sorted into bins. Images are opened one at a time, at least twice
-    each, and the memory does not grow with their number: defect pixels are ranked among the normal
-    ones in chunks of two million, each of which costs another pass over the images.
+    The result is exact: pixels are ranked, not sorted into bins. Images are opened one at a time,
+    at least twice each, and memory does not grow with their number. Defect pixels are ranked among
+    the normal ones in chunks of two million, and each chunk takes another pass over the images.
 
     Examples
     --------
@@ -69,44 +71,44 @@ def pixel_auroc_score(masks, score_maps):
     return (twice_all - twice_wrong) / twice_all
 
 
-def pixel_average_precision_score(masks, score_maps):
-    r"""Average precision of the pixels of all images, with defects as the kind to be found.
+def pixel_average_precision_score(masks: MapsLike, score_maps: MapsLike) -> float:
+    r"""Compute the average precision of the pixels of all images, with defects as positives.
 
     .. math:: \frac{1}{|D|} \sum_{d \in D}
         \frac{|\{e \in D : s_e \le s_d\}|}{|\{p \in D \cup N : s_p \le s_d\}|}
 
-    with the defect pixels D and the normal pixels N of all images, and scores s: the share of
-    defects among what is at least as anomalous as a defect pixel, on average.
+    with scores s, the defect pixels D and the normal pixels N of all images. It is the share of
+    defects among all pixels at least as anomalous as a defect pixel, averaged over defect pixels.
 
     Parameters
     ----------
     masks : sequence of array-like of shape (height, width)
-        One for each image, booleans: True = defect; more in :func:`pixel_auroc_score`.
+        One for each image, True = defect; see :func:`pixel_auroc_score`.
     score_maps : sequence of ndarray of float, shape (height, width)
-        One for each mask and of its shape. **High = normal**, as every score in skad; negate maps
-        of other libraries, where high is anomalous.
+        One for each mask, of the same shape. **High = normal**, as every score in skad. Negate maps
+        of other libraries, in which high is anomalous.
 
     Returns
     -------
     average_precision : float
-        Above 0 and at most 1; scores without meaning get the share of defect pixels.
+        In (0, 1]; random scores get the share of defect pixels.
 
     Raises
     ------
     TypeError
-        If masks or maps are no sequence.
+        If masks or maps are not a sequence.
     ValueError
-        As :func:`pixel_auroc_score`.
+        As in :func:`pixel_auroc_score`.
 
     See Also
     --------
-    sklearn.metrics.average_precision_score : The same of pixels in one array, anomalous = high.
+    sklearn.metrics.average_precision_score : The same for pixels in one array, high = anomalous.
     pixel_auroc_score : Does not depend on the share of defect pixels.
 
     Notes
     -----
-    Exact, and in bounded memory, as :func:`pixel_auroc_score`; images are opened at least three
-    times each.
+    The result is exact, and memory is bounded, as in :func:`pixel_auroc_score`. Images are opened
+    at least three times each.
 
     Examples
     --------

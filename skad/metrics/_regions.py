@@ -5,55 +5,55 @@ from numbers import Real
 import numpy as np
 
 from .._regions import pixels_and_regions, table_of
+from .._types import MapsLike
 from ._map_pairs import MapPairs
 
 
-def pro_score(masks, score_maps, *, max_fpr=0.3):
-    r"""Per-region overlap (PRO), averaged over false-positive rates up to a limit.
+def pro_score(masks: MapsLike, score_maps: MapsLike, *, max_fpr: float = 0.3) -> float:
+    r"""Compute the per-region overlap (PRO), averaged over false-positive rates up to a limit.
 
     .. math:: \mathrm{PRO} = \frac1R \sum_{r=1}^R \frac1F \int_0^F o_r(f) \, df
 
-    with :math:`o_r(f)` the share of the pixels of region r that are found where the share f of the
-    normal pixels of all images is taken for defects, and the limit F, `max_fpr`. Regions are
-    defect pixels of one mask that touch at a side or a corner. Each counts alike, so that a scratch
-    is worth as much as a stain of a hundred times its area.
+    over R regions, with the limit F, `max_fpr`. :math:`o_r(f)` is the share of the pixels of region
+    r that are found at the threshold that takes the share f of the normal pixels of all images for
+    defects. A region is a set of defect pixels of one mask that touch at a side or a corner. Each
+    region has the same weight: a scratch counts as much as a stain of a hundred times its area.
 
     Parameters
     ----------
     masks : sequence of array-like of shape (height, width)
-        One for each image, booleans: True = defect; more in :func:`pixel_auroc_score`. Images
-        without a defect, and images that are nothing else, are fine.
+        One for each image, True = defect; see :func:`pixel_auroc_score`. Images without any defect
+        pixel, or without any normal pixel, are allowed.
     score_maps : sequence of ndarray of float, shape (height, width)
-        One for each mask and of its shape. **High = normal**, as every score in skad; negate maps
-        of other libraries, where high is anomalous.
+        One for each mask, of the same shape. **High = normal**, as every score in skad. Negate maps
+        of other libraries, in which high is anomalous.
     max_fpr : float in (0, 1], default=0.3
-        The limit; the default is that of Bergmann et al. Values for different limits are not to be
-        compared.
+        The limit (0.3: Bergmann et al.). Values for different limits cannot be compared.
 
     Returns
     -------
     pro : float
-        In [0, 1]. 1 if every defect pixel scores below every normal one, `max_fpr` / 2 for scores
-        without meaning.
+        In [0, 1]: 1 if every defect pixel scores below every normal one, `max_fpr` / 2 for random
+        scores.
 
     Raises
     ------
     TypeError
-        If masks or maps are no sequence.
+        If masks or maps are not a sequence.
     ValueError
-        As :func:`pixel_auroc_score`, or if `max_fpr` is not in (0, 1].
+        As in :func:`pixel_auroc_score`, or if `max_fpr` is not in (0, 1].
 
     See Also
     --------
-    region_table : What each region adds to it.
-    pixel_auroc_score : Counts every pixel alike.
+    region_table : The overlap of each region.
+    pixel_auroc_score : Gives every pixel the same weight.
 
     Notes
     -----
-    Exact: the curve has a point at every score, straight lines between them, and is cut in a line
-    where the limit falls. Pixels of one score are found together. So the value is that of a partial
-    area under a ROC curve in which each defect pixel weighs as its region, divided by the area.
-    Memory is bounded, and images are opened, as by :func:`pixel_auroc_score`.
+    The result is exact. The curve has a point at every score and straight lines between them; it is
+    interpolated at the limit. Pixels of equal score are found together. The value therefore equals
+    a normalised partial area under a ROC curve in which each defect pixel has the weight 1 / area
+    of its region. Memory is bounded, and images are opened, as in :func:`pixel_auroc_score`.
 
     References
     ----------
@@ -79,40 +79,43 @@ def pro_score(masks, score_maps, *, max_fpr=0.3):
     return float(table["overlap"].mean())
 
 
-def region_table(masks, score_maps, *, max_fpr=0.3):
-    """Defects one by one: where, how large, how they score and how well they are found.
+def region_table(
+    masks: MapsLike, score_maps: MapsLike, *, max_fpr: float = 0.3
+) -> dict[str, np.ndarray]:
+    """List the defects: where they are, how large, how they score, how well they are found.
 
     Parameters
     ----------
     masks : sequence of array-like of shape (height, width)
-        One for each image, booleans: True = defect; more in :func:`pixel_auroc_score`.
+        One for each image, True = defect; see :func:`pixel_auroc_score`.
     score_maps : sequence of ndarray of float, shape (height, width)
-        One for each mask and of its shape. **High = normal**, as every score in skad; negate maps
-        of other libraries, where high is anomalous.
+        One for each mask, of the same shape. **High = normal**, as every score in skad. Negate maps
+        of other libraries, in which high is anomalous.
     max_fpr : float in (0, 1], default=0.3
         The limit of :func:`pro_score`.
 
     Returns
     -------
     table : dict of str to ndarray of shape (n_regions,)
-        One value for each region of touching defect pixels, in the order of images and numbers:
+        One row for each region of touching defect pixels, in the order of images and numbers.
+        Columns:
 
         - ``image``: number of the image, from 0;
-        - ``region``: number within the image, from 1, as :func:`scipy.ndimage.label` gives it with
-          a structure of ``np.ones((3, 3))``;
-        - ``area``: in pixels;
-        - ``top``, ``left``, ``bottom``, ``right``: the box around it, in pixels. It is
+        - ``region``: number within the image, from 1, as given by :func:`scipy.ndimage.label` with
+          the structure ``np.ones((3, 3))``;
+        - ``area``: number of pixels;
+        - ``top``, ``left``, ``bottom``, ``right``: the box around it, in pixels:
           ``image[top:bottom, left:right]``;
-        - ``mean_score``, ``lowest_score``: of its pixels, low = anomalous;
+        - ``mean_score``, ``lowest_score``: scores of its pixels, low = anomalous;
         - ``overlap``: share of its pixels found, averaged over false-positive rates up to
           `max_fpr`, in [0, 1]. The mean of the column is :func:`pro_score`.
 
     Raises
     ------
     TypeError
-        If masks or maps are no sequence.
+        If masks or maps are not a sequence.
     ValueError
-        As :func:`pro_score`.
+        As in :func:`pro_score`.
 
     See Also
     --------
@@ -120,8 +123,8 @@ def region_table(masks, score_maps, *, max_fpr=0.3):
 
     Notes
     -----
-    False-positive rates are those among the normal pixels of all images, so that the overlap of a
-    region depends on the other images too.
+    False-positive rates are taken over the normal pixels of all images, so the overlap of a region
+    depends on the other images too.
 
     Examples
     --------

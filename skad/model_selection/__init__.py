@@ -1,4 +1,4 @@
-"""Splits, protocols, and choosing without labels."""
+"""Choosing: splits, the protocols of papers, and choosing without labelled anomalies."""
 
 from .._lazy import lazy_names
 

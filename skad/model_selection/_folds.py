@@ -1,32 +1,35 @@
 """Folds that train on normal samples only."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 from .._compat import num_samples
 from .._labels import outlier_mask
+from .._types import Images, Labels, RandomState
 
 
 class OneClassKFold:
-    """K folds that train on normal samples only and test on both kinds.
+    """K folds that train on normal samples only and test on normal samples and anomalies.
 
-    Normal samples and anomalies are each dealt out evenly to the test folds; the training fold is
-    what remains of the normal samples.
+    Normal samples and anomalies are each divided evenly among the test folds. A training fold has
+    all normal samples that are not in the test fold.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of folds, at least 2.
     shuffle : bool, default=False
-        Deal out in random order instead of the given one.
+        Divide the samples in random order instead of the given order.
     random_state : int, RandomState instance or None, default=None
-        Draws that order.
+        Seeds that order.
     outlier_label : object, optional
-        The label of the anomalies, where labels are neither +1 and -1 nor booleans.
+        The label of the anomalies, if labels are neither +1 and -1 nor booleans.
 
     See Also
     --------
-    skad.metrics.auroc_scorer : The scorer that goes with it.
+    skad.auroc_scorer : The scorer that goes with it.
 
     Examples
     --------
@@ -39,13 +42,22 @@ class OneClassKFold:
     [0 1] [2 3 5]
     """
 
-    def __init__(self, n_splits=5, *, shuffle=False, random_state=None, outlier_label=None):
+    def __init__(
+        self,
+        n_splits: int = 5,
+        *,
+        shuffle: bool = False,
+        random_state: RandomState = None,
+        outlier_label: object = None,
+    ) -> None:
         self.n_splits = n_splits
         self.shuffle = shuffle
         self.random_state = random_state
         self.outlier_label = outlier_label
 
-    def split(self, X, y=None, groups=None):
+    def split(
+        self, X: Images, y: Labels = None, groups: object = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield indices of training and test samples.
 
         Parameters
@@ -55,12 +67,12 @@ class OneClassKFold:
         y : array-like of shape (n_samples,)
             Labels: +1 and -1, booleans (True = anomaly), or any with `outlier_label`.
         groups : object
-            Not used, present for scikit-learn's convention.
+            Ignored; present by scikit-learn's convention.
 
         Yields
         ------
         train, test : ndarray of int
-            Indices of normal samples; indices of both kinds.
+            Indices of normal samples, and of samples of both kinds.
 
         Raises
         ------
@@ -88,8 +100,19 @@ class OneClassKFold:
         for train, test in folds.split(np.zeros(len(outlier)), outlier):
             yield train[~outlier[train]], test
 
-    def get_n_splits(self, X=None, y=None, groups=None):
-        """Number of folds; the parameters are there for scikit-learn's convention."""
+    def get_n_splits(self, X: Images = None, y: Labels = None, groups: object = None) -> int:
+        """Get the number of folds.
+
+        Parameters
+        ----------
+        X, y, groups : object
+            Ignored; present by scikit-learn's convention.
+
+        Returns
+        -------
+        n_splits : int
+            Number of folds.
+        """
         return self.n_splits
 
     def __repr__(self):

@@ -7,17 +7,17 @@ _COLUMNS = ("candidate", "auroc", "fold_std", "minutes", "weight", "note")
 
 
 class Leaderboard(Sequence):
-    """Candidates with what was measured of them, the best first.
+    """List of candidates and their results, the best first.
 
-    Printed it is a table; ``pandas.DataFrame(leaderboard)`` makes a data frame of it.
+    It prints as a table, and ``pandas.DataFrame(leaderboard)`` turns it into a data frame.
 
     Parameters
     ----------
     rows : list of dict
-        "candidate" (str); "auroc" (float in [0, 1], mean over kinds of anomalies, NaN where there
-        is none); "fold_std" (float, standard deviation over folds); "minutes" (float); "weight"
-        (float, share in the detector that was made; 0 for those that were not taken); "note" (str);
-        "by_kind" (dict of str to float).
+        One for each candidate, with entries "candidate" (str), "auroc" (float in [0, 1]: mean over
+        kinds of anomalies, NaN if there is none), "fold_std" (float: standard deviation over
+        folds), "minutes" (float), "weight" (float: share in the final detector, 0 if it was not
+        taken), "note" (str) and "by_kind" (dict of str to float: AUROC of each kind).
 
     Examples
     --------
@@ -28,7 +28,7 @@ class Leaderboard(Sequence):
     DN2()      0.910     0.010     0.10    1.00
     """
 
-    def __init__(self, rows):
+    def __init__(self, rows: list) -> None:
         self.rows = sorted(rows, key=lambda row: -row["auroc"] if row["auroc"] >= 0 else 2)
 
     def __len__(self):

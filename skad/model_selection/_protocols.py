@@ -1,5 +1,6 @@
 """Splits and protocols of one-class learning: train on normal images, test on both kinds."""
 
+from collections.abc import Iterator, Sequence
 from numbers import Real
 from typing import NamedTuple
 
@@ -7,19 +8,20 @@ import numpy as np
 from sklearn.utils import check_random_state, column_or_1d
 
 from .._compat import num_samples, safe_indexing
+from .._types import ArrayLike, Images, RandomState
 
 
 class Task(NamedTuple):
     """One run of a protocol: fit on `X_train`, score `X_test`, compare with `y_test`.
 
-    Attributes
+    Parameters
     ----------
     name : object
-        Class, or group of classes, that the run is named after.
+        The class, or group of classes, that the run is named after.
     X_train : sequence
         Normal training images.
     y_train : ndarray
-        Their class labels, for upper bounds that know them; detectors do not get to see these.
+        Their class labels, for upper bounds that use them. Detectors must not see them.
     X_test : sequence
         Test images of all classes.
     y_test : ndarray of int
@@ -33,22 +35,33 @@ class Task(NamedTuple):
     y_test: np.ndarray
 
 
-def one_vs_rest(X_train, y_train, X_test, y_test, *, classes=None):
-    """One class is normal, all others are anomalies; one run for each class.
+def one_vs_rest(
+    X_train: Images,
+    y_train: ArrayLike,
+    X_test: Images,
+    y_test: ArrayLike,
+    *,
+    classes: Sequence | None = None,
+) -> Iterator[Task]:
+    """Take each class in turn as the normal one; all others are anomalies.
 
     Parameters
     ----------
-    X_train, X_test : sequence
-        Images of all classes, in any container that can be indexed.
-    y_train, y_test : array-like
-        Their class labels.
+    X_train : sequence
+        Training images of all classes, in any container that can be indexed.
+    y_train : array-like
+        Class labels of the training images.
+    X_test : sequence
+        Test images of all classes.
+    y_test : array-like
+        Class labels of the test images.
     classes : sequence, optional
-        The classes that are normal in turn; by default all of `y_train`.
+        Classes to take as the normal one; by default all of `y_train`.
 
     Yields
     ------
     task : Task
-        Named after its normal class.
+        One run, named after its normal class.
 
     Raises
     ------
@@ -66,73 +79,92 @@ def one_vs_rest(X_train, y_train, X_test, y_test, *, classes=None):
     yield from _tasks(X_train, y_train, X_test, y_test, groups)
 
 
-def leave_one_class_out(X_train, y_train, X_test, y_test, *, classes=None):
-    """One class is the anomaly, all others together are normal; one run for each class.
+def leave_one_class_out(
+    X_train: Images,
+    y_train: ArrayLike,
+    X_test: Images,
+    y_test: ArrayLike,
+    *,
+    classes: Sequence | None = None,
+) -> Iterator[Task]:
+    """Take each class in turn as the anomaly; all others together are normal.
 
     Parameters
     ----------
-    X_train, X_test : sequence
-        Images of all classes, in any container that can be indexed.
-    y_train, y_test : array-like
-        Their class labels.
+    X_train : sequence
+        Training images of all classes, in any container that can be indexed.
+    y_train : array-like
+        Class labels of the training images.
+    X_test : sequence
+        Test images of all classes.
+    y_test : array-like
+        Class labels of the test images.
     classes : sequence, optional
-        The classes that are anomalous in turn; by default all of `y_train`.
+        Classes to take as the anomaly; by default all of `y_train`.
 
     Yields
     ------
     task : Task
-        Named after its anomalous class.
+        One run, named after its anomalous class.
 
     Raises
     ------
     ValueError
-        As :func:`one_vs_rest`.
+        As in :func:`one_vs_rest`.
     """
     every = _classes(y_train, None)
     groups = {left: [c for c in every if c != left] for left in _classes(y_train, classes)}
     yield from _tasks(X_train, y_train, X_test, y_test, groups)
 
 
-def super_categories(X_train, y_train, X_test, y_test, *, groups):
-    """A group of classes is normal, all others are anomalies; one run for each group.
+def super_categories(
+    X_train: Images, y_train: ArrayLike, X_test: Images, y_test: ArrayLike, *, groups: dict
+) -> Iterator[Task]:
+    """Take each group of classes in turn as normal; all others are anomalies.
 
     Parameters
     ----------
-    X_train, X_test : sequence
-        Images of all classes, in any container that can be indexed.
-    y_train, y_test : array-like
-        Their class labels.
+    X_train : sequence
+        Training images of all classes, in any container that can be indexed.
+    y_train : array-like
+        Class labels of the training images.
+    X_test : sequence
+        Test images of all classes.
+    y_test : array-like
+        Class labels of the test images.
     groups : dict of object to sequence
-        Names of the groups and their classes, such as CLAD's ``{"CUR": [0, 3, 8], "STR": [1, 4,
+        Names of the groups and their classes. For example CLAD's ``{"CUR": [0, 3, 8], "STR": [1, 4,
         7], "MIX": [2, 5, 6, 9]}`` on MNIST.
 
     Yields
     ------
     task : Task
-        Named after its group.
+        One run, named after its group.
 
     Raises
     ------
     ValueError
-        As :func:`one_vs_rest`.
+        As in :func:`one_vs_rest`.
     """
     yield from _tasks(X_train, y_train, X_test, y_test, groups)
 
 
-def pollute(X_normal, X_outlier, p, *, random_state=None):
+def pollute(
+    X_normal: Images, X_outlier: Images, p: float, *, random_state: RandomState = None
+) -> tuple[Images, np.ndarray]:
     """Mix outliers into normal training images.
 
-    All normal images are kept; outliers are drawn without replacement and appended, so that they
-    are the share `p` of the result: :math:`p / (1 - p)` times the number of normal images.
+    All normal images are kept. Outliers are drawn without replacement and appended, :math:`p / (1 -
+    p)` times the number of normal images, so that their share of the result is `p`.
 
     Parameters
     ----------
     X_normal, X_outlier : array or list
-        Images of the same container.
+        Images, both in the same kind of container.
     p : float in [0, 1)
         Share of outliers in the result.
     random_state : int, RandomState instance or None, default=None
-        Draws the outliers.
+        Seeds the choice of outliers.
 
     Returns
     -------
@@ -144,7 +176,7 @@ def pollute(X_normal, X_outlier, p, *, random_state=None):
     Raises
     ------
     ValueError
-        If `p` is no share, or there are too few outliers.
+        If `p` is not in [0, 1), or there are too few outliers.
 
     Examples
     --------

@@ -1,11 +1,14 @@
 """Search among detectors on normal pictures alone: folds, and a scorer that makes anomalies."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.special import expit, logit
 from sklearn.model_selection import KFold
 
 from .._compat import num_samples
 from .._labels import has_anomaly_labels
+from .._types import Images, Labels, RandomState
 from ..metrics import auroc_score, pixel_auroc_score
 from ._synthetic import DEFECTS, SyntheticAnomalies
 
@@ -14,30 +17,30 @@ _LEAST = 0.005
 
 
 class SyntheticKFold:
-    """K folds of normal pictures, for a search whose anomalies are made.
+    """K folds of normal pictures, for a search with synthetic anomalies.
 
-    Each fold trains on the other normal pictures; the scorer makes anomalies of those put aside.
+    Detectors are trained on all folds but one. The scorer makes anomalies of the fold left out.
 
     Parameters
     ----------
     synthetic : SyntheticAnomalies, optional
-        Makes them; by default ``SyntheticAnomalies()``.
+        Makes the anomalies; by default ``SyntheticAnomalies()``.
     n_splits : int, default=3
         Number of folds, at least 2.
     shuffle : bool, default=True
-        Deal out in random order: pictures in a folder often come in groups.
+        Divide the pictures in random order: in a folder, similar ones are often next to each other.
     random_state : int, RandomState instance or None, default=0
-        Draws that order.
+        Seeds that order.
 
     Attributes
     ----------
     scorer : SyntheticAUROC
-        What goes with it as ``scoring``.
+        The scorer to give to a search as ``scoring``.
 
     See Also
     --------
     skad.model_selection.SyntheticAUROC : The scorer.
-    skad.OneClassKFold : Where anomalies are known.
+    skad.OneClassKFold : Folds for labelled anomalies.
 
     Examples
     --------
@@ -54,18 +57,27 @@ class SyntheticKFold:
     True
     """
 
-    def __init__(self, synthetic=None, n_splits=3, *, shuffle=True, random_state=0):
+    def __init__(
+        self,
+        synthetic: SyntheticAnomalies | None = None,
+        n_splits: int = 3,
+        *,
+        shuffle: bool = True,
+        random_state: RandomState = 0,
+    ) -> None:
         self.synthetic = synthetic
         self.n_splits = n_splits
         self.shuffle = shuffle
         self.random_state = random_state
 
     @property
-    def scorer(self):
-        """What goes with it as ``scoring``."""
+    def scorer(self) -> "SyntheticAUROC":
+        """The scorer to give to a search as ``scoring``."""
         return SyntheticAUROC(self.synthetic)
 
-    def split(self, X, y=None, groups=None):
+    def split(
+        self, X: Images, y: Labels = None, groups: object = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield indices of training and test pictures.
 
         Parameters
@@ -73,16 +85,17 @@ class SyntheticKFold:
         X : sequence of length n_samples
             Normal pictures; only their number counts.
         y, groups : object
-            Not used, present for scikit-learn's convention.
+            Ignored; present by scikit-learn's convention.
 
         Yields
         ------
         train, test : ndarray of int
+            Indices of pictures.
 
         Raises
         ------
         ValueError
-            If labels tell of anomalies, or a test fold would have fewer than two pictures.
+            If labels mark anomalies, or a test fold would have fewer than two pictures.
         """
         if y is not None and has_anomaly_labels(y):
             raise ValueError(
@@ -99,8 +112,19 @@ class SyntheticKFold:
         folds = KFold(self.n_splits, shuffle=self.shuffle, random_state=order)
         yield from folds.split(np.zeros(n_samples))
 
-    def get_n_splits(self, X=None, y=None, groups=None):
-        """Number of folds; the parameters are there for scikit-learn's convention."""
+    def get_n_splits(self, X: Images = None, y: Labels = None, groups: object = None) -> int:
+        """Get the number of folds.
+
+        Parameters
+        ----------
+        X, y, groups : object
+            Ignored; present by scikit-learn's convention.
+
+        Returns
+        -------
+        n_splits : int
+            Number of folds.
+        """
         return self.n_splits
 
     def __repr__(self):
@@ -113,42 +137,44 @@ class SyntheticAUROC:
     .. math:: \sigma\left(\frac1K \sum_{k=1}^{K} \sigma^{-1}(A_k)\right), \qquad
         \sigma^{-1}(A) = \log \frac{A}{1 - A}
 
-    over the kinds of anomalies that are made of the pictures it is given, with the AUROC
-    :math:`A_k` of kind k, kept between 0.005 and 0.995. A mean of log-odds, since half of the pairs
-    told wrong less is as much from 98 to 99 % as from 80 to 90.
+    over the K kinds of anomalies that are made of the given pictures, where :math:`A_k` is the
+    AUROC of kind k, clipped to 0.005 and 0.995. It is a mean of log-odds because halving the number
+    of wrongly ordered pairs is worth as much from 98 to 99 % as from 80 to 90 %.
 
     Parameters
     ----------
     synthetic : SyntheticAnomalies, optional
-        Makes them; by default ``SyntheticAnomalies()``.
+        Makes the anomalies; by default ``SyntheticAnomalies()``.
     pixels : bool, default=False
-        Measure `score_maps` against the masks instead, by pixel AUROC of each kind of defect.
+        Compare `score_maps` with the masks instead, by the pixel AUROC of each kind of defect.
 
     See Also
     --------
-    skad.model_selection.SyntheticKFold : Folds that go with it.
+    skad.model_selection.SyntheticKFold : Folds to use it with.
 
     Notes
     -----
-    The same picture gives the same anomalies in every fold and for every candidate, so that
-    features kept by ``FeatureExtractor(memory=...)`` are computed once for each.
+    A picture gives the same anomalies in every fold and for every candidate. With
+    ``FeatureExtractor(memory=...)`` their features are therefore computed only once.
     """
 
-    def __init__(self, synthetic=None, *, pixels=False):
+    def __init__(
+        self, synthetic: SyntheticAnomalies | None = None, *, pixels: bool = False
+    ) -> None:
         self.synthetic = synthetic
         self.pixels = pixels
 
-    def __call__(self, estimator, X, y=None):
-        """AUROC over kinds, see above.
+    def __call__(self, estimator: object, X: Images, y: Labels = None) -> float:
+        """Compute the mean AUROC over kinds of anomalies.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted.
+            A fitted detector.
         X : images
-            Normal pictures that it was not fitted to.
+            Normal pictures that it was not fitted on.
         y : object
-            Not used.
+            Ignored; present by scikit-learn's convention.
 
         Returns
         -------
@@ -157,17 +183,20 @@ class SyntheticAUROC:
         """
         return mean_auroc(self.by_kind(estimator, X).values())
 
-    def by_kind(self, estimator, X):
-        """AUROC of each kind of anomaly.
+    def by_kind(self, estimator: object, X: Images) -> dict[str, float]:
+        """Compute the AUROC of each kind of anomaly.
 
         Parameters
         ----------
-        estimator, X
-            See `__call__`.
+        estimator : estimator
+            A fitted detector.
+        X : images
+            Normal pictures that it was not fitted on.
 
         Returns
         -------
         auroc : dict of str to float
+            Kinds and their AUROC.
         """
         made = (SyntheticAnomalies() if self.synthetic is None else self.synthetic).make(X)
         if self.pixels:

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 
 from .._compat import Interval, StrOptions
 from .._parameters import POSITIVE, parameter
+from .._types import Images, Source
 from ..images._door import check_images
 from ..images._parameters import ReadingParameters
 from ..images._pixels import CHANNELS
@@ -43,15 +44,15 @@ _N_KEPT = 8
 
 
 class SyntheticAnomalies(ReadingParameters, BaseEstimator):
-    """Make labelled pictures for validation out of normal ones.
+    """Make labelled pictures for validation from normal ones.
 
-    Each normal picture is changed in several ways, each of a strength of its own. Anomalies that
-    are met later are others; what they are good for is to compare detectors on the same normal
-    pictures without a label.
+    Each normal picture is changed in several ways, with a random strength for each. Real anomalies
+    will look different. But detectors can be compared by synthetic ones, on the same normal
+    pictures, without any label.
 
     See Also
     --------
-    skad.model_selection.SyntheticKFold : Search among detectors by them.
+    skad.model_selection.SyntheticKFold : A search among detectors by such anomalies.
 
     References
     ----------
@@ -74,47 +75,49 @@ class SyntheticAnomalies(ReadingParameters, BaseEstimator):
         limits=[StrOptions({"all", "defects", "shifts"}), list, tuple],
         kind='"all", "defects", "shifts" or list of str',
         kw_only=False,
-        text='Defects change a part, of which there is a mask: "cut_paste", "scar" (CutPaste), '
-        '"foreign" (a patch of another picture), "texture" (DRAEM), "blur", "noise", "bend", '
-        '"stain". Shifts change the whole: "rotation", "tiles" (in another order), "colors", '
-        '"mixture" (of two pictures), "elastic".',
+        text="Kinds of anomalies. Defects change a part of the picture and have a mask: "
+        '"cut_paste" and "scar" (CutPaste), "foreign" (a patch of another picture), "texture" '
+        '(DRAEM), "blur", "noise", "bend", "stain". Shifts change the whole picture: '
+        '"rotation", "tiles" (in another order), "colors", "mixture" (of two pictures), '
+        '"elastic".',
     )
     strength: str | tuple = parameter(
         default="any",
         limits=[StrOptions(set(STRENGTHS)), "array-like"],
         kind='"any", "subtle", "medium", "coarse" or pair of float',
-        text="Range in [0, 1] that the strength of each anomaly is drawn from: (0, 1), (0, 0.3), "
-        "(0.2, 0.7), (0.6, 1). Defects take 1 to 15 % of a picture (CutPaste: 2 to 15).",
+        text='Range from which the strength of each anomaly is drawn. "any" is (0, 1), "subtle" '
+        '(0, 0.3), "medium" (0.2, 0.7) and "coarse" (0.6, 1). Defects cover 1 to 15 % of a '
+        "picture (CutPaste: 2 to 15).",
     )
     per_image: int | None = parameter(
         default=None,
         limits=[POSITIVE, None],
-        text="So many kinds are made of each picture, all kinds equally often; by default each of "
-        "all.",
+        text="Number of kinds that are made of each picture; over all pictures every kind is "
+        "equally frequent. By default all kinds.",
     )
     outliers: object = parameter(
         default=None,
         limits="no_validation",  # the door for images says what it takes
         kind="images, optional",
-        text="Real anomalies that there are, in any container, see :ref:`containers`. They come in "
-        'addition, as a kind of their own, "outlier".',
+        text="Real anomalies, in any container, see :ref:`containers`. They are added as a kind of "
+        'their own, "outlier".',
     )
     image_size: int | None = parameter(
         default=256,
         limits=[Interval(Integral, 8, None, closed="left"), None],
-        text="Larger pictures, normal ones too, are averaged over boxes of whole pixels to no less "
-        "than this many of their shorter side, before anything is changed; None leaves them whole.",
+        text="Larger pictures, normal ones too, are first reduced by averaging over boxes of whole "
+        "pixels. Their shorter side stays at least this long. None keeps the full size.",
     )
     random_state: int = parameter(
         default=0,
         limits=[Interval(Integral, 0, None, closed="left")],
-        text="Each anomaly is drawn from it, from the picture's own pixels and its kind, and so is "
-        'the same whatever other pictures there are; only "foreign", "texture" and "mixture" take '
-        "a part of another picture.",
+        text="Seeds the anomalies. Each depends only on this, on its kind and on the pixels of its "
+        'own picture, not on the other pictures; except that "foreign", "texture" and '
+        '"mixture" use a part of another picture.',
     )
 
-    def make(self, X):
-        """Give normal pictures and anomalies made of them.
+    def make(self, X: Images) -> "SyntheticSet":
+        """Make anomalies of normal pictures.
 
         Parameters
         ----------
@@ -124,6 +127,7 @@ class SyntheticAnomalies(ReadingParameters, BaseEstimator):
         Returns
         -------
         made : SyntheticSet
+            The normal pictures and their anomalies.
 
         Raises
         ------
@@ -141,16 +145,20 @@ class SyntheticAnomalies(ReadingParameters, BaseEstimator):
     def _source(self, X):
         return check_images(copy.copy(self), X, reset=True)  # what is learned is of this X alone
 
-    def kinds_of(self, i):
-        """Kinds that are made of the picture at a place, each as often as any other on the whole.
+    def kinds_of(self, i: int) -> list[str]:
+        """List the kinds of anomalies that are made of one picture.
+
+        Over all pictures, every kind is made equally often.
 
         Parameters
         ----------
         i : int
+            Index of the picture.
 
         Returns
         -------
         kinds : list of str
+            Names of the kinds.
         """
         kinds = self._names()
         n_kinds = len(kinds)
@@ -160,8 +168,14 @@ class SyntheticAnomalies(ReadingParameters, BaseEstimator):
         first = np.random.default_rng([self.random_state, turn]).permutation(n_kinds)[place]
         return [kinds[(first + j) % n_kinds] for j in range(self.per_image)]
 
-    def strength_range(self):
-        """Lowest and highest strength."""
+    def strength_range(self) -> tuple[float, float]:
+        """Get the lowest and the highest strength.
+
+        Returns
+        -------
+        low, high : float
+            In [0, 1].
+        """
         given = self.strength
         return STRENGTHS[given] if isinstance(given, str) else tuple(map(float, given))
 
@@ -193,11 +207,12 @@ def _is_range(given):
 
 
 class SyntheticSet:
-    """Normal pictures and anomalies made of them, each made when it is asked for.
+    """Normal pictures and anomalies made of them, each made on access.
 
     Parameters
     ----------
     synthetic : SyntheticAnomalies
+        Makes the anomalies.
     source : ImageSource
         Normal pictures.
     outliers : ImageSource, optional
@@ -206,21 +221,23 @@ class SyntheticSet:
     Attributes
     ----------
     images : sequence of ndarray, shape (height, width, channels)
-        First the normal pictures, then what was made of the first, of the second, ..., then real
-        anomalies; uint8, or float32 in [0, 1], as they were. Where the normal pictures are flat
-        rows: ndarray of shape (n_images, n_features).
+        First the normal pictures, then the anomalies made of the first, of the second and so on,
+        then real anomalies. They are uint8, or float32 in [0, 1], as the pictures are. For flat
+        rows it is an ndarray of shape (n_images, n_features).
     y : ndarray of int, shape (n_images,)
         +1 for normal, -1 for anomalies.
     kinds : ndarray of str, shape (n_images,)
         "normal", the kind of anomaly, or "outlier".
     sources : ndarray of int, shape (n_images,)
-        The normal picture that each is made of; -1 for real anomalies.
+        Index of the normal picture that each is made of; -1 for real anomalies.
     masks : sequence of ndarray of bool, shape (height, width)
-        Where the picture was changed: nowhere in normal ones, everywhere for shifts and for real
-        anomalies.
+        True where the picture was changed: nowhere in normal pictures, everywhere for shifts and
+        real anomalies.
     """
 
-    def __init__(self, synthetic, source, outliers=None):
+    def __init__(
+        self, synthetic: "SyntheticAnomalies", source: Source, outliers: Source = None
+    ) -> None:
         self._synthetic, self._source, self._outliers = synthetic, source, outliers
         self._kept = OrderedDict()
         n_normal = len(source)

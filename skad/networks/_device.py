@@ -11,7 +11,7 @@ AUTO = ["cuda", "cpu"]
 
 
 class DeviceWarning(UserWarning):
-    """A fitted estimator computes on another device than it was made for."""
+    """Warning: a fitted estimator computes on another device than it was made for."""
 
 
 def resolve_device(device):

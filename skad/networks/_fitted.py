@@ -150,6 +150,7 @@ class FittedNetwork:
         Parameters
         ----------
         source : ImageSource
+            Images, already validated.
         batch_size : int
         n_jobs : int, optional
             Threads that decode, as scikit-learn counts them.

@@ -16,11 +16,11 @@ class DeviceParameters(ParameterGroup):
         default="auto",
         limits="no_validation",  # torch.device says what it knows
         kind="str or list of str",
-        text='"auto" (every CUDA device if there are any, else the CPU), a name that torch knows, '
-        'or several, ``["cuda:0", "cuda:1"]``: batches are dealt out to them, which changes '
-        "nothing; training is on the first, as is all where `memory` is given. "
-        "Loaded where that device is missing, a network computes on the CPU, with a "
-        ":class:`~skad.DeviceWarning`.",
+        text='Where the network computes. "auto" takes every CUDA device, or the CPU if there is '
+        'none. Else the name of a device of torch, or a list of names such as ``["cuda:0", '
+        '"cuda:1"]``. Several devices share the batches, with the same results; training, and '
+        "anything with `memory`, uses the first alone. A model that is loaded where its "
+        "device is missing computes on the CPU, with a :class:`~skad.DeviceWarning`.",
     )
 
 
@@ -30,30 +30,31 @@ class ImageParameters(ThreadParameters, ReadingParameters, DeviceParameters):
     image_size: int | None = parameter(
         default=None,
         limits=[POSITIVE, None],
-        text='Side in pixels that the network sees; by default the backbone\'s (64 for "tiny", '
-        '192 for "tiny-dense", 224 in most papers). Vision transformers of a fixed size are built '
-        "for it, their "
-        "position embeddings resized; their patches must divide it.",
+        text="Side, in pixels, of the image that the network sees. By default the backbone's own: "
+        '64 for "tiny", 192 for "tiny-dense", 224 in most papers. A vision transformer of '
+        "fixed size is built for this size, with its position embeddings resized; the side of "
+        "its patches must divide it.",
     )
     resize: str | None = parameter(
         default=None,
         limits=[StrOptions({"crop", "whole"}), None],
-        text='"crop": shorter side to 8/7 of `image_size`, then the centre (papers); "whole": the '
-        'whole image, its proportions not kept. By default "whole" for networks whose '
-        'metadata say so (``crop_pct`` 1, as "tiny"), "crop" for others. Both by antialiased '
-        "bicubic interpolation.",
+        text='"crop": resize the shorter side to 8/7 of `image_size`, then cut out the centre '
+        '(papers). "whole": resize the whole image to a square, whatever its proportions. By '
+        'default "whole" for networks whose metadata ask for it (``crop_pct`` 1, as "tiny"), '
+        'and "crop" for others. Both interpolate bicubically, with antialiasing.',
     )
     mean: float | tuple | None = parameter(
         default=None,
         limits=[Real, "array-like", None],
         kind="float or tuple of float",
-        text="Subtracted from each channel, for pixels in [0, 1]; by default the backbone's.",
+        text="Subtracted from each channel of pixels in [0, 1]; by default the backbone's mean.",
     )
     std: float | tuple | None = parameter(
         default=None,
         limits=[Real, "array-like", None],
         kind="float or tuple of float",
-        text="Divided into each channel after that; by default the backbone's.",
+        text="Each channel is divided by it after the mean is subtracted; by default the "
+        "backbone's.",
     )
 
 
@@ -64,10 +65,10 @@ class BackboneParameters(ParameterGroup):
         default="tiny",
         limits=[str, callable],
         kw_only=False,
-        text='"tiny" or "tiny-dense", the networks inside the package, for small images as a whole '
-        "and for small defects in large ones; the name of a network of timm or "
-        'torchvision (with prefix "timm/" or "torchvision/" where both have it); or a '
-        "factory: a picklable callable that returns a ``torch.nn.Module``.",
+        text='The network. "tiny" and "tiny-dense" come with the package: the first is for small '
+        "images as a whole, the second for small defects in large images. Else the name of a "
+        'network of timm or torchvision, with prefix "timm/" or "torchvision/" where both '
+        "have it; or a factory: a picklable callable that returns a ``torch.nn.Module``.",
     )
 
 
@@ -78,17 +79,18 @@ class NetworkParameters(ImageParameters, BackboneParameters):
         default="pretrained",
         limits=[str, os.PathLike, None],
         kind='"pretrained", None or path',
-        text='Published weights ("tiny" needs no download; a factory\'s network is left as it '
-        "came), random ones (None), or a file: safetensors, or a state dict of torch.",
+        text='"pretrained": the published weights, without a download for "tiny" and "tiny-dense"; '
+        "the network of a factory is left as it is. None: random weights. A path: a file of "
+        "safetensors, or a state dict of torch.",
     )
     precision: str = parameter(
         default="float32",
         limits=[StrOptions({"float32", "bfloat16"})],
-        text='Arithmetic of the network; "float32" is computed in full, on CUDA without TF32 as '
-        "well. Stages that are trained keep parameters of float32; with "
-        '"bfloat16" they are trained in mixed precision, of a pretrained network where the device '
-        "is faster by it (CUDA, processors with AMX), and compute in float32 afterwards. A "
-        "processor without AVX-512, slow at bfloat16, computes in float32 throughout.",
+        text='Arithmetic of the network. "float32" is full precision, without TF32 on CUDA. With '
+        '"bfloat16" the parameters that are trained stay float32. A pretrained network is '
+        "then trained in mixed precision on devices that are faster with it (CUDA, processors "
+        "with AMX), and computes in float32 afterwards. A processor without AVX-512 is slow "
+        "with bfloat16, so it computes in float32 throughout.",
     )
 
 
@@ -99,11 +101,12 @@ class TileParameters(ParameterGroup):
         default=None,
         limits=["array-like", None],
         kind="tuple of int",
-        text="(size, overlap), in pixels of `image_size`: the network sees squares of that size, "
-        "which overlap, and what it gives is blended to one map of the picture; features are "
-        "averages over them. So small defects of big pictures are seen at full size, in memory "
-        "that does not grow with them: ``image_size=640, tiles=(256, 64)``. The overlap should be "
-        "as wide as what a layer sees, some 64 pixels. By default pictures are seen whole.",
+        text="(size, overlap), in pixels of `image_size`: the network looks at overlapping squares "
+        "of that size, as in ``image_size=640, tiles=(256, 64)``. Their maps are blended into "
+        "one map of the picture, and their features are averaged. Small defects of large "
+        "pictures are then seen at full size, and memory does not grow with the picture. The "
+        "overlap should be as wide as the area that one output of a layer sees, about 64 "
+        "pixels. By default pictures are seen whole.",
     )
 
 
@@ -114,9 +117,9 @@ class ViewParameters(TileParameters):
         default=(1.0,),
         limits=["array-like"],
         kind="tuple of float",
-        text="Shares of `image_size` to which pictures are reduced, at each of which the layers "
-        "give maps: ``(1.0, 0.5)`` finds defects small and large. Pooled features are those of the "
-        "first.",
+        text="Shares of `image_size`. The picture is reduced to each of them, and the layers give "
+        "maps at each: ``(1.0, 0.5)`` finds small and large defects. Pooled features are "
+        "those of the first scale.",
     )
 
 
@@ -127,10 +130,10 @@ class LayerParameters(ParameterGroup):
         default=None,
         limits=["array-like", None],
         kind="list of str",
-        text="Layers whose outputs, averaged over places, are joined; by default the pooled "
-        "output before the classifier (papers). Places of a vision transformer are its patch "
-        'tokens, "blocks.3" or "blocks.3:patch_tokens"; its class token is '
-        '"blocks.3:class_token", which has no map.',
+        text="Layers whose outputs, averaged over positions, are joined to one row of features. By "
+        "default the pooled output before the classifier (papers). For a vision transformer, "
+        '"blocks.3" or "blocks.3:patch_tokens" averages the patch tokens, and '
+        '"blocks.3:class_token" takes the class token, which has no map.',
     )
 
 
@@ -141,7 +144,8 @@ class FlattenedLayerParameters(ParameterGroup):
         default=None,
         limits=["array-like", None],
         kind="list of str",
-        text="Layers whose outputs are joined to those as they are, place by place.",
+        text="Layers whose outputs are not averaged: every position adds its values to the row of "
+        "features.",
     )
 
 
@@ -151,9 +155,9 @@ class ContrastParameters(ParameterGroup):
     contrast_normalization: bool = parameter(
         default=False,
         limits=["boolean"],
-        text="In the place of `mean` and `std`: subtract each image's mean, divide by its mean "
-        "absolute value, and scale so that the training images lie in [0, 1] (global "
-        "contrast normalisation, as DeepSVDD's code does).",
+        text="Use global contrast normalisation instead of `mean` and `std`, as DeepSVDD's code "
+        "does: subtract each image's mean, divide by its mean absolute value, and scale so "
+        "that the training images lie in [0, 1].",
     )
 
 
@@ -164,9 +168,9 @@ class MemoryParameters(ParameterGroup):
         default=None,
         limits=[str, os.PathLike, HasMethods("cache"), None],
         kind="path or joblib.Memory",
-        text="Folder in which the features of every image are kept, by content of the image and "
-        "of the network: each image goes through the network once, in however many folds, "
-        "candidates or processes it appears.",
+        text="Folder that caches the features of every image, by the content of the image and of "
+        "the network. Each image then goes through the network once, however many folds, "
+        "candidates or processes use it.",
     )
 
 
@@ -176,7 +180,7 @@ class ImagesTogether(ParameterGroup):
     batch_size: int = parameter(
         default=64,
         limits=[POSITIVE],
-        text="Images that go through the network together; in training, those of a step.",
+        text="Images that go through the network together; in training, the images of one step.",
     )
 
 

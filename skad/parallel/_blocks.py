@@ -15,6 +15,7 @@ def block_size(source, together, n_workers):
     Parameters
     ----------
     source : ImageSource
+        Images, already validated.
     together : int
         Pictures of a batch.
     n_workers : int

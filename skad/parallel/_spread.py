@@ -24,6 +24,7 @@ def spread(estimator, method, source, together):
     method : str
         The name of the method.
     source : ImageSource
+        Images, already validated.
     together : int
         Pictures that go through the network together.
 

@@ -1,4 +1,4 @@
-"""Model files: fitted estimators without pickle, and without code."""
+"""Model files: fitted estimators without pickle and without code."""
 
 from ._archive import ModelFileError
 from ._files import describe, load, save

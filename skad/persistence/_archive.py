@@ -17,7 +17,7 @@ _MOST_PARTS, _MOST_JSON = 10_000, 2**28
 
 
 class ModelFileError(ValueError):
-    """A model file that can't be read: damaged, hostile, or of another kind."""
+    """Error: a model file cannot be read, because it is damaged, hostile or of another kind."""
 
     __module__ = "skad.persistence"
 

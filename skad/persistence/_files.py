@@ -2,8 +2,10 @@
 
 import json
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from .. import __version__
+from .._types import FilePath
 from .._whole import check_writable
 from ._archive import ModelFileError, json_of, read_archive, write_archive
 from ._decode import Decoder
@@ -19,38 +21,40 @@ _LIBRARIES = (
 )
 
 
-def save(estimator, path, *, weights="stored"):
-    """Write a fitted estimator into a file without pickle and without code.
+def save(estimator: object, path: FilePath, *, weights: str = "stored") -> None:
+    """Write a fitted estimator to a file, without pickle and without code.
 
     Parameters
     ----------
     estimator : estimator
-        A fitted estimator of skad, a Pipeline of such, or one that holds scikit-learn's own.
+        A fitted estimator of skad, a Pipeline of them, or one that contains estimators of
+        scikit-learn.
     path : path
-        By habit it ends in ".skad".
+        The file; by convention it ends in ".skad".
     weights : {"stored", "reference"}, default="stored"
-        Whether networks with published weights are stored, so that the file is all that is needed,
-        or named with their digest. Networks that were trained are stored always.
+        What to do with networks that have published weights. "stored" stores them, so that the file
+        is all that is needed. "reference" stores only their name and digest. Trained networks are
+        always stored.
 
     Raises
     ------
     sklearn.exceptions.NotFittedError
         If the estimator was not fitted.
     TypeError
-        If it holds what a file without code can't: functions and networks of your own.
+        If it contains functions or networks of your own, which only code could restore.
     OSError
-        If the file can't be written; then there is none, or the earlier one.
+        If the file cannot be written. An earlier file of that name is then left as it was.
 
     See Also
     --------
-    load : The way back.
+    skad.load : Read the file.
 
     Notes
     -----
-    A zip of ``model.json`` (the class, its parameters and what else is small, versions),
-    safetensors (networks, galleries, statistics) and, for estimators of scikit-learn, what skops
-    writes. A digest of all that stands at its end. Scores are the same to the bit on the same
-    device.
+    The file is a zip of ``model.json`` (class, parameters, small values, versions), safetensors
+    (networks, galleries, statistics) and, for estimators of scikit-learn, files of skops. It ends
+    with a digest of all parts. On the same device, a loaded estimator gives the same scores to the
+    bit.
 
     Examples
     --------
@@ -91,35 +95,36 @@ def save(estimator, path, *, weights="stored"):
     write_archive(path, {"model.json": json.dumps(told).encode()} | parts)
 
 
-def load(path, *, device=None):
+def load(path: FilePath, *, device: str | None = None) -> Any:
     """Read a fitted estimator from a file that :func:`save` wrote.
 
-    Nothing in the file is run: it names classes of skad, which this version has, and holds numbers.
+    No code in the file is run: it contains names of classes of skad, and numbers.
 
     Parameters
     ----------
     path : path
+        The file.
     device : str, optional
-        Where networks are to compute, "auto" or a name that torch knows; by default where they were
-        told to when they were fitted, or on the CPU where that device is missing.
+        Where networks compute: "auto" or the name of a device of torch. By default the device that
+        was set when they were fitted, or the CPU if that device is missing.
 
     Returns
     -------
     estimator : estimator
-        Fitted.
+        The fitted estimator.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ModelFileError
-        A ValueError: if the file is damaged or changed, of a later version, or no model.
+        A ValueError: if the file is damaged or was changed, is of a later version, or is no model.
     OSError
-        If it names published weights that are not to be had.
+        If it refers to published weights that cannot be had.
 
     See Also
     --------
-    describe : What a file holds, without loading it.
+    skad.describe : Tell what a file contains, without loading it.
     """
     told, parts = _open(path)
     arrays = _arrays_of(path, _part(parts, "arrays.safetensors", path))
@@ -133,19 +138,20 @@ def load(path, *, device=None):
     return Decoder(path, arrays, networks, others, device).decode(told["estimator"])
 
 
-def describe(path):
-    """Tell what a model file holds, without loading it.
+def describe(path: FilePath) -> dict[str, Any]:
+    """Tell what a model file contains, without loading it.
 
     Parameters
     ----------
     path : path
+        The file.
 
     Returns
     -------
     description : dict
-        `class`, `skad` and `libraries` (versions), `networks` (name, digest, terms of the weights,
-        stored or not),
-        `parameters` of the estimator, and the `size` of each part in bytes.
+        "class", "skad" and "libraries" (versions), "networks" (name, digest, terms of the
+        weights, whether they are stored), "parameters" of the estimator, and "size" (bytes of each
+        part).
     """
     told, parts = _open(path)
     names = ("class", "skad", "libraries", "networks")

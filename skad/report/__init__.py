@@ -1,4 +1,4 @@
-"""A page on pictures, for who has to decide by it: one file, nothing from elsewhere."""
+"""Reports: one HTML file that shows scored pictures to whoever decides on them."""
 
 from ._write import write_report
 

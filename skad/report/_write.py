@@ -6,6 +6,7 @@ from numbers import Integral
 
 from sklearn.utils.validation import check_is_fitted
 
+from .._types import FilePath, Images
 from .._verdicts import TOGETHER, detectors_within, mapper_within, verdicts
 from .._whole import check_writable, write_whole
 from ._model import facts, parameters, versions
@@ -22,56 +23,57 @@ _ORDER = ("anomaly", "unreadable", "normal")
 
 
 def write_report(
-    detector,
-    pictures,
-    path,
+    detector: object,
+    pictures: Images,
+    path: FilePath,
     *,
-    normal=None,
-    model=None,
-    most=100,
-    title=None,
-    date=None,
-    progress=False,
-):
-    """Write a page on pictures: one HTML file that needs nothing else.
+    normal: Images = None,
+    model: FilePath | None = None,
+    most: int = 100,
+    title: str | None = None,
+    date: datetime | None = None,
+    progress: bool = False,
+) -> dict[str, int]:
+    """Write a report on pictures: one HTML file that needs nothing else.
 
-    It has the verdicts, worst first; the pictures of the worst, with heat maps and outlines where
-    the detector gives score maps; a histogram of the scores with the threshold; how thresholds
-    were set and what they promise; what the model is and what it was fitted on; versions.
+    It contains the verdicts, worst first; the worst pictures, with heat maps and outlines if the
+    detector has score maps; a histogram of the scores with the threshold; how thresholds were set
+    and what they guarantee; the model, what it was fitted on, and versions.
 
     Parameters
     ----------
     detector : estimator
         A fitted outlier detector of images.
     pictures : list of path
-        Pictures to be scored. Those that can't be read have a row and the reason.
+        Pictures to score. A picture that cannot be read has a row with the reason.
     path : path
-        The file to be written.
+        The file to write.
     normal : list of path, optional
-        The pictures that the detector was fitted on, or others that are normal: beside each
-        anomaly the nearest of them are shown.
+        The pictures that the detector was fitted on, or other normal ones. The nearest of them are
+        shown next to each anomaly.
     model : path, optional
-        The file that the detector was loaded from, which is named in the report.
+        The file that the detector was loaded from; the report names it.
     most : int in [0, 1000], default=100
-        So many pictures are shown, those of the lowest scores; the others have their rows.
+        Number of pictures to show, those with the lowest scores. The others only have a row.
     title : str, optional
+        Heading of the report.
     date : datetime, optional
-        Written in the report; by default now, or what the environment variable
-        ``SOURCE_DATE_EPOCH`` says.
+        Date of the report; by default now, or the time in the environment variable
+        ``SOURCE_DATE_EPOCH``.
     progress : bool, default=False
         Show progress on stderr.
 
     Returns
     -------
     counts : dict of str to int
-        How many pictures are "anomaly", "normal" and "unreadable".
+        Number of pictures that are "anomaly", "normal" and "unreadable".
 
     Raises
     ------
     TypeError, ValueError
-        If the detector does not decide; if there are no pictures; if a parameter does not fit.
+        If the detector has no decisions; if there are no pictures; if a parameter does not fit.
     OSError
-        If the file can't be written; then there is none, or the earlier one.
+        If the file cannot be written. An earlier file of that name is then left as it was.
 
     See Also
     --------
@@ -79,9 +81,9 @@ def write_report(
 
     Notes
     -----
-    The same pictures, model and date give the same file. No more than the thumbnails of what is
-    shown is held in memory, at most 20 kB each in the file: pictures may be as many, and as
-    large, as they like.
+    The same pictures, model and date give the same file. Only the thumbnails that are shown are
+    held in memory, at most 20 kB each in the file, so there is no limit on the number and size of
+    pictures.
 
     Examples
     --------

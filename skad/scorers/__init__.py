@@ -1,4 +1,7 @@
-"""Scorers: scikit-learn outlier detectors on 2-D arrays of features; no torch."""
+"""Scorers: rows of features in, scores out.
+
+They are scikit-learn outlier detectors, work on any two-dimensional array and need no torch.
+"""
 
 from .._lazy import lazy_names
 

@@ -1,6 +1,7 @@
 """What every scorer shares: validation, the threshold, the dropping of labelled anomalies."""
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -13,6 +14,7 @@ from .._compat import fit_context
 from .._decision import CONTAMINATION, DecisionMixin
 from .._fitting import parameters_of, unchanged_on_error
 from .._labels import has_anomaly_labels, normal_rows, outlier_mask
+from .._types import ArrayLike, Labels
 
 # Larger values have fourth powers, of which covariances are made, beyond float64.
 _LARGEST = 1e75
@@ -44,7 +46,7 @@ class BaseScorer(CallbackSupportMixin, DecisionMixin, BaseEstimator, ABC):
     _parameter_constraints = {"contamination": CONTAMINATION}  # noqa: RUF012
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: Labels = None) -> Self:
         """Learn what is normal.
 
         Parameters
@@ -57,6 +59,7 @@ class BaseScorer(CallbackSupportMixin, DecisionMixin, BaseEstimator, ABC):
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -91,16 +94,18 @@ class BaseScorer(CallbackSupportMixin, DecisionMixin, BaseEstimator, ABC):
         check_consistent_length(X, *given.values())
         return X[indices], {name: values[indices] for name, values in given.items()}
 
-    def score_samples(self, X):
-        """Score of each sample, high = normal.
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
+        """Score each sample, high = normal.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Features of the samples.
 
         Returns
         -------
         scores : ndarray of float64, shape (n_samples,)
+            One score for each row.
         """
         return self._score(self._validated(X))
 
@@ -137,21 +142,22 @@ class IncrementalScorer(BaseScorer, ABC):
 
     @available_if(can_extend)
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X: ArrayLike, y: Labels = None) -> Self:
         """Learn from more rows, as if they had been there in `fit`.
 
-        Parameters of the estimator are those of the first batch, or of `fit`, throughout.
+        The parameters of the estimator are those at the first batch, or at `fit`.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Features of normal samples. The first batch must do for a fit of its own.
+            Features of normal samples. The first batch must be enough for a fit.
         y : array-like of shape (n_samples,), optional
-            Rows labelled -1 (or True) are left out; a later batch may hold no others.
+            Rows labelled -1 (or True) are left out. In a later batch all may be labelled so.
 
         Returns
         -------
         self : object
+            The fitted estimator.
         """
         return self._extend_normal(X, y)
 

@@ -21,40 +21,39 @@ class CentroidScorer(BaseScorer):
     - "euclidean": :math:`-\lVert x - c \rVert`;
     - "squared_euclidean" (DeepSVDD): :math:`-\lVert x - c \rVert^2`.
 
-    A zero row has no direction: it lies at 60 degrees from any.
+    A zero row has no direction; its angle to any row is 60 degrees.
 
-    NSA writes c-Cos(Mah) with centred whitening :math:`\Sigma^{-1/2} (x - \mu)`, which takes the
-    mean to the zero vector, with which no vector has an angle. So rows are whitened, but not
-    centred, here.
+    NSA writes c-Cos(Mah) with centred whitening :math:`\Sigma^{-1/2} (x - \mu)`. That maps the mean
+    to the zero vector, to which no angle is defined. So here rows are whitened but not centred.
 
     Parameters
     ----------
     metric : {"cosine", "mahalanobis_cosine", "euclidean", "squared_euclidean"}, default="cosine"
-        See above.
+        Distance to the centre, see above.
     center : "mean", "origin" or array-like of shape (n_features,), default="mean"
-        DeepSVDD has its own, fixed before training. The origin has no direction, so it serves the
-        euclidean metrics only.
+        The centre. DeepSVDD fixes one before training and gives it here. The origin has no
+        direction, so it is for the euclidean metrics only.
     shrinkage : "ledoit_wolf" or float in [0, 1], default="ledoit_wolf"
-        Of the covariance, see :class:`~skad.Whitening`; for "mahalanobis_cosine" only.
+        Shrinkage of the covariance for "mahalanobis_cosine", see :class:`~skad.Whitening`.
     n_components : int, float in (0, 1) or None, default=None
-        Directions kept in whitening, see :class:`~skad.Whitening`.
+        Directions that whitening keeps, see :class:`~skad.Whitening`.
     contamination : "auto" or float in (0, 0.5], default="auto"
-        Share of the training rows beyond the threshold `offset_`; "auto" is 0.1.
+        Share of the training rows that fall beyond the threshold `offset_`; "auto" is 0.1.
 
     Attributes
     ----------
     center_ : ndarray of float64, shape (n_features,)
         The centre.
     offset_ : float
-        Threshold: quantile of the training scores. The centre holds the training rows, which so
-        score too well where they are few for the features; :class:`~skad.ConformalDetector` has
-        thresholds that hold for new rows.
+        Threshold: a quantile of the training scores. The centre was computed from the training
+        rows, so they score too well if they are few for the number of features.
+        :class:`~skad.ConformalDetector` sets thresholds that hold for new rows.
     n_features_in_ : int
         Number of features.
 
     See Also
     --------
-    skad.KNNScorer : Nearest rows, which cost a search but score better (PANDA: 96.2 against 94.2).
+    skad.KNNScorer : Distance to the nearest rows: slower, but better (PANDA: 96.2 against 94.2).
     skad.GaussianScorer : Mahalanobis distance to the mean.
 
     References
@@ -80,13 +79,13 @@ class CentroidScorer(BaseScorer):
 
     def __init__(
         self,
-        metric="cosine",
+        metric: str = "cosine",
         *,
-        center="mean",
-        shrinkage="ledoit_wolf",
-        n_components=None,
-        contamination="auto",
-    ):
+        center: str = "mean",
+        shrinkage: str | float = "ledoit_wolf",
+        n_components: int | float | None = None,
+        contamination: str | float = "auto",
+    ) -> None:
         self.metric = metric
         self.center = center
         self.shrinkage = shrinkage

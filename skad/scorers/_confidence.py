@@ -15,21 +15,21 @@ class ConfidenceScorer(BaseScorer):
     .. math:: S(f) = \max_i \operatorname{softmax}(f / T)_i, \qquad
               s(f) = \log \frac{S}{1 - S}
 
-    The log odds rank as S does, and do not run into 1: a confident classifier would tie otherwise.
-    ``scipy.special.expit(s)`` is S.
+    The log odds rank samples as S does. Unlike S they do not round to 1, which would tie all
+    samples of a confident classifier. ``scipy.special.expit(s)`` is S.
 
     Parameters
     ----------
     temperature : float, default=1.0
-        T. The plain baseline has 1, ODIN 1 000. (ODIN's other half, the perturbation of the image,
-        belongs to the network.)
+        The temperature T: 1 for the plain baseline, 1 000 for ODIN. (The other half of ODIN, a
+        perturbation of the image, belongs to the network.)
     contamination : "auto" or float in (0, 0.5], default="auto"
-        Share of the training rows beyond the threshold `offset_`; "auto" is 0.1.
+        Share of the training rows that fall beyond the threshold `offset_`; "auto" is 0.1.
 
     Attributes
     ----------
     offset_ : float
-        Threshold: quantile of the training scores.
+        Threshold: a quantile of the training scores.
     n_features_in_ : int
         Number of classes.
 
@@ -52,7 +52,7 @@ class ConfidenceScorer(BaseScorer):
         "temperature": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, temperature=1.0, *, contamination="auto"):
+    def __init__(self, temperature: float = 1.0, *, contamination: str | float = "auto") -> None:
         self.temperature = temperature
         self.contamination = contamination
 

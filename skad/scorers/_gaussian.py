@@ -1,12 +1,14 @@
 """Gaussians: Mahalanobis distance, by class, by cluster, or as a density."""
 
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
 from .._compat import Interval, StrOptions, fit_context
 from .._rows import unit_rows
+from .._types import ArrayLike, Labels, RandomState
 from ._base import IncrementalScorer, can_extend
 from ._covariance import Covariance
 from ._kmeans import kmeans
@@ -23,65 +25,66 @@ class GaussianScorer(IncrementalScorer):
 
     .. math:: s(x) = -\min_c \; (x - \mu_c)^T \Sigma_c^{-1} (x - \mu_c)
 
-    over the means :math:`\mu_c` of one group (by default), of classes (`class_labels` in `fit`) or
-    of clusters of k-means (`n_clusters`), with one covariance of all rows about their means
-    ("tied") or one for each group ("full"). The published forms:
+    over groups c with means :math:`\mu_c`. By default all rows are one group; groups may also be
+    classes (`class_labels` in `fit`) or clusters of k-means (`n_clusters`). There is one covariance
+    of all rows about their means ("tied"), or one for each group ("full"). The published forms:
 
     - Mahalanobis distance, class-conditional (Lee et al.): `class_labels`, "tied";
-    - SSD: ``GaussianScorer(n_clusters, covariance_type="full", normalize=True)``. It leaves out
-      SSD's standardisation, on which distances to one cluster do not depend, but for shrinkage. To
-      the letter: ``make_pipeline(Normalizer(), StandardScaler(), GaussianScorer(n_clusters,
+    - SSD: ``GaussianScorer(n_clusters, covariance_type="full", normalize=True)``. This leaves out
+      SSD's standardisation, which changes distances to one cluster only through shrinkage. Exactly
+      as published: ``make_pipeline(Normalizer(), StandardScaler(), GaussianScorer(n_clusters,
       covariance_type="full"))``;
     - GDE (DROC, NSA): ``GaussianScorer(normalize=True, log_likelihood=True)``.
 
     Parameters
     ----------
     n_clusters : int, default=1
-        Clusters of k-means, each with its own mean (SSD; 1 is its default).
+        Number of clusters of k-means, each with its own mean (SSD; 1 is its default).
     covariance_type : {"tied", "full"}, default="tied"
         One covariance for all groups (Lee et al.), or one for each (SSD).
     shrinkage : "ledoit_wolf" or float in [0, 1], default="ledoit_wolf"
-        Of the covariance towards the mean variance. The papers' codes take pseudo-inverses, or
-        nothing; with n < 5 d rows, shrinkage is far better.
+        Shrinkage of the covariance towards the mean variance. The papers' codes use
+        pseudo-inverses, or nothing; with n < 5 d rows, shrinkage is far better.
     n_components : int, float in (0, 1) or None, default=None
-        Keep so many directions of largest variance, or as many as hold this share of it.
+        Keep this number of directions of largest variance, or as many as make up this share of
+        the variance.
     normalize : bool, default=False
         Scale rows to unit length first (SSD, GDE).
     log_likelihood : bool, default=False
         Score :math:`-\tfrac12 (m^2 + \log\det\Sigma + d \log 2\pi)`, with m the Mahalanobis
         distance, instead of :math:`-m^2`. It ranks differently only where covariances differ.
     random_state : int, RandomState instance or None, default=0
-        Where k-means starts; nothing else here is random.
+        Seeds the starts of k-means; nothing else is random.
     contamination : "auto" or float in (0, 0.5], default="auto"
-        Share of the training rows beyond the threshold `offset_`; "auto" is 0.1.
+        Share of the training rows that fall beyond the threshold `offset_`; "auto" is 0.1.
 
     Attributes
     ----------
     means_ : ndarray of float64, shape (n_groups, n_features)
         Mean of each group.
     covariances_ : list
-        The one covariance, or that of each group.
+        The covariance of all rows, or of each group.
     classes_ : ndarray of shape (n_groups,)
-        Class of each group, only with `class_labels`.
+        Class of each group; only with `class_labels`.
     offset_ : float
-        Threshold: quantile of the training scores. Training rows took part in the fit and score too
-        well where rows are few for the features; :class:`~skad.ConformalDetector` has thresholds
-        that hold for new rows.
+        Threshold: a quantile of the training scores. Training rows took part in the fit, so they
+        score too well if they are few for the number of features.
+        :class:`~skad.ConformalDetector` sets thresholds that hold for new rows.
     n_features_in_ : int
         Number of features.
-
-    Notes
-    -----
-    `partial_fit` keeps moments of all rows (up to the fourth, which Ledoit and Wolf's formula
-    needs), so the result is that of one `fit`, whatever the batches and their order, but for
-    rounding. The threshold then rests on 2 048 of the rows seen, drawn at random.
-
-    No matrix larger than the training rows is formed where these are no more than the features.
 
     See Also
     --------
     skad.Whitening : The transformation behind this.
     skad.KDEScorer : DROC's other density.
+
+    Notes
+    -----
+    `partial_fit` keeps moments of all rows, up to the fourth, which Ledoit and Wolf's formula
+    needs. Up to rounding, the result is that of one `fit`, whatever the batches and their order.
+    The threshold then comes from 2 048 of the rows seen, drawn at random.
+
+    If there are no more rows than features, no matrix larger than the training rows is formed.
 
     References
     ----------
@@ -112,16 +115,16 @@ class GaussianScorer(IncrementalScorer):
 
     def __init__(
         self,
-        n_clusters=1,
+        n_clusters: int = 1,
         *,
-        covariance_type="tied",
-        shrinkage="ledoit_wolf",
-        n_components=None,
-        normalize=False,
-        log_likelihood=False,
-        random_state=0,
-        contamination="auto",
-    ):
+        covariance_type: str = "tied",
+        shrinkage: str | float = "ledoit_wolf",
+        n_components: int | float | None = None,
+        normalize: bool = False,
+        log_likelihood: bool = False,
+        random_state: RandomState = 0,
+        contamination: str | float = "auto",
+    ) -> None:
         self.n_clusters = n_clusters
         self.covariance_type = covariance_type
         self.shrinkage = shrinkage
@@ -132,7 +135,7 @@ class GaussianScorer(IncrementalScorer):
         self.contamination = contamination
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, *, class_labels=None):
+    def fit(self, X: ArrayLike, y: Labels = None, *, class_labels: Labels = None) -> Self:
         """Estimate means and covariances.
 
         Parameters
@@ -142,16 +145,17 @@ class GaussianScorer(IncrementalScorer):
         y : array-like of shape (n_samples,), optional
             Rows labelled -1 (or True) are left out.
         class_labels : array-like of shape (n_samples,), optional
-            Class of each row, true or pseudo, for one mean a class; `n_clusters` must be 1.
+            Class or pseudo-class of each row, for one mean per class; `n_clusters` must be 1.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
         ValueError
-            If a covariance is zero, or singular and neither shrunken nor truncated; if there are
+            If a covariance is zero, or singular and neither shrunk nor truncated; if there are
             fewer rows than clusters.
         """
         return self._fit_normal(X, y, class_labels=class_labels)
@@ -165,26 +169,27 @@ class GaussianScorer(IncrementalScorer):
 
     @available_if(can_extend)
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, *, class_labels=None):
+    def partial_fit(self, X: ArrayLike, y: Labels = None, *, class_labels: Labels = None) -> Self:
         """Learn from more rows, as if they had been there in `fit`.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Features of normal samples. The first batch must do for a fit of its own.
+            Features of normal samples. The first batch must be enough for a fit.
         y : array-like of shape (n_samples,), optional
             Rows labelled -1 (or True) are left out.
         class_labels : array-like of shape (n_samples,), optional
-            Class of each row, if the first batch had them; new classes may come.
+            Class of each row, if the first batch had them. New classes may appear.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
         AttributeError
-            If `n_clusters` is not 1: rows that are gone can't be clustered again.
+            If `n_clusters` is not 1: earlier rows are not kept and cannot be clustered again.
         """
         return self._extend_normal(X, y, class_labels=class_labels)
 

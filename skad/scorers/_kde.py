@@ -19,28 +19,28 @@ class KDEScorer(IndexFromGallery, BaseScorer):
 
     .. math:: s(x) = \frac{1}{\gamma} \log \sum_i \exp\bigl(2 \gamma \cos(x, x_i)\bigr),
 
-    the logarithm of the kernel :math:`\exp(-\gamma \lVert x - x_i \rVert^2)`, summed over the
-    training rows, but for a constant. A zero row has cosine 0 with every row.
+    which is, up to constants, the logarithm of the kernel :math:`\exp(-\gamma \lVert x - x_i
+    \rVert^2)` summed over the training rows :math:`x_i`. A zero row has cosine 0 with every row.
 
-    A query that equals a training row but for rounding leaves that row out (once), so scores of
-    training rows are leave-one-out.
+    If a query equals a training row up to rounding, that row is left out once. Scores of training
+    rows are therefore leave-one-out.
 
     Parameters
     ----------
     gamma : "scale" or float, default="scale"
-        Width of the kernel; "scale" is :math:`10 / (d \operatorname{var})` with the variance of all
-        values of all unit training rows (DROC's code).
+        Width of the kernel. "scale" is :math:`10 / (d \operatorname{var})`, with the variance of
+        all values of the unit training rows (DROC's code).
     contamination : "auto" or float in (0, 0.5], default="auto"
-        Share of the training rows beyond the threshold `offset_`; "auto" is 0.1.
+        Share of the training rows that fall beyond the threshold `offset_`; "auto" is 0.1.
 
     Attributes
     ----------
     gamma_ : float
-        The width.
+        The width that is used.
     gallery_ : ndarray of float64, shape (n_samples, n_features)
         The training rows, of unit length.
     offset_ : float
-        Threshold: quantile of the leave-one-out training scores.
+        Threshold: a quantile of the leave-one-out training scores.
     n_features_in_ : int
         Number of features.
 
@@ -67,7 +67,9 @@ class KDEScorer(IndexFromGallery, BaseScorer):
         "gamma": [StrOptions({"scale"}), Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, gamma="scale", *, contamination="auto"):
+    def __init__(
+        self, gamma: str | float = "scale", *, contamination: str | float = "auto"
+    ) -> None:
         self.gamma = gamma
         self.contamination = contamination
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from .._parameters import RandomStateParameters, changed
 from .._rows import angle_of, plain_rows, same_within, unit_rows
+from .._types import ArrayLike
 from .._warnings import warn
 from ._base import IncrementalScorer
 from ._blocks import blockwise
@@ -22,74 +23,74 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
 
     .. math:: s(x) = -\sum_{j=1}^{k} d(x, x_{(j)})^2
 
-    with :math:`x_{(j)}` the j-th nearest training row and the distance d by `metric`:
+    where :math:`x_{(j)}` is the j-th nearest training row. The distance d depends on `metric`:
 
     - "euclidean": :math:`\lVert x - x_{(j)} \rVert_2`;
-    - "cosine": the same after rows are scaled to unit length, so that the square is
+    - "cosine": the same between rows scaled to unit length, so its square is
       :math:`2 (1 - \cos(x, x_{(j)}))`;
     - "angle": :math:`\arccos \cos(x, x_{(j)})`, in radians;
-    - "mahalanobis": euclidean between whitened rows :math:`\Sigma^{-1/2} x`;
+    - "mahalanobis": the euclidean distance between whitened rows :math:`\Sigma^{-1/2} x`;
     - "mahalanobis_cosine": the angle between whitened rows.
 
-    NSA's k-Cos and k-Cos(Mah) are ``KNNScorer(1, metric="angle", aggregation="mean")`` and the same
+    NSA's k-Cos is ``KNNScorer(1, metric="angle", aggregation="mean")``, and its k-Cos(Mah) the same
     with ``metric="mahalanobis_cosine"``. NSA writes the latter with centred rows,
-    :math:`\Sigma^{-1/2} (x - \mu)`; angles about the mean rank anomalies as normal (39 against 91
-    AUROC on CIFAR-10 with the network "tiny"), and would leave NSA's c-Cos(Mah) without meaning, so
-    rows are not centred here. ``make_pipeline(Whitening(), KNNScorer(1, metric="angle"))`` is the
-    formula to the letter.
+    :math:`\Sigma^{-1/2} (x - \mu)`. Rows are not centred here: angles about the mean rank anomalies
+    as normal (39 AUROC on CIFAR-10 with the network "tiny", and 91 without centring), and NSA's
+    c-Cos(Mah) would be undefined. For the formula as printed, use
+    ``make_pipeline(Whitening(), KNNScorer(1, metric="angle"))``.
 
-    A query that equals a training row, but for rounding (128 units in the last place of its type),
-    is taken to be that row, which is then not its own neighbour (once: a second copy counts). Where
-    all features have collapsed to one point within such rounding, every query is.
+    A query that equals a training row up to rounding (128 units in the last place of its type) is
+    taken to be that row, and the row is not its own neighbour. A second copy of the row is a
+    neighbour. If all features have collapsed to one point, up to this rounding, every query equals
+    a training row.
 
-    With `pollution` some rows are taken for anomalies: they stay in `gallery_`, in their place, but
-    are no neighbours and have no share in whitening, centroids and threshold.
+    With `pollution` some rows are taken for anomalies. They stay in `gallery_` but are not used as
+    neighbours, nor for whitening, centroids and threshold.
 
-    Scores of training rows, and so the threshold, are leave-one-out; mean and covariance of the
-    whitening hold all rows that may be neighbours.
+    Scores of training rows, and therefore the threshold, are leave-one-out. The mean and covariance
+    of the whitening include all rows that may be neighbours.
 
     Attributes
     ----------
     gallery_ : ndarray of shape (n_samples, n_features) or (n_centroids, n_coordinates)
-        The training rows; with `n_centroids` the centroids, in the coordinates of the metric (of
-        unit length, whitened, or plain). Fewer than `n_centroids` where fewer rows are distinct in
-        float32.
+        The training rows. With `n_centroids` the centroids, in the coordinates of the metric (unit
+        length, whitened or plain); fewer than `n_centroids` if fewer rows are distinct in float32.
     inlier_mask_ : ndarray of bool, shape (n_samples,)
-        Training rows that may be neighbours; all of them without `pollution`.
+        True for training rows that may be neighbours: all of them without `pollution`.
     index_ : str
-        "exact", "ivf" or "hnsw".
+        How neighbours are searched: "exact", "ivf" or "hnsw".
     whitening_ : Whitening
-        Only for the "mahalanobis" metrics.
+        The whitening of the "mahalanobis" metrics, and of no other.
     offset_ : float
-        Threshold: quantile of the leave-one-out scores of these rows.
+        Threshold: a quantile of the leave-one-out scores of the rows that may be neighbours.
     n_features_in_ : int
         Number of features.
 
     Notes
     -----
-    faiss searches in float32 on rows that were centred and scaled; the distances to what it
-    proposes are measured again in float64, and a query for which float32 can't prove that nothing
-    nearer was missed is searched again in float64.
+    faiss searches in float32, on centred and scaled rows. The distances to the rows it proposes are
+    computed again in float64. If float32 cannot prove for a query that no nearer row was missed,
+    the query is searched again in float64.
 
-    Pickles keep the lists of "ivf" and the graph of "hnsw", which take long to build and hold a
-    second copy of the gallery; a faiss that cannot read them builds them again, with a warning.
+    Pickles include the lists of "ivf" and the graph of "hnsw", which take long to build and contain
+    a second copy of the gallery. A faiss that cannot read them builds them again, with a warning.
 
-    With `n_shards` each part proposes its nearest, and the nearest of these, as float64 measures
-    them, are those of the whole gallery: distances and scores of "exact" are the same to the bit,
-    "ivf" and "hnsw" miss no more. Under a joblib backend with several workers
-    (``joblib.parallel_config("loky", n_jobs=2)``, "dask", "threading") these search the parts, of
-    256 queries and more. Processes on this machine map a part from memory, and keep the last eight
+    With `n_shards` each part proposes its nearest rows, and the nearest of these in float64 are the
+    neighbours. Distances and scores of "exact" are the same to the bit as with one part; "ivf" and
+    "hnsw" miss no more than with one. The workers of a joblib backend
+    (``joblib.parallel_config("loky", n_jobs=2)``, "dask", "threading") search the parts for 256
+    queries or more. Processes on this machine map a part from memory, and keep the last eight
     indexes that they built.
 
-    With `n_centroids` too, each part is clustered into twice as many centroids, and those, each
-    counting as often as rows belong to it, into `n_centroids`, which five passes over all rows then
-    move to their means: an approximation, whose sum of squares is within 2 % of one k-means' on
-    blobs, and which holds one part at a time in float64.
+    With `n_shards` and `n_centroids`, k-means is approximate and holds one part at a time in
+    float64. Each part is clustered into twice as many centroids; these, weighted by their number of
+    rows, are clustered into `n_centroids`; five passes over all rows then move these to the means
+    of their rows. On blobs the sum of squares is within 2 % of that of one k-means.
 
-    `partial_fit` searches the grown gallery for its own rows again, as `fit` does.
+    `partial_fit` searches the larger gallery for its own rows again, as `fit` does.
 
-    A zero row has no direction: for "cosine" and "angle" it lies at distance 1 (60 degrees) from
-    every other row.
+    A zero row has no direction. For "cosine" and "angle" its distance to every other row is 1
+    (60 degrees).
 
     See Also
     --------
@@ -213,8 +214,8 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         return self.gallery_[self.inlier_mask_] if self._dropped else self.gallery_
 
     @property
-    def n_searched(self):
-        """Number of rows, or centroids, that may be neighbours."""
+    def n_searched(self) -> int:
+        """Number of training rows, or centroids, that may be neighbours."""
         return int(self.inlier_mask_.sum()) if self._dropped else len(self.gallery_)
 
     @property
@@ -260,7 +261,8 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         """Squared distances of training rows to their neighbours, whitened without the row itself.
 
         With few rows, each has so much of its own in the covariance that it is nearer to all others
-        than a new row is: by those distances the threshold called half of new normal rows anomalies.
+        than a new row is: by those distances the threshold would call half of new normal rows
+        anomalies.
         """
         center = self.whitening_._whiten(self.whitening_.mean_[None])
 
@@ -303,26 +305,29 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
             same[:, j] = np.linalg.norm(apart, axis=1) <= tolerance[:, 0]
         return same
 
-    def kneighbors(self, X, n_neighbors=None):
-        """Nearest training rows, the nearest first.
+    def kneighbors(
+        self, X: ArrayLike, n_neighbors: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Find the nearest training rows, the nearest first.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Features of the samples.
         n_neighbors : int, optional
-            By default the scorer's.
+            Number of neighbours; by default the scorer's.
 
         Returns
         -------
         distances : ndarray of float64, shape (n_samples, n_neighbors)
-            By the metric.
+            Distances by `metric`.
         indices : ndarray of int, shape (n_samples, n_neighbors)
-            Rows of `gallery_`: the training rows in their order, without labelled anomalies.
+            Indices of rows of `gallery_`: the training rows in order, without labelled anomalies.
 
         Raises
         ------
         ValueError
-            If there are fewer training rows, or centroids in their place.
+            If there are fewer training rows or centroids than that.
         """
         X = self._validated(X)
         self._check_rows_are_kept("kneighbors")
@@ -343,17 +348,18 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
                 "n_centroids."
             )
 
-    def holds(self, X):
-        """Tell which rows are training rows, but for rounding.
+    def holds(self, X: ArrayLike) -> np.ndarray:
+        """Tell which rows equal a training row, up to rounding.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Features of the samples.
 
         Returns
         -------
         held : ndarray of bool, shape (n_samples,)
-            True where a row is not its own neighbour.
+            True for rows that are found in the gallery, and so are not their own neighbours.
 
         Raises
         ------

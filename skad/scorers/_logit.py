@@ -6,20 +6,20 @@ from ._base import BaseScorer
 
 
 class LogitScorer(BaseScorer):
-    r"""Score rows by the logit of being an outlier that a network gave them.
+    r"""Score by the logit of being an outlier, which a network has computed.
 
     .. math:: s(l) = -\max_j l_j
 
     Parameters
     ----------
     contamination : "auto" or float in (0, 0.5], default="auto"
-        Share of the training rows beyond the threshold `offset_`; "auto" is 0.1. The network was
-        trained on those rows, so the threshold is on the tight side.
+        Share of the training rows that fall beyond the threshold `offset_`; "auto" is 0.1. The
+        network was trained on these rows, so the threshold is too tight for new rows.
 
     Attributes
     ----------
     offset_ : float
-        Threshold: quantile of the training scores.
+        Threshold: a quantile of the training scores.
     n_features_in_ : int
         Number of logits of each row, usually one.
 
@@ -40,7 +40,7 @@ class LogitScorer(BaseScorer):
     array([ 1, -1])
     """
 
-    def __init__(self, contamination="auto"):
+    def __init__(self, contamination: str | float = "auto") -> None:
         self.contamination = contamination
 
     def _fit(self, X):

@@ -15,8 +15,8 @@ class ContaminationParameters(ParameterGroup):
     contamination: str | float = parameter(
         default="auto",
         limits=CONTAMINATION,
-        text="Share of the training samples beyond the threshold `offset_`, scored leave-one-out "
-        'by neighbours; "auto" is 0.1.',
+        text='Share of the training samples that fall beyond the threshold `offset_`; "auto" is '
+        "0.1. Scorers that compare neighbours score each training sample without itself.",
     )
 
 
@@ -26,7 +26,8 @@ class CovarianceParameters(ParameterGroup):
     shrinkage: str | float = parameter(
         default="ledoit_wolf",
         limits=[StrOptions({"ledoit_wolf"}), Interval(Real, 0, 1, closed="both")],
-        text='Of the covariance, for the "mahalanobis" metrics; see :class:`~skad.Whitening`.',
+        text='Shrinkage of the covariance, for the "mahalanobis" metrics; see '
+        ":class:`~skad.Whitening`.",
     )
     n_components: int | float | None = parameter(
         default=None,
@@ -35,7 +36,7 @@ class CovarianceParameters(ParameterGroup):
             Interval(Real, 0, 1, closed="neither"),
             None,
         ],
-        text="Directions kept in whitening, see :class:`~skad.Whitening`.",
+        text="Directions that whitening keeps; see :class:`~skad.Whitening`.",
     )
 
 
@@ -43,7 +44,9 @@ class CountParameters(ParameterGroup):
     """How many neighbours."""
 
     n_neighbors: int = parameter(
-        default=2, limits=[POSITIVE], text="Number of nearest training samples that count."
+        default=2,
+        limits=[POSITIVE],
+        text="Number of nearest training samples that are compared with.",
     )
 
 
@@ -53,8 +56,8 @@ class MetricParameters(CountParameters):
     metric: str | None = parameter(
         default="cosine",
         limits=[StrOptions(METRICS)],
-        text='"cosine" is the angular form of MSC\'s paper, 3.3 points better on CIFAR-10 than '
-        'PANDA\'s "euclidean"; see :class:`~skad.KNNScorer`.',
+        text='Distance between features. "cosine" is the angular form of MSC\'s paper, 3.3 points '
+        'better on CIFAR-10 than PANDA\'s "euclidean". See :class:`~skad.KNNScorer` for all.',
     )
 
 
@@ -64,7 +67,7 @@ class CentroidCountParameters(ParameterGroup):
     n_centroids: int | None = parameter(
         default=None,
         limits=[POSITIVE, None],
-        text="Search so many centroids of k-means instead of what they stand for.",
+        text="Replace the training samples by this many centroids of k-means, for a faster search.",
     )
 
 
@@ -74,9 +77,10 @@ class PollutionParameters(ParameterGroup):
     pollution: str | float = parameter(
         default=0.0,
         limits=[StrOptions({"estimate"}), Interval(Real, 0, 0.5, closed="left")],
-        text="Share of the training samples that are taken for anomalies, and are no neighbours: "
-        'those farthest from their ten nearest. "estimate" takes those whose distance lies more '
-        "than 2.5 deviations beyond the median, as logarithms, none of fewer than 30.",
+        text="Share of the training samples that are assumed to be anomalies: those farthest from "
+        'their ten nearest neighbours. They never serve as neighbours. "estimate" takes the '
+        "samples whose log distance lies more than 2.5 deviations above the median, and none "
+        "of fewer than 30 samples.",
     )
 
 
@@ -89,26 +93,28 @@ class NeighborParameters(
 ):
     """Nearest neighbours."""
 
-    n_neighbors: int = changed(default=2, note="k (papers and their code: 2; NSA: 1).")
+    n_neighbors: int = changed(default=2, note="(Papers and their code: 2; NSA: 1.)")
     n_centroids: int | None = changed(
         default=None, note="(MSC, table 6: 100 of them lose 0.2 points on CIFAR-10.)"
     )
     aggregation: str = parameter(
         default="sum_of_squares",
         limits=[StrOptions({"sum_of_squares", "mean", "kth"})],
-        text="Sum of squared distances (the published code of PANDA and MSC), mean distance "
-        "(SPADE), or distance to the k-th neighbour.",
+        text='How the distances to the k neighbours become one score. "sum_of_squares": their '
+        'squares added (published code of PANDA and MSC). "mean": their mean (SPADE). "kth": '
+        "the largest.",
     )
     index: str = parameter(
         default="auto",
         limits=[StrOptions({"auto", "exact", "ivf", "hnsw"})],
-        text='How neighbours are found. "ivf" (inverted lists of faiss) and "hnsw" (its graph) '
-        'may miss a neighbour; "exact" never does. "auto" is "exact" up to 200 000 rows and '
-        '"hnsw" beyond, with a warning.',
+        text='How neighbours are searched. "exact" never misses one. "ivf" (inverted lists of '
+        'faiss) and "hnsw" (its graph) are faster and may. "auto" is "exact" up to 200 000 '
+        'rows and "hnsw" beyond, with a warning.',
     )
     n_shards: int = parameter(
         default=1,
         limits=[POSITIVE],
-        text="Parts that the gallery is searched in, by joblib's workers where there are any; "
-        '"exact" finds the same in any number. See :class:`~skad.KNNScorer`.',
+        text="Parts into which the gallery is split for the search; joblib's workers share them "
+        'where there are any. "exact" finds the same neighbours with any number. See '
+        ":class:`~skad.KNNScorer`.",
     )

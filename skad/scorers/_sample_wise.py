@@ -12,44 +12,44 @@ from ._knn import KNNScorer
 
 
 class SampleWiseScorer(BaseScorer):
-    r"""Score by the farthest that a sample lies out at any checkpoint of a training (PANDA-SES).
+    r"""Score by the largest distance of a sample at any checkpoint of a training (PANDA-SES).
 
     .. math:: s(x) = -\max_t \frac{d_t(x)}{s_t}, \qquad s_t = \frac{1}{n} \sum_{i=1}^n d_t(x_i)
 
-    over checkpoints t of a network in training, whose features :math:`\psi_t(x)` lie side by side
+    over checkpoints t of a network in training. Their features :math:`\psi_t(x)` lie side by side
     in the columns of X, those of the untrained network first. The distance :math:`d_t` is
 
     - "center": :math:`\lVert \psi_t(x) - c \rVert^2`, with the mean c of the first features of the
       training rows, :math:`\frac{1}{n} \sum_i \psi_0(x_i)`;
     - "knn": :math:`\sum_{j=1}^{k} \lVert \psi_t(x) - \psi_t(x_{(j)}) \rVert^2` over the k nearest
-      training rows at the same checkpoint. A training row is not its own neighbour, neither in
-      :math:`s_t` nor later, see :class:`~skad.KNNScorer`.
+      training rows at the same checkpoint. A training row is never its own neighbour, see
+      :class:`~skad.KNNScorer`.
 
-    Training draws the features together until nothing tells them apart; which step is best differs
-    from sample to sample. The ratio is 1 for a usual training row at every step, so the step where
-    a sample stands out most can be taken for each by itself, without labels.
+    Training draws the features together until they are all the same, and the best step to stop at
+    differs from sample to sample. The ratio is about 1 for training rows at every step. So the step
+    at which a sample stands out most can be chosen for each sample, without labels.
 
     Parameters
     ----------
     n_checkpoints : int, default=1
-        Number of checkpoints, with the untrained network. Each has
+        Number of checkpoints, including the untrained network. Each has
         ``n_features_in_ / n_checkpoints`` columns.
     distance : {"center", "knn"}, default="center"
-        See above.
+        Which distance is measured, see above.
     n_neighbors : int, default=2
-        Number of neighbours k, for "knn".
+        The number k of neighbours for "knn".
     contamination : "auto" or float in (0, 0.5], default="auto"
-        Share of the training rows beyond the threshold `offset_`; "auto" is 0.1.
+        Share of the training rows that fall beyond the threshold `offset_`; "auto" is 0.1.
 
     Attributes
     ----------
-    center_ : ndarray of float64, shape (n_features_in_ / n_checkpoints,)
+    center_ : ndarray of float64, shape (n_features / n_checkpoints,)
         The centre c; for "center" only.
     scales_ : ndarray of float64, shape (n_checkpoints,)
         The divisors :math:`s_t`.
     offset_ : float
-        Threshold: quantile of the training scores, leave-one-out for "knn". The centre holds the
-        training rows.
+        Threshold: a quantile of the training scores. They are leave-one-out for "knn", but not for
+        "center".
     n_features_in_ : int
         Number of features, of all checkpoints together.
 
@@ -61,17 +61,18 @@ class SampleWiseScorer(BaseScorer):
 
     Notes
     -----
-    The paper leaves some things open, and no code for this was published. Here
+    The paper leaves some details open, and its code for this was not published. Here
 
     - :math:`s_t` is the mean of squared distances, as the numerator is squared;
     - the untrained network counts as a checkpoint;
-    - one centre serves all checkpoints, since the loss, which training makes small, has but one;
+    - all checkpoints share one centre, as there is only one in the loss that training minimises;
     - "knn" is an extension: the paper's formula is that of "center".
 
-    A divisor is at least the square of what rounding makes of a distance, 128 units in the last
-    place of the features' length (where a checkpoint gives nothing but zeros, of the length at
-    another). So a checkpoint at which all training rows are one point says nothing about samples
-    at that point, and puts all others infinitely far for practical purposes.
+    No divisor is smaller than the square of the rounding error of a distance: 128 units in the last
+    place of the features' length (of the length at another checkpoint, if all features are zero).
+    A checkpoint at which all
+    training rows are one point says nothing about samples at that point, and puts all others
+    practically infinitely far.
 
     References
     ----------
@@ -100,7 +101,14 @@ class SampleWiseScorer(BaseScorer):
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, n_checkpoints=1, *, distance="center", n_neighbors=2, contamination="auto"):
+    def __init__(
+        self,
+        n_checkpoints: int = 1,
+        *,
+        distance: str = "center",
+        n_neighbors: int = 2,
+        contamination: str | float = "auto",
+    ) -> None:
         self.n_checkpoints = n_checkpoints
         self.distance = distance
         self.n_neighbors = n_neighbors

@@ -10,30 +10,30 @@ from ._base import BaseScorer
 class SklearnScorer(BaseScorer):
     """Score by any estimator of scikit-learn that has `score_samples`.
 
-    That is `OneClassSVM`, `IsolationForest`, ``LocalOutlierFactor(novelty=True)``,
-    `EllipticEnvelope`, `GaussianMixture`, `KernelDensity` and their like: high = normal, as
-    everywhere. The threshold is skad's, and labelled anomalies are left out of the fit.
+    For example `OneClassSVM`, `IsolationForest`, ``LocalOutlierFactor(novelty=True)``,
+    `EllipticEnvelope`, `GaussianMixture` or `KernelDensity`; high = normal. The threshold is set as
+    in all scorers of skad, and labelled anomalies are left out of the fit.
 
     Parameters
     ----------
     estimator : estimator
-        Cloned and fitted; has `fit` and `score_samples`.
+        An estimator with `fit` and `score_samples`. A clone of it is fitted.
     contamination : "auto" or float in (0, 0.5], default="auto"
-        Share of the training rows beyond the threshold `offset_`; "auto" is 0.1. A `contamination`
-        of the estimator itself moves its own threshold, not this one.
+        Share of the training rows that fall beyond the threshold `offset_`; "auto" is 0.1. A
+        `contamination` of the estimator itself has no effect here.
 
     Attributes
     ----------
     estimator_ : estimator
         The fitted clone.
     offset_ : float
-        Threshold: quantile of the scores that the estimator gives its training rows.
+        Threshold: a quantile of the estimator's scores of the training rows.
     n_features_in_ : int
         Number of features.
 
     See Also
     --------
-    skad.EnsembleScorer : Takes these among its scorers.
+    skad.EnsembleScorer : Accepts this scorer in its list.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class SklearnScorer(BaseScorer):
         "estimator": [HasMethods(["fit", "score_samples"])],
     }
 
-    def __init__(self, estimator, *, contamination="auto"):
+    def __init__(self, estimator: object, *, contamination: str | float = "auto") -> None:
         self.estimator = estimator
         self.contamination = contamination
 

@@ -1,13 +1,16 @@
 """Whitening as a transformer."""
 
 from numbers import Integral, Real
+from typing import Self
 
+import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import Interval, StrOptions, fit_context
 from .._fitting import parameters_of, unchanged_on_error
 from .._labels import has_anomaly_labels, normal_rows
+from .._types import ArrayLike, Labels
 from ._base import validate_rows
 from ._covariance import Covariance
 from ._moments import Moments
@@ -24,10 +27,10 @@ COVARIANCE_CONSTRAINTS = {
 
 
 class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    r"""Turn features into coordinates in which the training rows have covariance one.
+    r"""Transform features so that the training rows have the identity as covariance.
 
-    With eigenvectors :math:`V` and eigenvalues :math:`s` of the covariance of the training rows,
-    of mean :math:`\mu`, and shrinkage :math:`\lambda`,
+    Let :math:`\mu` be the mean of the training rows, :math:`V` the eigenvectors and :math:`s` the
+    eigenvalues of their covariance, and :math:`\lambda` the shrinkage. Then
 
     .. math::
         u = \Lambda^{-1/2} V^T (x - \mu), \qquad
@@ -38,17 +41,17 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     Parameters
     ----------
     center : bool, default=True
-        Subtract the mean. Distances are the same without; angles are not, and for those to be of
-        use rows should keep it: seen from the mean, normal rows lie in all directions.
+        Subtract the mean. This does not change distances, but it changes angles. Do not centre for
+        angles: seen from the mean, normal rows lie in all directions.
     shrinkage : "ledoit_wolf" or float in [0, 1], default="ledoit_wolf"
-        :math:`\lambda`. "ledoit_wolf" estimates it from the rows; where that gives 0 though the
-        rows do not span the space, as with two rows, the oracle approximating shrinkage takes its
-        place. 0 is the plain (biased) covariance; that of the whitened training rows is then just
-        the identity. NSA shrinks nothing; all training rows are then equally far from each other
-        where they are no more than the features.
+        The shrinkage :math:`\lambda`. "ledoit_wolf" estimates it from the rows. If the estimate is
+        0 although the rows do not span the space (two rows, for example), the oracle approximating
+        shrinkage is used instead. 0 is the plain (biased) covariance; the whitened training rows
+        then have exactly the identity. NSA does not shrink; with no more rows than features, all
+        training rows are then equally far from each other.
     n_components : int, float in (0, 1) or None, default=None
-        Keep so many directions of largest variance (at most the rank), or as many as hold this
-        share of the variance, and drop the rest.
+        Keep this number of directions of largest variance (at most the rank), or as many as make
+        up this share of the variance; drop the rest.
 
     Attributes
     ----------
@@ -59,17 +62,18 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     n_features_in_ : int
         Number of features.
 
-    Notes
-    -----
-    Where the training rows do not span the space (no more rows than features, say), shrinkage gives
-    one and the same variance to all directions beyond their span. The last column then holds the
-    length of the part of a row that lies there: distances and angles to training rows are those of
-    the full :math:`\Sigma^{-1/2}(x - \mu)`, and no matrix larger than the training rows is formed.
-    (With ``center=False`` the direction of the mean counts among theirs.)
-
     See Also
     --------
     skad.KNNScorer : ``metric="mahalanobis"`` and ``"mahalanobis_cosine"`` whiten on their own.
+
+    Notes
+    -----
+    If the training rows do not span the space, for example because there are no more rows than
+    features, shrinkage gives the same variance to all directions outside their span. The last
+    column then holds the length of the part of a row outside the span. Distances and angles to
+    training rows are those of the full :math:`\Sigma^{-1/2}(x - \mu)`, and no matrix larger than
+    the training rows is formed. (With ``center=False`` the direction of the mean belongs to the
+    span.)
 
     References
     ----------
@@ -91,13 +95,19 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     _parameter_constraints = {**COVARIANCE_CONSTRAINTS, "center": ["boolean"]}  # noqa: RUF012
 
-    def __init__(self, *, center=True, shrinkage="ledoit_wolf", n_components=None):
+    def __init__(
+        self,
+        *,
+        center: bool = True,
+        shrinkage: str | float = "ledoit_wolf",
+        n_components: int | float | None = None,
+    ) -> None:
         self.center = center
         self.shrinkage = shrinkage
         self.n_components = n_components
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: Labels = None) -> Self:
         """Learn mean and covariance.
 
         Parameters
@@ -105,17 +115,18 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         X : array-like of shape (n_samples, n_features)
             Features of normal samples.
         y : array-like of shape (n_samples,), optional
-            Rows labelled -1 (or True) are left out; labels of another kind are not used.
+            Rows labelled -1 (or True) are left out; labels of another kind are ignored.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
         ValueError
-            If `X` is empty, holds NaN or infinity, or has no two rows that differ; if the
-            covariance is singular and neither shrunken nor truncated.
+            If `X` is empty, holds NaN or infinity, or all rows are equal; if the covariance is
+            singular and neither shrunk nor truncated.
         """
         with unchanged_on_error(self):
             X = validate_rows(self, X, reset=True)
@@ -137,12 +148,13 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             self.covariance_ = self.covariance_.extended(self.mean_)
         return self
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Whiten rows.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Features of the samples.
 
         Returns
         -------

@@ -1,9 +1,12 @@
 """What scores images has `iter_scores`, and what gives maps `iter_maps`."""
 
+from collections.abc import Iterator
 from numbers import Integral
 
+import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from .._types import FilePath, Images
 from ..images._chunks import ImageStream
 from ._resume import resumed
 
@@ -11,47 +14,50 @@ from ._resume import resumed
 class ScoreStreamMixin:
     """`iter_scores` on top of `score_samples`."""
 
-    def iter_scores(self, X, chunk=1024, index=None):
-        """Scores of any number of images, chunk by chunk, in constant memory.
+    def iter_scores(
+        self, X: Images, chunk: int = 1024, index: FilePath | None = None
+    ) -> Iterator[np.ndarray]:
+        """Score any number of images, chunk by chunk, in constant memory.
 
         Parameters
         ----------
         X : images or iterable
-            In any container, see :ref:`containers`, or an iterator of what may be in a list there,
-            as paths, PIL images or arrays, without end if need be; ``os.scandir(folder)`` as well.
-            Items of an iterator are taken a chunk at a time, when its scores are asked for.
+            In any container, see :ref:`containers`, or an iterator over items that a list may
+            contain, such as paths, PIL images or arrays. It may be endless, and it may be
+            ``os.scandir(folder)``. A chunk of items is taken when its scores are asked for.
         chunk : int, default=1024
             Most images that are taken together. Arrays, tensors and PIL images of an iterator are
-            in memory as long as their chunk; of paths only a batch is.
+            in memory for the time of their chunk, images of paths for the time of a batch.
         index : path, optional
-            A file that keeps the scores. A later call with the same file goes on behind them, with
-            an iterator advanced as far: it gives the scores that are not in the file yet.
+            A file that keeps the scores. A later call with the same file continues after them: it
+            skips the images that have scores in the file, and gives the scores of the others.
 
-        Yields
-        ------
-        scores : ndarray of float64, shape (n_images,)
-            Of the next images, `chunk` of them or what is left; high = normal. NaN for images that
-            could not be read, with ``on_error="skip"``; a warning for each chunk with any.
+        Returns
+        -------
+        scores : iterator of ndarray of float64, shape (n_images,)
+            Scores of the next `chunk` images, or of those that are left; high = normal. With
+            ``on_error="skip"``, NaN for images that could not be read, and a warning for each chunk
+            that has any.
 
         Raises
         ------
         ValueError, TypeError, OSError
-            If an image is broken, with its index in the stream; if `chunk` is no positive number;
-            if the file is of another detector or of other images.
+            If an image is broken (the message gives its index in the stream); if `chunk` is not
+            positive; if the file belongs to another detector or to other images.
 
         Notes
         -----
-        Scores are those of `score_samples`, to the bit where `chunk` is a multiple of the
-        `batch_size` of the network. Images are decoded while the network computes, within a chunk;
-        between two chunks nothing runs, so that a stream may be left at any time.
+        Scores are those of `score_samples`, to the bit if `chunk` is a multiple of the network's
+        `batch_size`. Within a chunk, images are decoded while the network computes. Nothing runs
+        between two chunks, so a stream may be left at any time.
 
-        **The file** is of one line, 512 bytes of JSON, and 8 bytes for each score behind it:
-        ``numpy.fromfile(index, offset=512)`` are all of them so far. They are in the file before
-        they are given, so that no image is given twice: what a process was killed with in its
-        hands is there. A process that is killed, or a machine that loses its power, loses the
-        chunk that it computes. Images are told apart by their paths; what has none, by how many
-        there are. A list may have grown since. The detector must be the same, but for `on_error`,
-        `device`, `n_jobs` and what else decides no score.
+        **The file** has one line of 512 bytes of JSON, followed by 8 bytes for each score:
+        ``numpy.fromfile(index, offset=512)`` reads all scores so far. Scores are written before
+        they are given, so no image is scored twice. If the process is killed, or the machine loses
+        power, only the chunk being computed is lost. Images are recognised by their paths, or, if
+        they have none, by their number. A list may have become longer. The detector must be the
+        same, except for `on_error`, `device`, `n_jobs` and other parameters without effect on
+        scores.
 
         Examples
         --------
@@ -72,26 +78,29 @@ class ScoreStreamMixin:
 class MapStreamMixin:
     """`iter_maps` on top of `score_maps`."""
 
-    def iter_maps(self, X, chunk=64):
-        """Score maps of any number of images, one by one, in constant memory.
+    def iter_maps(self, X: Images, chunk: int = 64) -> Iterator[np.ndarray]:
+        """Compute score maps of any number of images, one by one, in constant memory.
 
         Parameters
         ----------
         X : images or iterable
-            In any container, see :ref:`containers`, or an iterator of what may be in a list there.
+            In any container, see :ref:`containers`, or an iterator over items that a list may
+            contain.
         chunk : int, default=64
             Most images that are taken together.
 
-        Yields
-        ------
-        one : ndarray of float, shape (height, width)
-            As `score_maps` gives it. NaN for an image that could not be read, with
-            ``on_error="skip"``; a warning for each chunk with any.
+        Returns
+        -------
+        maps : iterator of ndarray of float, shape (height, width)
+            The map of one image after the other, as `score_maps` gives it. With
+            ``on_error="skip"``, NaN for an image that could not be read, and a warning for each
+            chunk that has any.
 
         Raises
         ------
         ValueError, TypeError, OSError
-            If an image is broken, with its index in the stream; if `chunk` is no positive number.
+            If an image is broken (the message gives its index in the stream); if `chunk` is not
+            positive.
 
         Examples
         --------

@@ -22,6 +22,7 @@ class TrainingImages:
     ----------
     cut : CutNetwork
     source : ImageSource
+        Images, already validated.
     batch_size : int
     n_steps : int
         Those of the training; no images are read for later ones.

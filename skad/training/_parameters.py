@@ -25,7 +25,7 @@ class ExtractorParameters(ParameterGroup):
         limits=[HasMethods(["fit", "transform"]), None],
         kind="FeatureExtractor or adapter",
         kw_only=False,
-        text="What gives the features; a copy is fitted, and trained by adapters.",
+        text="What gives the features. It is copied and fitted; adapters train the copy.",
     )
 
 
@@ -37,8 +37,9 @@ class AdapterParameters(ParameterGroup):
         limits=[HasMethods(["fit", "transform"]), None],
         kind="adapter",
         kw_only=False,
-        text="Trains the network first, such as ``MeanShiftedContrastive(n_epochs=3)``; its own "
-        "`extractor` is left None, to this detector.",
+        text="Trains the network before anything is scored, such as "
+        "``MeanShiftedContrastive(n_epochs=3)``. Leave its own `extractor` at None: this "
+        "detector provides it.",
     )
 
 
@@ -48,8 +49,8 @@ class TimeParameters(ParameterGroup):
     max_minutes: float | None = parameter(
         default=None,
         limits=[ABOVE_ZERO, None],
-        text="Minutes that it may take, by default as many as it takes; what comes out then "
-        "depends on the machine.",
+        text="Minutes that it may take; no limit by default. With a limit the result depends on "
+        "the speed of the machine.",
     )
 
 
@@ -59,35 +60,38 @@ class TrainingParameters(TimeParameters, ImagesTogether):
     Attributes
     ----------
     training_curve_ : dict of str to ndarray of shape (n_looks,)
-        Of at most 256 training images, before training and about twenty times during it: "step",
-        "loss" (mean since the last look), "center_distance", "spread" (1 minus the mean pairwise
-        cosine), "concentration" (of a von Mises-Fisher distribution), "effective_rank" and "mmd"
-        (discrepancy from the uniform distribution on the sphere).
+        What the features of at most 256 training images look like, before training and about
+        twenty times during it: "step", "loss" (mean since the last look), "center_distance",
+        "spread" (1 minus the mean pairwise cosine), "concentration" (of a von Mises-Fisher
+        distribution), "effective_rank" and "mmd" (distance from the uniform distribution on the
+        sphere).
     stopped_at_ : int
-        Steps that the network was trained.
+        Number of training steps of the network that is kept.
     collapsed_at_ : int or None
-        Step at which collapse was seen.
+        Step at which the features had collapsed; None if they did not.
     """
 
-    learning_rate: float = parameter(default=1e-4, limits=[ABOVE_ZERO], text="Of the optimiser.")
+    learning_rate: float = parameter(
+        default=1e-4, limits=[ABOVE_ZERO], text="Learning rate of the optimiser."
+    )
     checkpoint: str | os.PathLike | None = parameter(
         default=None,
         limits=[str, os.PathLike, None],
-        text="Folder that keeps the state of trainings while they last. A fit that was broken off "
-        "goes on from there, if parameters and images are the same and `random_state` is an "
+        text="Folder that keeps the state of a training while it runs. A fit that was interrupted "
+        "continues from there, if parameters and images are the same and `random_state` is an "
         "integer.",
     )
     max_minutes: float | None = changed(
         default=None,
-        note="A training ends with the step that it is at, `stopped_at_`, whatever is left (of "
-        "several trainings, each).",
+        note="A training stops after the step during which the limit is reached, `stopped_at_`. "
+        "Each of several trainings has the whole limit.",
     )
     compile: bool | str = parameter(
         default=False,
         limits=["boolean", str],
-        text="Compile the stages that are trained by ``torch.compile`` (True, or the name of a "
-        "backend): the first steps take a minute or more, the others less time, on a GPU above "
-        "all. The last bits of the result change.",
+        text="Compile the trained stages by ``torch.compile``: True, or the name of a backend. The "
+        "first steps take a minute or more, later steps less time, above all on a GPU. The "
+        "last bits of the result change.",
     )
 
 
@@ -97,10 +101,10 @@ class MemoryLimitParameters(ParameterGroup):
     memory_limit: float = parameter(
         default=2048,
         limits=[NOT_NEGATIVE],
-        text="Most MiB of memory for what is kept of training images: in training, the outputs of "
-        "frozen stages or, where each step sees other views, what files hold once decoded. What "
-        "is beyond is computed, or read, anew in each epoch; that of the 256 images that are "
-        "watched comes in addition.",
+        text="Most memory, in MiB, for what is kept of training images. In training these are the "
+        "outputs of frozen stages or, where each step sees other views, the decoded files. "
+        "What does not fit is computed or read again in each epoch. The 256 images that are "
+        "watched during training are kept in addition.",
     )
 
 
@@ -114,7 +118,7 @@ class StepParameters(ParameterGroup):
     """How long, by steps."""
 
     n_steps: int | None = parameter(
-        default=None, limits=[POSITIVE, None], text="Steps of the optimiser, instead of epochs."
+        default=None, limits=[POSITIVE, None], text="Steps of the optimiser; replaces `n_epochs`."
     )
 
 
@@ -129,24 +133,27 @@ class StageParameters(ParameterGroup):
         default="last_two",
         limits=[str, Integral, "array-like"],
         kind="str, int or list of str",
-        text='Stages to train: "last", "last_two" (paper: of a ResNet\'s four), '
-        '"last_three", "all", a number of last stages, or their names. Stages are those of '
-        "timm's metadata; of a vision transformer each block is one. Of other networks, "
-        "torchvision's too, each part counts, which may be less: a block of a MobileNet, say.",
+        text='Stages to train: "last", "last_two" (paper: of a ResNet\'s four), "last_three", '
+        '"all", a number of last stages, or a list of names. The stages of a timm network are '
+        "those in its metadata; each block of a vision transformer is one. In other networks, "
+        "also torchvision's, each child module is a stage, which may be as little as one "
+        "block of a MobileNet.",
     )
 
 
 class DecayParameters(ParameterGroup):
     """Weight decay."""
 
-    weight_decay: float = parameter(default=0.0, limits=[NOT_NEGATIVE], text="Of the optimiser.")
+    weight_decay: float = parameter(
+        default=0.0, limits=[NOT_NEGATIVE], text="Weight decay of the optimiser."
+    )
 
 
 class MomentumParameters(ParameterGroup):
     """Momentum."""
 
     momentum: float = parameter(
-        default=0.9, limits=[SHARE_BELOW_ONE], text="Of stochastic gradient descent."
+        default=0.9, limits=[SHARE_BELOW_ONE], text="Momentum of stochastic gradient descent."
     )
 
 
@@ -156,8 +163,8 @@ class ClippingParameters(ParameterGroup):
     clip_norm: float | None = parameter(
         default=None,
         limits=[ABOVE_ZERO, None],
-        text="Largest norm of the gradient of all parameters together; weight decay is not held "
-        "back by it.",
+        text="Largest norm of the gradient of all parameters together. Weight decay is added after "
+        "clipping.",
     )
 
 
@@ -167,7 +174,7 @@ class RateDecayParameters(ParameterGroup):
     decay_at: float = parameter(
         default=1 / 3,
         limits=[SHARE],
-        text="Share of the training after which the learning rate is a tenth.",
+        text="Share of the training after which the learning rate falls to a tenth.",
     )
 
 
@@ -183,13 +190,14 @@ class CollapseParameters(ParameterGroup):
     collapse_limit: float = parameter(
         default=0.25,
         limits=[SHARE_BELOW_ONE],
-        text="Collapse is an angular spread of the features below this share of that before "
-        "training, or, from random weights, of the widest one so far; 0 looks for none.",
+        text="The features have collapsed when their angular spread is below this share of the "
+        "spread before training or, from random weights, of the widest spread so far. 0 turns "
+        "the check off.",
     )
     stop_at_collapse: bool = parameter(
         default=False,
         limits=["boolean"],
-        text="Stop there, and keep the network of the last look before it.",
+        text="Stop at collapse, and keep the network of the last look before it.",
     )
 
 
@@ -199,24 +207,26 @@ class AcceptanceParameters(ParameterGroup):
     Attributes
     ----------
     accepted_at_ : int
-        Only for ``accept="if_better"``: step of the network that is kept, 0 for the frozen one.
+        Step of the network that is kept, 0 for the frozen one. Only for ``accept="if_better"``.
     acceptance_ : dict
-        Only for ``accept="if_better"``: why. "accepted", "reason" (in words), "step", "best_step"
-        (of the best look, accepted or not), its "gain" and "margin", "frozen_auroc" (before
-        training), "kinds" (AUROC for each kind of synthetic anomalies, by the network that is
-        kept) and "n_held_out". Along the training, `training_curve_` has "synthetic_auroc",
-        "synthetic_gain" and "margin".
+        Why that network is kept: "accepted", "reason" (in words), "step", "best_step" (of the
+        best look, accepted or not), its "gain" and "margin", "frozen_auroc" (before training),
+        "kinds" (AUROC of the network that is kept, for each kind of synthetic anomalies) and
+        "n_held_out". `training_curve_` then also has "synthetic_auroc", "synthetic_gain" and
+        "margin". Only for ``accept="if_better"``.
     """
 
     accept: str = parameter(
         default="always",
         limits=[StrOptions({"always", "if_better"})],
-        text='"always": the trained network is kept (papers). "if_better": a fifth of the images, '
-        "at most 200, is held out of the training, and at each look along it those are told from "
-        "anomalies made of them (:class:`~skad.model_selection.SyntheticAnomalies`, shifts) by the "
-        "distance to the nearest image that is trained with (the cosine; where losses are "
-        "euclidean, that distance too); kept is the network whose AUROC gained most over the "
-        "frozen one's, by 0.3 points beyond what chance explains, else the frozen one. (Ours.)",
+        text='Which network is kept. "always": the trained one (papers). "if_better": the frozen '
+        "one, unless training gains enough on synthetic anomalies. For that a fifth of the "
+        "images, at most 200, is held out. Each look during the training measures how well "
+        "the cosine distance to the nearest trained image separates the held-out images from "
+        "anomalies made of them (:class:`~skad.model_selection.SyntheticAnomalies`, shifts); "
+        "where losses are euclidean, that distance is measured too. The network with the "
+        "largest gain in AUROC over the frozen one is kept, if the gain exceeds what chance "
+        "explains by 0.3 points. (Ours.)",
     )
 
 
@@ -226,14 +236,14 @@ class TemperatureParameters(ParameterGroup):
     temperature: float = parameter(
         default=1.0,
         limits=[ABOVE_ZERO],
-        text="What similarities or logits are divided by before the softmax.",
+        text="Similarities or logits are divided by it before the softmax.",
     )
 
 
 class ObjectiveParameters(ParameterGroup):
     """Which of several losses."""
 
-    objective: str = parameter(default=None, limits=[str], text="What training minimises.")
+    objective: str = parameter(default=None, limits=[str], text="The loss that training minimises.")
 
 
 class AugmentationParameters(ParameterGroup):
@@ -242,15 +252,15 @@ class AugmentationParameters(ParameterGroup):
     augmentation: object = parameter(
         default=None,
         limits=[callable, None],
-        text="What images look like in training: a name, or a map of a batch and a "
-        "``torch.Generator`` to views.",
+        text="How views of the images are made in training: a name, or a callable that takes a "
+        "batch and a ``torch.Generator`` and returns views.",
     )
 
 
 class OutputParameters(ParameterGroup):
     """Features, or what is made of them."""
 
-    output: str = parameter(default="features", limits=[str], text="What `transform` gives.")
+    output: str = parameter(default="features", limits=[str], text="What `transform` returns.")
 
 
 class FineTuningParameters(

@@ -24,6 +24,7 @@ class Start:
     inner : FeatureExtractor or adapter
         Fitted; its network is trained.
     source : ImageSource
+        Images, already validated.
     plan : Plan
     seed : int
     n_held_out : int

@@ -17,7 +17,7 @@ N_LOOKS, FEWEST_STEPS = 20, 10
 
 
 class CollapseWarning(UserWarning):
-    """Training draws the features of normal images together, and anomalies with them."""
+    """Warning: training draws all features together, those of anomalies as well."""
 
 
 class CollapseWatch:

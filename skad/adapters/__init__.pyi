@@ -1,0 +1,12 @@
+from ..training._watch import CollapseWarning as CollapseWarning
+from ._autoencoder import AutoencoderAdapter as AutoencoderAdapter
+from ._compactness import CompactnessAdapter as CompactnessAdapter
+from ._deep_svdd import DeepSVDDAdapter as DeepSVDDAdapter
+from ._fisher import FisherDiagonal as FisherDiagonal
+from ._joint import JointOptimizationAdapter as JointOptimizationAdapter
+from ._mean_shifted import MeanShiftedContrastive as MeanShiftedContrastive
+from ._outlier_exposure import OutlierExposureAdapter as OutlierExposureAdapter
+from ._pseudo_labels import PseudoLabelAdapter as PseudoLabelAdapter
+from ._rotation import RotationAdapter as RotationAdapter
+from ._self_supervised import SelfSupervisedAdapter as SelfSupervisedAdapter
+from ._vicreg import VICRegAdapter as VICRegAdapter

@@ -1,0 +1,9 @@
+from ._clad import CLADNetwork as CLADNetwork
+from ._clad import clad_large as clad_large
+from ._clad import clad_small as clad_small
+from ._small import cifar_resnet18 as cifar_resnet18
+from ._small import small_cnn as small_cnn
+from ._small import wide_resnet as wide_resnet
+from ._svdd import SVDDNetwork as SVDDNetwork
+from ._svdd import svdd_cifar as svdd_cifar
+from ._svdd import svdd_mnist as svdd_mnist

@@ -1,0 +1,17 @@
+from ._auto import AutoDetector as AutoDetector
+from ._clad import CLAD as CLAD
+from ._deep_clustering import DeepClustering as DeepClustering
+from ._deep_svdd import DeepSVDD as DeepSVDD
+from ._dn2 import DN2 as DN2
+from ._image import ImageDetector as ImageDetector
+from ._joint_optimization import JointOptimization as JointOptimization
+from ._map import MapDetector as MapDetector
+from ._msc import MSC as MSC
+from ._nsa import NSA as NSA
+from ._padim import PaDiM as PaDiM
+from ._panda import PANDA as PANDA
+from ._panda_oe import PANDAOE as PANDAOE
+from ._patch_core import PatchCore as PatchCore
+from ._rotation_prediction import RotationPrediction as RotationPrediction
+from ._scan_features import SCANFeatures as SCANFeatures
+from ._spade import SPADE as SPADE

@@ -1,0 +1,9 @@
+from ._auroc import AUROCScorer as AUROCScorer
+from ._auroc import auroc_interval as auroc_interval
+from ._auroc import auroc_score as auroc_score
+from ._auroc import auroc_scorer as auroc_scorer
+from ._clustering import clustering_accuracy as clustering_accuracy
+from ._pixels import pixel_auroc_score as pixel_auroc_score
+from ._pixels import pixel_average_precision_score as pixel_average_precision_score
+from ._regions import pro_score as pro_score
+from ._regions import region_table as region_table

@@ -1,0 +1,12 @@
+from ._folds import OneClassKFold as OneClassKFold
+from ._leaderboard import Leaderboard as Leaderboard
+from ._protocols import Task as Task
+from ._protocols import leave_one_class_out as leave_one_class_out
+from ._protocols import one_vs_rest as one_vs_rest
+from ._protocols import pollute as pollute
+from ._protocols import super_categories as super_categories
+from ._search import SyntheticAUROC as SyntheticAUROC
+from ._search import SyntheticKFold as SyntheticKFold
+from ._search import synthetic_auroc_scorer as synthetic_auroc_scorer
+from ._synthetic import SyntheticAnomalies as SyntheticAnomalies
+from ._synthetic import SyntheticSet as SyntheticSet

@@ -1,0 +1,10 @@
+from ._centroid import CentroidScorer as CentroidScorer
+from ._confidence import ConfidenceScorer as ConfidenceScorer
+from ._ensemble import EnsembleScorer as EnsembleScorer
+from ._gaussian import GaussianScorer as GaussianScorer
+from ._kde import KDEScorer as KDEScorer
+from ._knn import KNNScorer as KNNScorer
+from ._logit import LogitScorer as LogitScorer
+from ._sample_wise import SampleWiseScorer as SampleWiseScorer
+from ._sklearn import SklearnScorer as SklearnScorer
+from ._whitening import Whitening as Whitening
