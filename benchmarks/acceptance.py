@@ -71,13 +71,21 @@ def pictures(folder, data, name):
         return found.train, [found.test[i] for i in kept], y[kept]
     images = load_images(folder, data, N_TRAIN, N_NORMAL)
     normal = images.classes.index(name)
-    train = images.X_train[images.y_train == normal]
+    train = _taken(images.X_train, np.flatnonzero(images.y_train == normal))
     chosen = [
         np.flatnonzero(images.y_test == c)[: N_NORMAL if c == normal else N_OTHERS]
         for c in range(len(images.classes))
     ]
     chosen = np.concatenate(chosen)
-    return train, images.X_test[chosen], np.where(images.y_test[chosen] == normal, 1, -1)
+    y = np.where(images.y_test[chosen] == normal, 1, -1)
+    return train, _taken(images.X_test, chosen), y
+
+
+def _taken(pictures, places):
+    """Some of the pictures; those of several sizes are a list."""
+    if isinstance(pictures, np.ndarray):
+        return pictures[places]
+    return [pictures[i] for i in places]
 
 
 def parameters_of(network, folder):

@@ -6,8 +6,8 @@ again; ``benchmarks/report`` makes tables of ``doc/results`` of the lines.
     python -m benchmarks.choosing cifar10 fashion_mnist --n-test 40
     python -m benchmarks.choosing cells tiles --preset thorough
 
-Settings of the made anomalies (which kinds, how they are averaged) were fixed on CIFAR-10, MNIST
-and magnetic tiles; the others had no say.
+Settings (which kinds of anomalies are made, how they are averaged, by how much another candidate
+must be better) were fixed on CIFAR-10, MNIST and magnetic tiles; the others had no say.
 """
 
 import argparse
