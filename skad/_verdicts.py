@@ -7,7 +7,7 @@ TOGETHER = 256
 
 
 def detectors_within(detector):
-    """Fitted detectors that decide: those of a ConformalDetector, else the detector itself.
+    """Fitted detectors that decide: those of a ConformalDetector or an AutoDetector, else itself.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def unreadable_skipped(detector):
     """Context in which a fitted detector goes on beyond pictures that can't be read, silently."""
     import warnings
 
-    held = [one for one in detectors_within(detector) if hasattr(one, "on_error")]
+    held = [one for one in (detector, *detectors_within(detector)) if hasattr(one, "on_error")]
     given = [one.on_error for one in held]
     try:
         for one in held:

@@ -201,7 +201,7 @@ def _told(detector, graph):
         "image_size": str(graph.preprocessing.image_size),
         "outputs": ", ".join(graph.outputs),
     }
-    if hasattr(detector, "calibration_scores_"):
+    if hasattr(detector, "false_alarm_rate"):
         told["false_alarm_rate"] = repr(float(detector.false_alarm_rate))
     if "map" in graph.outputs:
         told["pixel_offset"] = repr(mapper_within(detector).pixel_offset_)

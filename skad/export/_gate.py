@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .._verdicts import mapper_within
 from ._graph import inner_detector
 from ._parts import ExportError
 
@@ -79,7 +80,7 @@ def check_same(run, detector, graph, pictures, what):
     anomaly = np.array([one["anomaly"][0] for one in found])
     clear = np.abs(expected) > TOLERANCE * scale  # of what is on the threshold nobody can tell
     _refuse(clear & (anomaly != (expected < 0)), apart, "decisions", what, pictures)
-    if hasattr(detector, "calibration_scores_"):
+    if hasattr(detector, "false_alarm_rate"):
         p_values = np.array([one["p_value"][0] for one in found])
         _refuse(
             ~_between_p_values(detector, expected, scale, p_values),
@@ -89,7 +90,7 @@ def check_same(run, detector, graph, pictures, what):
             pictures,
         )
     if "map" in graph.outputs:
-        maps = inner_detector(detector).score_maps(images)
+        maps = mapper_within(inner_detector(detector)).score_maps(images)
         far = np.array([_apart(one["map"][0], known) for one, known in zip(found, maps)])
         _refuse(far > TOLERANCE, far, "maps", what, pictures)
     return float(apart.max())

@@ -7,11 +7,12 @@ from torch import nn
 
 from .._verdicts import detectors_within
 from ..conformal import ConformalMapDetector
+from ..detectors import AutoDetector
 from ._features import features_graph, fitted_on_cpu
 from ._maps import maps_graph, mean_of_lowest
 from ._parts import ExportError, constant
 from ._pixels import Pixels
-from ._scorers import scorer_graph
+from ._scorers import Calibrated, scorer_graph
 
 
 class DetectorGraph(nn.Module):
@@ -41,11 +42,15 @@ class DetectorGraph(nn.Module):
         check_is_fitted(detector)
         self.owner, self.outputs = type(detector).__name__, ["score", "anomaly"]
         self.offset = float(getattr(detector, "steps", [(None, detector)])[-1][1].offset_)
-        inner = inner_detector(detector)
-        if hasattr(detector, "calibration_scores_"):
+        inner = detector if isinstance(detector, AutoDetector) else inner_detector(detector)
+        self.calibrated = nn.Identity()
+        if hasattr(detector, "false_alarm_rate"):
             (known,) = detector.calibration_scores_
             self.register_buffer("calibration_scores", constant(known))
             self.outputs.append("p_value")
+        if isinstance(inner, AutoDetector):
+            self.calibrated = Calibrated(*inner.calibration_scores_)
+            inner = inner_detector(inner)
         first, *others = [step for _, step in _steps(inner)]
         _refuse_rows(first, self.owner)
         fitted = fitted_on_cpu(getattr(first, "extractor_", first), self.owner)
@@ -95,6 +100,7 @@ class DetectorGraph(nn.Module):
             for scorer in self.scorers:
                 rows = scorer(rows)
             scores = rows
+        scores = self.calibrated(scores)
         outputs = [scores - self.offset, scores < self.offset]
         if "p_value" in self.outputs:
             known = self.calibration_scores
@@ -104,9 +110,15 @@ class DetectorGraph(nn.Module):
 
 
 def inner_detector(detector):
-    """The one detector that gives the scores."""
+    """The one detector that gives the scores, or the AutoDetector that found it."""
     found = detectors_within(detector)
-    if len(found) > 1:
+    if isinstance(detector, AutoDetector):
+        if len(found) > 1:
+            raise ExportError(
+                f"AutoDetector: combines {len(found)} detectors, and so as many networks. Fit it "
+                "with n_best=1, or export one of detectors_."
+            )
+    elif len(found) > 1:
         raise ExportError(
             f'ConformalDetector: method="cross" holds {len(found)} detectors, and so as many '
             'networks. Use method="split".'

@@ -8,6 +8,7 @@ from torch import nn
 
 from .. import scorers
 from .._rows import same_within
+from ..scorers._calibrated import quantiles_of
 from ._parts import ExportError, angle_of, constant, unit
 
 # Rows beyond the nearest that float32 proposes, which is enough for its rounding.
@@ -62,6 +63,26 @@ class Whitened(nn.Module):
         rest = rows - coordinates @ self.directions.T
         rest = rest.square().sum(1, keepdim=True).sqrt() / self.rest
         return torch.cat([coordinates * self.scales, rest], dim=1)
+
+
+class Calibrated(nn.Module):
+    """Scores as quantiles of the normal distribution, see ``scorers._calibrated.normal_scores``."""
+
+    def __init__(self, calibration):
+        super().__init__()
+        known, z, self.below, self.above = quantiles_of(calibration)
+        self.register_buffer("known", constant(known))
+        self.register_buffer("z", constant(z))
+
+    def forward(self, scores):
+        known, z = self.known, self.z
+        after = (known < scores[:, None]).sum(1).clamp(max=len(known) - 1)
+        before = (after - 1).clamp(min=0)
+        width = known[after] - known[before]
+        share = torch.where(width > 0, (scores - known[before]) / width, 0.0)
+        found = z[before] + share.clamp(0, 1) * (z[after] - z[before])
+        found = torch.where(scores < known[0], z[0] - (known[0] - scores) / self.below, found)
+        return torch.where(scores > known[-1], z[-1] + (scores - known[-1]) / self.above, found)
 
 
 class Without(nn.Module):

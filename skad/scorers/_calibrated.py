@@ -25,16 +25,31 @@ def normal_scores(scores, calibration):
     z : ndarray of float64, shape (n_samples,)
         About standard normal for normal samples, far below 0 for anomalies.
     """
+    known, z, below, above = quantiles_of(calibration)
+    found = np.interp(scores, known, z)
+    with np.errstate(invalid="ignore"):
+        found = np.where(scores < known[0], z[0] - (known[0] - scores) / below, found)
+        return np.where(scores > known[-1], z[-1] + (scores - known[-1]) / above, found)
+
+
+def quantiles_of(calibration):
+    """Scores of normal samples, each once, and the quantiles that they stand for.
+
+    Parameters
+    ----------
+    calibration : ndarray of shape (n,)
+
+    Returns
+    -------
+    known, z : ndarray of float64, shape (n_known,)
+    below, above : float
+        What the score changes by where the quantile does by one, beyond the lowest and the highest.
+    """
     known, counts = np.unique(calibration, return_counts=True)
     # Equal scores share the middle of their ranks.
     ranks = np.cumsum(counts) - counts / 2
-    z = norm.ppf(ranks / len(calibration))
-    found = np.interp(scores, known, z)
     low, middle, high = np.quantile(calibration, [0.1, 0.5, 0.9])
     decile = norm.ppf(0.9)
     smallest = np.finfo(float).eps * max(abs(known).max(), 1.0)
-    below = (known[0] - scores) / max((middle - low) / decile, smallest)
-    above = (scores - known[-1]) / max((high - middle) / decile, smallest)
-    with np.errstate(invalid="ignore"):
-        found = np.where(scores < known[0], z[0] - below, found)
-        return np.where(scores > known[-1], z[-1] + above, found)
+    below, above = (max(part / decile, smallest) for part in (middle - low, high - middle))
+    return known, norm.ppf(ranks / len(calibration)), below, above

@@ -20,6 +20,7 @@ from skad import (
     PANDA,
     PANDAOE,
     SPADE,
+    AutoDetector,
     CentroidScorer,
     ConformalDetector,
     ConformalMapDetector,
@@ -46,6 +47,7 @@ from skad.export._pixels import Pixels
 from skad.images._batches import iterate_batches
 from skad.images._door import check_images
 from skad.maps import CentroidPixels
+from skad.model_selection import SyntheticAnomalies
 from skad.networks._preprocessing import Preprocessing, preprocess
 from tests.processors import needs_bfloat16
 
@@ -57,6 +59,7 @@ def with_scorer(scorer, **others):
     return ImageDetector(FeatureExtractor(**SMALL, **others), scorer=scorer)
 
 
+FEW = SyntheticAnomalies(["stain"], per_image=1)
 DETECTORS = {
     "DN2": DN2(**SMALL),
     "DN2 whole": DN2(resize="whole", **SMALL),
@@ -115,6 +118,10 @@ DETECTORS = {
     "PaDiM": PaDiM(**SMALL, n_dimensions=30),
     "Pipeline": make_pipeline(FeatureExtractor(**SMALL), Whitening(), KNNScorer(1, metric="angle")),
     "conformal": ConformalDetector(DN2(**SMALL), false_alarm_rate=0.2),
+    "the best": AutoDetector([DN2(**SMALL)], n_splits=2, synthetic=FEW),
+    "the best, mapped and calibrated": ConformalDetector(
+        AutoDetector([PatchCore(**SMALL)], n_splits=2, synthetic=FEW), false_alarm_rate=0.2
+    ),
     "calibrated pixels": ConformalMapDetector(
         PatchCore(**SMALL), false_alarm_rate=0.3, calibration_share=0.5
     ),
@@ -251,6 +258,13 @@ def test_what_has_no_graph_says_which_part(case, tiles):
     detector, message = REFUSED[case]
     with pytest.raises(ExportError, match=message):
         DetectorGraph(fitted(detector, tiles))
+
+
+def test_several_of_an_auto_detector_are_several_networks(tiles):
+    detector = AutoDetector([DN2(**SMALL)], n_splits=2, synthetic=FEW).fit(tiles)
+    detector.detectors_ = detector.detectors_ * 2
+    with pytest.raises(ExportError, match=r"combines 2 detectors.*n_best=1"):
+        DetectorGraph(detector)
 
 
 def test_flat_rows_and_features_are_no_pixels(tiles):
