@@ -21,7 +21,8 @@ from skad.export import to_onnx
 # On the machine that learns
 # --------------------------
 #
-# Normal pictures are cut from a dahlia. ``to_onnx`` has the graph and the detector score pictures
+# Normal pictures are cut from a dahlia. (Crops of one photograph do as an example; they keep no
+# false-alarm rate for other photographs.) ``to_onnx`` has the graph and the detector score pictures
 # before it writes the file, and tells by how much they differ.
 
 flower = load_sample_images().images[1]

@@ -21,7 +21,8 @@ from skad.model_selection import SyntheticAnomalies
 # --------
 #
 # 160 to learn from; 100 new ones that are normal, and 48 with a large defect that is made: a patch,
-# a texture, a scar, a stain, noise, a part that is blurred or bent.
+# a texture, a scar, a stain, noise, a part that is blurred or bent. (Views of one photograph do
+# here, as new ones are made like those to learn from; they keep no rate for other photographs.)
 
 photo = Image.fromarray(load_sample_images().images[1])
 flower = photo.crop((122, 32, 492, 402)).resize((250, 250))

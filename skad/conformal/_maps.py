@@ -275,8 +275,8 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         Returns
         -------
         maps : ndarray of float, shape (n_images, height, width), or list of ndarray
-            The detector's maps. NaN for images that could not be read, if the detector has
-            ``on_error="skip"``.
+            The detector's maps; those of skad are one array if `X` is one array or tensor, else a
+            list. NaN for images that could not be read, if the detector has ``on_error="skip"``.
         """
         check_is_fitted(self)
         (detector,) = self.detectors_
@@ -297,7 +297,7 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         maps : ndarray of float64, shape (n_images, height, width), or list of ndarray
             In (0, 1], and at least 1 / (n + 1) with n calibration images; NaN for images that could
             not be read. For the lowest p-value of a normal image, :math:`P(p \le \alpha) \le
-            \alpha`.
+            \alpha`. One array where `score_maps` is one, else a list.
         """
         known = self.score_maps(X)
         return _each(lambda one: p_values_of(self.calibration_scores_[0], one), known)
@@ -314,7 +314,8 @@ class ConformalMapDetector(MapStreamMixin, ScoreStreamMixin, BaseConformal):
         -------
         masks : ndarray of bool, shape (n_images, height, width), or list of ndarray
             True where `p_value_maps` is at most `false_alarm_rate`, and everywhere in images that
-            could not be read. `predict` gives -1 for exactly those images with a True pixel.
+            could not be read. `predict` gives -1 for exactly those images with a True pixel. One
+            array where `score_maps` is one, else a list.
         """
         return _each(lambda one: ~(one >= self.pixel_offset_), self.score_maps(X))
 

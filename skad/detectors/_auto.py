@@ -266,8 +266,8 @@ class AutoDetector(
 
         Returns
         -------
-        maps : list of ndarray
-            One map for each image, see :meth:`skad.MapDetector.score_maps`.
+        maps : ndarray of float32, shape (n_images, height, width), or list of ndarray
+            One map for each image: one array if `X` is one array or tensor, else a list.
         """
         member = next(member for member in self.detectors_ if hasattr(member, "score_maps"))
         return member.score_maps(check_images(self, X))

@@ -188,9 +188,10 @@ class BaseMapDetector(MapStreamMixin, MapParameters, BaseImageDetector):
         Returns
         -------
         maps : ndarray of float32, shape (n_images, height, width), or list of ndarray
-            Negative distances, at the resolution of each image: one array if `X` is an array or
-            tensor, else a list. With ``on_error="skip"`` the map of an image that could not be
-            read is NaN, one pixel if its size is unknown.
+            Negative distances, at the resolution of each image. One array if `X` is one array or
+            tensor of images, or flat rows; for lists, paths, columns and data sets a list, even
+            of maps of one size. With ``on_error="skip"`` the map of an image that could not be read
+            is NaN, one pixel if its size is unknown.
         """
         source = self._source_to_score(X)
         return self._collect(source, self._maps(source))
@@ -212,7 +213,7 @@ class BaseMapDetector(MapStreamMixin, MapParameters, BaseImageDetector):
         -------
         masks : ndarray of bool, shape (n_images, height, width), or list of ndarray
             True where `score_maps` is below `pixel_offset_`, and everywhere in images that could
-            not be read.
+            not be read. One array exactly where `score_maps` is one: if `X` is one array or tensor.
         """
         source = self._source_to_score(X)
         return self._collect(source, (~(one >= self.pixel_offset_) for one in self._maps(source)))

@@ -22,7 +22,7 @@ _HEAT, _OPACITY, _TRUTH = "inferno", 0.6, "deepskyblue"
 _DARK, _BRIGHT, _VOICES = 0.01, 0.005, 2001
 
 # Room for the colour bar and its width, in sides of an image; that side in inches.
-_BAR_ROOM, _BAR, _INCHES = 0.6, 0.08, 1.5
+_BAR_ROOM, _BAR, _INCHES = 0.75, 0.08, 1.5
 
 
 class AnomalyMapDisplay(AxesMixin):
@@ -302,7 +302,10 @@ class AnomalyMapDisplay(AxesMixin):
         self.colorbar_ = self.figure_.colorbar(colors, cax=ax)
         size = self.texts_[0].get_fontsize()
         ax.tick_params(labelsize=0.8 * size, length=0.2 * size, pad=0.2 * size)
-        ax.set_ylabel("negative score, bright = anomalous", fontsize=0.8 * size, labelpad=2)
+        label, share = "negative score, bright = anomalous", 0.8
+        if len(self.images) == 1:  # a longer one than its bar would push the images together
+            label, share = label.replace(", ", ",\n"), 0.7
+        ax.set_ylabel(label, fontsize=share * size, labelpad=2)
         if self.threshold is not None:
             ax.axhline(-self.threshold, color=ANOMALY, **self._line())
 

@@ -69,6 +69,9 @@ class TrainingCurveDisplay:
     distance to the centre that approaches 0, and a concentration that grows by powers of ten (its
     axis is then logarithmic). A falling loss is no sign.
 
+    The legend stands above the first panel. Give the figure a title, ``display.figure_.suptitle``,
+    and not that panel.
+
     Examples
     --------
     >>> from matplotlib.figure import Figure

@@ -251,6 +251,22 @@ def test_maps_are_made_small_as_their_images(shape, step):
     assert display.heats_[0].get_array().shape == size
 
 
+@pytest.mark.parametrize("n_images", [1, 2, 4])
+@pytest.mark.parametrize("threshold", [None, THRESHOLD])
+def test_what_is_written_fits(images, maps, n_images, threshold):
+    scores = [-0.679, 0.125, -0.5, 0.25][:n_images]
+    display = show(images[:n_images], maps[:n_images], threshold=threshold, scores=scores)
+    display.figure_.canvas.draw()
+    boxes = [text.get_window_extent() for text in display.texts_ if text.get_text()]
+    bar, label = display.colorbar_.ax, display.colorbar_.ax.yaxis.label.get_window_extent()
+    assert not any(box.overlaps(other) for box in boxes for other in boxes if other is not box)
+    ticks = [tick.get_window_extent() for tick in bar.get_yticklabels()]
+    assert not any(label.overlaps(tick) for tick in ticks)
+    for box in (*boxes, label):
+        assert display.figure_.bbox.count_contains(box.corners()) == 4
+    assert label.height <= bar.get_window_extent().height
+
+
 def test_the_figure_grows_with_its_cells(images, maps, masks):
     width, height = show(images, maps).figure_.get_size_inches()
     assert 3 < width < 6
