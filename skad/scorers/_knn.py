@@ -47,8 +47,10 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
     With `pollution` some rows are taken for anomalies. They stay in `gallery_` but are not used as
     neighbours, nor for whitening, centroids and threshold.
 
-    Scores of training rows, and therefore the threshold, are leave-one-out. The mean and covariance
-    of the whitening include all rows that may be neighbours.
+    Scores of training rows, and therefore the threshold, are leave-one-out. By the "mahalanobis"
+    metrics the neighbours of such a row are those of the whitening by all rows, and their distances
+    those of the whitening without the row: by Sherman and Morrison's formula, exact but for
+    `shrinkage` and the mean variance.
 
     Attributes
     ----------
@@ -320,7 +322,7 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         Returns
         -------
         distances : ndarray of float64, shape (n_samples, n_neighbors)
-            Distances by `metric`.
+            Distances by `metric`; of training rows as they are scored, see above.
         indices : ndarray of int, shape (n_samples, n_neighbors)
             Indices of rows of `gallery_`: the training rows in order, without labelled anomalies.
 
