@@ -267,10 +267,11 @@ class AutoDetector(
         Returns
         -------
         maps : list of ndarray
-            One map for each image, see :meth:`skad.MapDetector.score_maps`.
+            One map for each image, see :meth:`skad.MapDetector.score_maps`; NaN for images that
+            could not be read, with ``on_error="skip"``.
         """
         member = next(member for member in self.detectors_ if hasattr(member, "score_maps"))
-        return member.score_maps(check_images(self, X))
+        return member.score_maps(self._source_to_score(X))
 
 
 def _in_memory(images, n_folds):
