@@ -7,7 +7,7 @@ TOGETHER = 256
 
 
 def detectors_within(detector):
-    """Fitted detectors that decide: those of a ConformalDetector or an AutoDetector, else itself.
+    """Fitted detectors that decide: those that were calibrated, else the detector itself.
 
     Parameters
     ----------
@@ -21,7 +21,8 @@ def detectors_within(detector):
     from sklearn.frozen import FrozenEstimator
 
     found = []
-    for one in getattr(detector, "detectors_", [detector]):
+    calibrated = hasattr(detector, "detectors_") and not _chose(detector)
+    for one in detector.detectors_ if calibrated else [detector]:
         while isinstance(one, FrozenEstimator):
             one = one.estimator
         found.append(one)
@@ -90,6 +91,17 @@ def reason(path):
 
 
 def mapper_within(detector):
-    """What gives score maps among a detector and those within it; None where nothing does."""
+    """What gives score maps among a detector and those within it; None where nothing does.
+
+    Of AutoDetector it is the first that gives them of those that it took, as in its own maps: that
+    one has their threshold.
+    """
     known = [detector, *detectors_within(detector)]
-    return next((one for one in known if hasattr(one, "score_maps")), None)
+    known += known[-1].detectors_ if _chose(known[-1]) else []
+    found = (one for one in known if hasattr(one, "score_maps") and not _chose(one))
+    return next(found, None)
+
+
+def _chose(detector):
+    """Whether it is an AutoDetector: what it holds is its own choice, and decides by its mean."""
+    return hasattr(detector, "leaderboard_")

@@ -2,7 +2,9 @@
 
 from .._verdicts import detectors_within
 from .._whole import check_writable
+from ._detectors import in_options
 from ._errors import UsageError
+from ._known import is_known
 from ._output import remark
 from ._pictures import add_pictures, list_pictures
 
@@ -45,13 +47,34 @@ def run(arguments):
             f"--pixels: {arguments.model} gives no maps; fit one that does, by --detector spade"
         )
     paths, _ = list_pictures(arguments.normal)
+    known = is_known(detector, paths)
+    if known is not None and known.any():
+        raise UsageError(_seen(arguments.model, paths, known))
     rate = {"false_alarm_rate": arguments.false_alarm_rate, "calibration_share": 1.0}
     kind = ConformalMapDetector if pixels else ConformalDetector
-    calibrated = kind(FrozenEstimator(detector), **rate).fit(paths)
+    with in_options(may_share=False):
+        calibrated = kind(FrozenEstimator(detector), **rate).fit(paths)
     save(calibrated, output)
     remark(
         arguments,
         f"{output}: at most {arguments.false_alarm_rate:g} of new normal pictures are called "
         f"anomalies, by {len(paths)} pictures; threshold {calibrated.offset_:.6g}",
     )
+    if known is None:
+        remark(
+            arguments,
+            f"{arguments.model} does not tell which pictures it was fitted to. The rate holds only "
+            "if none of these was among them",
+        )
     return 0
+
+
+def _seen(model, paths, known):
+    """Why such pictures can't calibrate."""
+    n_known = int(known.sum())
+    return (
+        f"{model} was fitted to {n_known} of these {len(paths)} pictures, {paths[known.argmax()]} "
+        f"{'among them' if n_known > 1 else 'that is'}. A detector scores those higher than new "
+        "ones, so that more false alarms would come than promised. Give normal pictures that were "
+        "not in the fit"
+    )

@@ -1,6 +1,6 @@
 """``skad check``: fit and score in one."""
 
-from ._detectors import add_detector, make_detector
+from ._detectors import add_detector, fitted_detector
 from ._output import wants_progress
 from ._pictures import add_pictures, list_pictures
 from ._score import add_scoring, score
@@ -19,4 +19,4 @@ def run(arguments):
     arguments.progress = wants_progress(arguments)
     normal, _ = list_pictures(arguments.normal)
     paths, below = list_pictures(arguments.new)
-    return score(make_detector(arguments).fit(normal), paths, below, arguments)
+    return score(fitted_detector(arguments, normal), paths, below, arguments)

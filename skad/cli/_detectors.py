@@ -2,10 +2,11 @@
 
 import ast
 import difflib
+from contextlib import contextmanager
 
 from ._errors import UsageError
 
-# Detectors that learn from normal pictures alone, by what they are called here.
+# Detectors that learn from normal pictures alone, by what they are called here; auto chooses.
 NAMES = {
     "dn2": "DN2",
     "panda": "PANDA",
@@ -19,6 +20,7 @@ NAMES = {
     "deep-clustering": "DeepClustering",
     "scan": "SCANFeatures",
     "clad": "CLAD",
+    "auto": "AutoDetector",
 }
 
 
@@ -48,18 +50,68 @@ def add_detector(parser):
         help="put pictures aside, and set the threshold so that no more than this share of normal "
         "pictures are called anomalies; gives p-values as well",
     )
+    parser.add_argument(
+        "--calibration-share",
+        type=float,
+        metavar="SHARE",
+        help="of the pictures, put aside for --false-alarm-rate (0.25)",
+    )
+    parser.add_argument(
+        "--method",
+        choices=("split", "cross"),
+        help="of --false-alarm-rate: split puts pictures aside; cross fits five detectors, so that "
+        "each picture serves to fit and to calibrate, for few pictures (split)",
+    )
 
 
-def make_detector(arguments):
-    """The detector that the command line asks for, unfitted."""
+def fitted_detector(arguments, paths):
+    """The detector that the command line asks for, fitted to pictures."""
+    detector = _make_detector(arguments)
+    with in_options():
+        return detector.fit(paths)
+
+
+@contextmanager
+def in_options(may_share=True):
+    """Context in which errors of a calibration name options of the command line.
+
+    Parameters
+    ----------
+    may_share : bool
+        Whether there are options that say how pictures are shared out.
+    """
+    advice = ', a larger calibration_share or method="cross"'
+    words = {
+        advice: ", a larger --calibration-share or --method cross" if may_share else "",
+        " or a larger calibration_share": "",  # of maps, which are calibrated by all pictures
+        "a larger false_alarm_rate": "a larger --false-alarm-rate",
+    }
+    try:
+        yield
+    except ValueError as error:
+        said = str(error)
+        for word, option in words.items():
+            said = said.replace(word, option)
+        if said == str(error):
+            raise
+        raise ValueError(said) from error
+
+
+def _make_detector(arguments):
     import skad
 
     detector = detector_of(arguments.detector, _settings(arguments), arguments.progress)
+    sharing = {"calibration_share": arguments.calibration_share, "method": arguments.method}
+    sharing = {name: value for name, value in sharing.items() if value is not None}
     if arguments.false_alarm_rate is None:
+        if sharing:
+            raise UsageError(
+                f"--{next(iter(sharing)).replace('_', '-')} is for --false-alarm-rate; give both"
+            )
         return detector
     seed = 0 if arguments.seed is None else arguments.seed
     rate = arguments.false_alarm_rate
-    return skad.ConformalDetector(detector, false_alarm_rate=rate, random_state=seed)
+    return skad.ConformalDetector(detector, false_alarm_rate=rate, random_state=seed, **sharing)
 
 
 def detector_of(name, given, verbose):

@@ -3,7 +3,8 @@
 import os
 
 from .._whole import check_writable
-from ._detectors import add_detector, make_detector
+from ._detectors import add_detector, fitted_detector
+from ._known import remember
 from ._output import remark, wants_progress
 from ._pictures import add_pictures, list_pictures
 
@@ -28,7 +29,8 @@ def run(arguments):
     check_writable(arguments.output)
     arguments.progress = wants_progress(arguments)
     paths, _ = list_pictures(arguments.folder, arguments.pattern)
-    detector = make_detector(arguments).fit(paths)
+    detector = fitted_detector(arguments, paths)
+    remember(detector, paths)
     save(detector, arguments.output, weights="reference" if arguments.by_name else "stored")
     size = os.path.getsize(arguments.output) / 1e6
     remark(

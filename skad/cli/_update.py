@@ -1,12 +1,9 @@
 """``skad update``: further normal pictures, false alarms say, join a model that there is."""
 
-import hashlib
-import os
-from pathlib import Path
-
 from .._verdicts import detectors_within
 from .._whole import check_writable
 from ._errors import UsageError
+from ._known import content, remember
 from ._output import remark
 from ._pictures import add_pictures, list_pictures
 
@@ -37,6 +34,8 @@ def run(arguments):
     before = _thresholds(detector)
     if new:
         detector.partial_fit(new)
+        if hasattr(detector, "_fitted_to"):
+            remember(detector, new)
     if new or arguments.output:
         names = [one["weights"] for one in describe(arguments.model)["networks"]]
         save(model, output, weights="reference" if "reference" in names else "stored")
@@ -111,7 +110,7 @@ def _new_pictures(detector, paths):
 
     by_content = {}
     for path in paths:
-        by_content.setdefault(_content(path), path)
+        by_content.setdefault(content(path), path)
     found = list(by_content.values())
     first, scorer = (step for _, step in detector.pipeline_.steps)
     if not isinstance(scorer, KNNScorer):  # others keep no rows to look through
@@ -119,11 +118,6 @@ def _new_pictures(detector, paths):
     features = first.transform(found)
     held = scorer.holds(features)
     return [path for path, is_held in zip(found, held) if not is_held], features[~held]
-
-
-def _content(path):
-    """What is the same for copies of a file; of what is none, its name."""
-    return hashlib.sha256(Path(path).read_bytes()).digest() if os.path.isfile(path) else path
 
 
 def _thresholds(detector):

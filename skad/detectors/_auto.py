@@ -267,10 +267,11 @@ class AutoDetector(
         Returns
         -------
         maps : ndarray of float32, shape (n_images, height, width), or list of ndarray
-            One map for each image: one array if `X` is one array or tensor, else a list.
+            One map for each image: one array if `X` is one array or tensor, else a list; NaN for
+            images that could not be read, with ``on_error="skip"``.
         """
         member = next(member for member in self.detectors_ if hasattr(member, "score_maps"))
-        return member.score_maps(check_images(self, X))
+        return member.score_maps(self._source_to_score(X))
 
 
 def _in_memory(images, n_folds):

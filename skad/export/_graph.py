@@ -42,15 +42,14 @@ class DetectorGraph(nn.Module):
         check_is_fitted(detector)
         self.owner, self.outputs = type(detector).__name__, ["score", "anomaly"]
         self.offset = float(getattr(detector, "steps", [(None, detector)])[-1][1].offset_)
-        inner = detector if isinstance(detector, AutoDetector) else inner_detector(detector)
-        self.calibrated = nn.Identity()
+        inner, self.calibrated = inner_detector(detector), nn.Identity()
         if hasattr(detector, "false_alarm_rate"):
             (known,) = detector.calibration_scores_
             self.register_buffer("calibration_scores", constant(known))
             self.outputs.append("p_value")
         if isinstance(inner, AutoDetector):
-            self.calibrated = Calibrated(*inner.calibration_scores_)
-            inner = inner_detector(inner)
+            self.calibrated = Calibrated(inner.calibration_scores_[0])
+            inner = _only_one_of(inner)
         first, *others = [step for _, step in _steps(inner)]
         _refuse_rows(first, self.owner)
         fitted = fitted_on_cpu(getattr(first, "extractor_", first), self.owner)
@@ -110,20 +109,24 @@ class DetectorGraph(nn.Module):
 
 
 def inner_detector(detector):
-    """The one detector that gives the scores, or the AutoDetector that found it."""
+    """The one detector that gives the scores."""
     found = detectors_within(detector)
-    if isinstance(detector, AutoDetector):
-        if len(found) > 1:
-            raise ExportError(
-                f"AutoDetector: combines {len(found)} detectors, and so as many networks. Fit it "
-                "with n_best=1, or export one of detectors_."
-            )
-    elif len(found) > 1:
+    if len(found) > 1:
         raise ExportError(
             f'ConformalDetector: method="cross" holds {len(found)} detectors, and so as many '
             'networks. Use method="split".'
         )
     return found[0]
+
+
+def _only_one_of(auto):
+    """The detector that an AutoDetector took."""
+    if len(auto.detectors_) > 1:
+        raise ExportError(
+            f"AutoDetector: combines {len(auto.detectors_)} detectors, and so as many networks. "
+            "Fit it with n_best=1, or export one of detectors_."
+        )
+    return auto.detectors_[0]
 
 
 def _steps(detector):

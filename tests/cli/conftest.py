@@ -16,7 +16,7 @@ from skad.cli import main
 
 @pytest.fixture(scope="session")
 def place(tiles, tmp_path_factory):
-    """Folders of normal and of new pictures, one of them broken, one of a foreign name; a model."""
+    """Folders of normal, of more normal and of new pictures, one of them broken; a model."""
     place = tmp_path_factory.mktemp("place")
     for folder in ("normal", "new/deep"):
         (place / folder).mkdir(parents=True)
@@ -26,6 +26,9 @@ def place(tiles, tmp_path_factory):
         Image.fromarray(tiles[45 + i]).save(place / "new" / "deep" / f"ünî-{i}.png")
         Image.fromarray(tiles[i]).save(place / "new" / f"{i}.png")
     (place / "new" / "broken.png").write_bytes(b"x")
+    (place / "more").mkdir()
+    for i in range(24, 44):
+        Image.fromarray(tiles[i, :, ::-1]).save(place / "more" / f"{i}.png")
     skad.save(fitted(DN2(image_size=32), place), place / "model.skad")
     return place
 

@@ -27,7 +27,7 @@ def calibrated(patch_core, place):
     path = patch_core.parent / "calibrated.skad"
     rate = ("--false-alarm-rate", 0.3)
     options = ("--pixels", *rate, "-o", path)
-    assert main(list(map(str, ("calibrate", patch_core, place / "normal", *options)))) == 0
+    assert main(list(map(str, ("calibrate", patch_core, place / "more", *options)))) == 0
     return path
 
 
@@ -72,7 +72,7 @@ def test_masks_and_verdicts_of_calibrated_pixels_agree(calibrated, place, capsys
 
 def test_calibrated_again_it_is_of_the_same_kind(calibrated, place, capsys, tmp_path):
     options = ("--false-alarm-rate", 0.5, "-o", tmp_path / "again.skad")
-    here(capsys, "calibrate", calibrated, place / "normal", *options)
+    here(capsys, "calibrate", calibrated, place / "more", *options)
     again = skad.load(tmp_path / "again.skad")
     assert isinstance(again, ConformalMapDetector)
     assert isinstance(again.detectors_[0].estimator, PatchCore)
@@ -82,7 +82,7 @@ def test_calibrated_again_it_is_of_the_same_kind(calibrated, place, capsys, tmp_
 
 def test_what_can_not_be(place, patch_core, capsys, tmp_path):
     model = place / "model.skad"
-    message = here(capsys, "calibrate", model, place / "normal", "--pixels", status=2).err
+    message = here(capsys, "calibrate", model, place / "more", "--pixels", status=2).err
     assert f"--pixels: {model} gives no maps" in message
     table = tmp_path / "regions.csv"
     message = here(capsys, "score", model, place / "new", "--regions", table, status=2).err
