@@ -56,7 +56,7 @@ def drawn_cell(rng, cracked=False, side=150):
 def drawn_cells():
     """As many as make the example quick."""
     rng = np.random.default_rng(0)
-    parts = [[drawn_cell(rng) for _ in range(n)] for n in (40, 40, 20)]
+    parts = [[drawn_cell(rng) for _ in range(n)] for n in (40, 100, 60)]
     parts.append([drawn_cell(rng, cracked=True) for _ in range(20)])
     return map(np.stack, parts)
 

@@ -76,7 +76,8 @@ def test_plots_are_drawn_of_the_lines(tmp_path):
 
 
 def test_lines_that_are_added_are_told_of():
-    results = LINES["results"]
+    # Without those of the same runs that are there already.
+    results = [one for one in LINES["results"] if one.get("detector") != "DN2" or one["params"]]
     base = next(line for line in results if line.get("params") == {"metric": "cosine"})
     new = base | {"params": {}, "mean": 91.23}
     choice = LINES["choosing"][0] | {"preset": "thorough", "auto": 77.7}
