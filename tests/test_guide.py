@@ -55,8 +55,10 @@ def blocks_of(text):
 
 @pytest.mark.parametrize("page", BLOCKS, ids=name_of)
 def test_blocks_of_python_run(page, folder):
-    names = {}
-    for number, (block, runs) in enumerate(blocks_of(page.read_text())):
+    names, text = {}, page.read_text()
+    blocks = list(blocks_of(text))
+    assert len(blocks) == len(BLOCK.findall(text))
+    for number, (block, runs) in enumerate(blocks):
         code = compile(block, f"{page}, block {number}", "exec")
         if runs:
             exec(code, names)
