@@ -49,7 +49,7 @@ def dask_workers(n_workers):
     import joblib
     from distributed import Client, LocalCluster
 
-    options = {"processes": True, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"processes": True, "threads_per_worker": 1, "dashboard_address": ":0"}
     with (
         LocalCluster(n_workers=n_workers, **options) as cluster,
         Client(cluster) as client,

@@ -15,15 +15,11 @@ _N_KEPT = 4
 _kept, _lock = OrderedDict(), threading.Lock()
 
 
-class ParcelLostError(Exception):
-    """What was sent went with the workers that held it."""
-
-
 class Parcel:
     """An object as bytes, its large arrays apart.
 
-    Arrays stay arrays of bytes: processes of one machine map them from memory, Dask scatters each
-    once, Ray puts each into its store.
+    Arrays stay arrays of bytes: processes of one machine map them from memory, Dask scatters those
+    that are large, Ray puts each into its store.
 
     Parameters
     ----------
@@ -41,14 +37,12 @@ class Parcel:
         self.digest = digest.hexdigest()
 
 
-def packed(value, anew=False):
+def packed(value):
     """An object as the active backend sends it best.
 
     Parameters
     ----------
     value : object
-    anew : bool
-        What Dask held of it was lost with workers; it now goes with each task.
 
     Returns
     -------
@@ -59,11 +53,7 @@ def packed(value, anew=False):
     if shares_memory():
         return None, [value]
     parcel = Parcel(value)
-    backend, library = active_backend()
-    if library == "dask" and not anew:
-        # To all workers, as joblib would give it to one, and Dask then all tasks to that one.
-        return parcel.digest, backend.client.scatter(parcel.arrays, broadcast=True)
-    if library == "ray":
+    if active_backend()[1] == "ray":
         import ray
 
         return parcel.digest, [ray.put(array) for array in parcel.arrays]
@@ -93,17 +83,9 @@ def unpacked(digest, arrays):
 
 
 def _fetched(array):
-    """An array, or what a reference of Ray's refers to.
-
-    Raises
-    ------
-    ParcelLostError
-        If Dask lost it.
-    """
+    """An array, or what a reference of Ray's refers to."""
     if isinstance(array, np.ndarray):
         return array
-    if type(array).__module__.startswith("distributed."):  # which gives a value, if it has one left
-        raise ParcelLostError(array.key)
     import ray
 
     return ray.get(array)

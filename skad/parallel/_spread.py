@@ -2,7 +2,7 @@
 
 from ._backend import n_workers
 from ._blocks import block_size
-from ._parcel import ParcelLostError, packed, unpacked
+from ._parcel import packed, unpacked
 from ._tasks import answers
 
 # Blocks of a round for each worker, at the end of which some wait for others; there are more
@@ -50,13 +50,7 @@ def spread(estimator, method, source, together):
         some = starts[first : first + n_blocks]
         blocks = [source.part(start, min(start + size, len(source))) for start in some]
         tasks = [(method, block, digest, *arrays) for block in blocks]
-        try:
-            found = answers(_of_block, tasks, source.owner)
-        except ParcelLostError:  # with the workers that held it: it is sent once more
-            digest, arrays = packed(estimator, anew=True)
-            tasks = [(method, block, digest, *arrays) for block in blocks]
-            found = answers(_of_block, tasks, source.owner)
-        for result, notes in found:
+        for result, notes in answers(_of_block, tasks, source.owner):
             source.take_notes(notes)
             yield result
         first += len(some)

@@ -3,7 +3,8 @@
 from joblib import Parallel, delayed
 
 from .._warnings import warn
-from ._backend import AtWork, n_workers, yields_results
+from ._backend import AtWork, active_backend, n_workers, yields_results
+from ._dask import completed
 
 # How often tasks are given out whose workers are lost.
 _N_TRIES = 3
@@ -41,12 +42,12 @@ def answers(function, tasks, owner):
     UserWarning
         If workers were lost, and their tasks given to others.
     """
-    done, return_as = [], "generator" if yields_results() else "list"
+    done = {}
     for n_left in reversed(range(_N_TRIES)):
-        jobs = (delayed(_answer)(function, *task) for task in tasks[len(done) :])
+        left = [place for place in range(len(tasks)) if place not in done]
         try:
-            for answer in Parallel(return_as=return_as, batch_size=1)(jobs):
-                done.append(answer)  # one by one, so that those of workers that are left count
+            for i, answer in _answers(function, [tasks[place] for place in left]):
+                done[left[i]] = answer  # one by one, so that those of workers that are left count
             break
         except Exception as error:  # each backend has its own for a worker that is gone
             if not n_left:
@@ -55,10 +56,22 @@ def answers(function, tasks, owner):
                 f"{owner}: workers were lost ({type(error).__name__}: {str(error)[:200]}); "
                 f"{len(tasks) - len(done)} tasks are given out again."
             )
-    for _, error in done:
+    found = [done[place] for place in range(len(tasks))]
+    for _, error in found:
         if error is not None:
             raise error
-    return [result for result, _ in done]
+    return [result for result, _ in found]
+
+
+def _answers(function, tasks):
+    """Places and answers of tasks, by the workers of the active backend."""
+    backend, library = active_backend()
+    if library == "dask":
+        yield from completed(backend, _answer, [(function, *task) for task in tasks])
+        return
+    return_as = "generator" if yields_results() else "list"
+    jobs = (delayed(_answer)(function, *task) for task in tasks)
+    yield from enumerate(Parallel(return_as=return_as, batch_size=1)(jobs))
 
 
 def _answer(function, *task):

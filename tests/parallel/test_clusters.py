@@ -29,12 +29,29 @@ def fitted():
 @pytest.fixture(scope="module")
 def dask_client():
     distributed = pytest.importorskip("distributed")
-    options = {"processes": True, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"processes": True, "threads_per_worker": 1, "dashboard_address": ":0"}
     with (
         distributed.LocalCluster(n_workers=2, **options) as cluster,
         distributed.Client(cluster) as client,
     ):
         yield client
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_can_not_be_sent_to_dask_is_sent_again(dask_client, fitted, monkeypatch):
+    detector, (scores, _) = fitted[0]
+    scatter, failures = dask_client.scatter, [OSError("the worker is gone")]
+
+    def failing(*args, **options):
+        if failures:
+            raise failures.pop()
+        return scatter(*args, **options)
+
+    monkeypatch.setattr(dask_client, "scatter", failing)
+    told = pytest.warns(UserWarning, match=r"DN2: workers were lost \(OSError: the worker is gone")
+    with joblib.parallel_config("dask"), told:
+        found = detector.score_samples(IMAGES)
+    np.testing.assert_array_equal(found, scores)
 
 
 # A lost worker's work is given to others by Dask itself, or by skad, which tells of it.
@@ -91,7 +108,8 @@ def test_dask_arrays_and_bags_are_lazy(fitted, tmp_path):
 
 
 RAY = """
-import joblib, numpy as np, ray
+import joblib, numpy as np, ray, torch
+torch.set_num_threads(1)  # as Ray has it in its workers
 from ray.util.joblib import register_ray
 from tests.parallel.common import IMAGES, dn2
 detector = dn2().fit(IMAGES[:40])
@@ -111,6 +129,6 @@ def test_ray():
         pytest.skip("Ray is not installed")
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", RAY], capture_output=True, text=True, cwd=root, check=False
+        [sys.executable, "-c", RAY], capture_output=True, text=True, cwd=root, timeout=300
     )
     assert "the same bits" in done.stdout, done.stderr[-2000:]

@@ -24,6 +24,9 @@ from tests.parallel.common import (
     with_one_deadly,
 )
 
+# A process that was small before it had a network is replaced by loky, as if it had a leak.
+pytestmark = pytest.mark.filterwarnings("ignore:A worker stopped")
+
 
 @pytest.fixture(scope="module")
 def fitted():
