@@ -70,8 +70,9 @@ def score(detector, paths, below, arguments):
     status : int
     """
     mapper = _mapper(detector, arguments)
+    batches = list(_own_files([(paths, below)], arguments))
     with Rows(arguments) as rows, region_rows(arguments.regions) as regions:
-        counts = _write(detector, mapper, [(paths, below)], rows, arguments, len(paths), regions)
+        counts = _write(detector, mapper, batches, rows, arguments, len(paths), regions)
     return _status(counts, arguments)
 
 
@@ -85,7 +86,7 @@ def _watch(detector, arguments):
         if rows.done:
             remark(arguments, f"going on: {len(rows.done)} pictures have their rows already")
         batches = arrivals(arguments.pictures, arguments.pattern, rows.done, arguments.stop_after)
-        counts = _write(detector, mapper, batches, rows, arguments)
+        counts = _write(detector, mapper, _own_files(batches, arguments), rows, arguments)
     return _status(counts, arguments)
 
 
@@ -114,6 +115,20 @@ def _write(detector, mapper, batches, rows, arguments, total=None, regions=None)
             if total is None and counts["anomaly"] and arguments.fail_on_anomaly:
                 break  # who watches is told at once
     return counts
+
+
+def _own_files(batches, arguments):
+    """The same batches; two pictures whose maps would be one file are refused."""
+    draws, drawn = arguments.maps is not None or arguments.masks is not None, {}
+    for paths, below in batches:
+        for path, name in zip(paths, below):
+            other = drawn.setdefault(name, path)
+            if draws and other != path:
+                raise UsageError(
+                    f"maps and masks of {other} and {path} would be the same file, {name}; score "
+                    "their folders one by one, or give the folder that has both"
+                )
+        yield paths, below
 
 
 def _status(counts, arguments):

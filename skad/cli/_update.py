@@ -66,7 +66,7 @@ def _detector_of(model, path):
         )
     (detector,) = found
     if not isinstance(detector, BaseImageDetector):
-        raise UsageError(f"{path} holds a {type(detector).__name__}, which pictures can't join")
+        raise UsageError(f"{path} holds {type(detector).__name__}, which pictures can't join")
     try:
         detector.partial_fit  # noqa: B018
     except AttributeError as error:

@@ -237,7 +237,8 @@ class ConformalDetector(ScoreStreamMixin, BaseConformal):
         n_dropped = whole_part(self.pollution, n_calibration)
         needed = fewest_to_alarm(self.false_alarm_rate)
         if n_calibration - n_dropped < needed:
-            fix = "" if cross else ', a larger calibration_share or method="cross"'
+            most = cross or self.calibration_share == 1
+            fix = "" if most else ', a larger calibration_share or method="cross"'
             raise ValueError(
                 f"{name}: false_alarm_rate={self.false_alarm_rate} needs at least {needed} "
                 f"calibration images, got {n_calibration - n_dropped}: of n_samples = {n_samples} "

@@ -122,6 +122,14 @@ def test_maps_and_masks(place, capsys, tmp_path):
         np.testing.assert_allclose(np.asarray(image), expected, rtol=1e-5)
     with Image.open(tmp_path / "masks" / "1.png.png") as image:
         np.testing.assert_array_equal(np.asarray(image) == 255, expected < detector.pixel_offset_)
+    both = (place / "new", place / "new/deep")
+    here(capsys, "score", tmp_path / "spade.skad", *both, *options, status=3)
+    twice = (place / "normal", place / "more", "--csv", tmp_path / "t.csv")
+    message = here(capsys, "score", tmp_path / "spade.skad", *twice, *options, status=2).err
+    assert "normal/24.png and " in message
+    assert "more/24.png would be the same file, 24.png; score their folders one by one" in message
+    assert not (tmp_path / "masks" / "24.png.png").exists()
+    assert not (tmp_path / "t.csv").exists()
 
 
 def test_info_and_doctor(place, capsys):

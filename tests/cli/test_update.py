@@ -171,7 +171,7 @@ MODELS = {
     ),
     "of no pictures": (
         lambda: FeatureExtractor(**SMALL),
-        "holds a FeatureExtractor, which pictures can't join",
+        "holds FeatureExtractor, which pictures can't join",
     ),
 }
 

@@ -325,6 +325,7 @@ def test_labelled_anomalies_neither_train_nor_calibrate(as_mask, options):
         ({"calibration_share": 0.01, "false_alarm_rate": 0.5}, 30, "at least 1 calibration"),
         ({"method": "cross", "false_alarm_rate": 0.5}, 4, "n_folds=5 needs as many normal images"),
         ({"calibration_share": 1.0}, 30, "FrozenEstimator"),
+        ({"calibration_share": 1.0}, 12, r"more images, a larger false_alarm_rate\.$"),
     ],
 )
 def test_too_few_images(options, n, message):
