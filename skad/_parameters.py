@@ -28,6 +28,14 @@ NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 SHARE_BELOW_ONE = Interval(Real, 0, 1, closed="left")
 SHARE = Interval(Real, 0, 1, closed="both")
 
+# Parameters that stand last in signatures and docstrings, as few need them: how pictures are read,
+# where and in what portions is computed.
+_LAST = (
+    *("mean", "std", "image_shape", "orientation", "decode", "value_range", "on_error"),
+    *("device", "precision", "compile", "batch_size", "n_jobs", "index", "n_shards"),
+    *("memory", "memory_limit", "checkpoint", "max_minutes", "random_state", "verbose"),
+)
+
 _SECTIONS = (
     *("Parameters", "Attributes", "Raises", "Warns", "See Also", "Notes", "References"),
     "Examples",
@@ -81,8 +89,14 @@ class ParameterGroup:
         super().__init_subclass__(**keywords)
         for name in inspect.get_annotations(cls):
             setattr(cls, name, _completed(cls, name))
+        has_own_init = "__init__" in vars(cls)
         dataclasses.dataclass(eq=False, repr=False, kw_only=True)(cls)
-        fields = dataclasses.fields(cls)
+        fields = sorted(dataclasses.fields(cls), key=_place)
+        if not has_own_init:
+            signature = inspect.signature(cls.__init__)
+            in_order = ["self", *(field.name for field in fields)]
+            parameters = [signature.parameters[name] for name in in_order]
+            cls.__init__.__signature__ = signature.replace(parameters=parameters)
         if "_parameter_constraints" not in vars(cls):
             limits = {field.name: field.metadata["limits"] for field in fields}
             cls._parameter_constraints = limits
@@ -115,12 +129,16 @@ def _completed(cls, name):
     return dataclasses.field(default=own.default, kw_only=kw_only, metadata=metadata)
 
 
+def _place(field):
+    """Where a parameter stands: what may be given by place, then its group's order, some last."""
+    return field.kw_only, _LAST.index(field.name) + 1 if field.name in _LAST else 0
+
+
 def _composed(cls, fields):
-    """The docstring of a class, with what its groups and bases say."""
+    """The docstring of a class, with what its groups and bases say; fields as in the signature."""
     sections = _split(cls.__doc__)
     if fields:
-        in_order = sorted(fields, key=lambda field: field.kw_only)  # as in the signature
-        sections["Parameters"] = "\n".join(map(_entry, in_order))
+        sections["Parameters"] = "\n".join(map(_entry, fields))
     for name in _INHERITED:
         entries = _entries(sections.get(name, ""))
         for base in cls.__mro__[1:]:

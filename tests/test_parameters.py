@@ -124,7 +124,15 @@ def test_groups_make_estimators():
     assert Method() != Method()
 
 
+def test_what_few_need_stands_last():
+    names = list(inspect.signature(skad.DN2).parameters)
+    assert names[0] == "backbone"
+    assert names.index("n_neighbors") < names.index("mean") < names.index("n_jobs")
+    assert names[-2:] == ["random_state", "verbose"]
+
+
 def test_a_user_may_write_an_init():
+    assert str(inspect.signature(WithInit)) == "(first=1, *, n_epochs=2, extra=None)"
     assert WithInit(n_epochs=9, extra="x").get_params() == {
         "extra": "x",
         "first": 1,
