@@ -8,8 +8,9 @@ from itertools import islice
 
 import numpy as np
 
-# Arrays of more bytes are sent apart from their tasks, once for all tasks that have them.
-_LARGE = 2**20
+# Arrays of more bytes are sent apart from their tasks, once for all tasks that have them; of still
+# more, to all workers before they ask, as Dask prefers the one that has what takes long to send.
+_LARGE, _HUGE = 2**20, 2**26
 
 # What Dask takes with a task without a warning, in bytes: a block of images, and some room.
 _MOST = 2**28
@@ -47,7 +48,8 @@ def completed(backend, function, tasks):
             return value
         if id(value) not in sent:
             sent[id(value)] = client.scatter(value, hash=False)
-            _held_by_all(client, sent[id(value)])
+            if value.nbytes >= _HUGE:
+                _held_by_all(client, sent[id(value)])
         return sent[id(value)]
 
     def submitted(n_tasks):
