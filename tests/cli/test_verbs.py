@@ -1,4 +1,4 @@
-"""Every verb as the real program, in a process of its own: it works, and fails in one line.
+"""Every verb as the real program, in a process of its own, works; and fails in one line.
 
 Those that other files here run so (fit, score, update, bench, export) are left out.
 """
@@ -8,7 +8,7 @@ import json
 import pytest
 
 import skad
-from tests.cli.conftest import rows_of, run
+from tests.cli.conftest import here, rows_of, run
 
 
 def test_check(place):
@@ -53,9 +53,10 @@ FAILS = {
 
 
 @pytest.mark.parametrize("verb", FAILS)
-def test_errors(verb, place):
+def test_errors(verb, place, capsys, monkeypatch):
     arguments, message = FAILS[verb]
-    output, told = run(*arguments, cwd=place, status=2)
+    monkeypatch.chdir(place)
+    output, told = here(capsys, *arguments, status=2)
     assert output == ""
     assert message in told
     assert told.startswith("skad: ")

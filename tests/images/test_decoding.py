@@ -67,7 +67,8 @@ def encoded(image, kind, orientation=1, **how):
 
 
 def extractor(size=16, **parameters):
-    return FeatureExtractor(image_size=size, weights=None, **parameters)
+    network = partial(small_cnn, width=4, image_size=size)
+    return FeatureExtractor(network, image_size=size, weights=None, **parameters)
 
 
 # Sides that boxes divide, sides that they do not, and pictures too small to be reduced.

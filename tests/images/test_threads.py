@@ -32,8 +32,16 @@ def paths(tiles, tmp_path):
     return np.array(list(map(str, paths)))
 
 
-@pytest.mark.parametrize("n_jobs", [-1, None, 2])
-@pytest.mark.parametrize("backend", ["loky", "multiprocessing", "threading"])
+@pytest.mark.parametrize(
+    ("backend", "n_jobs"),
+    [
+        ("loky", -1),
+        ("loky", 2),
+        ("multiprocessing", None),
+        ("multiprocessing", 2),
+        ("threading", -1),
+    ],
+)
 def test_worker_processes_are_quiet(backend, n_jobs, paths, capfd):
     y = np.repeat([1, -1], 24)
     how = {"cv": OneClassKFold(2), "scoring": auroc_scorer}
