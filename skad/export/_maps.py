@@ -5,7 +5,7 @@ from torch import nn
 
 from ..augment._blur import _blurring
 from ..maps import GaussianPixels
-from ..maps._galleries import FixedPixels
+from ..maps._fixed import FixedPixels
 from ..maps._maps import averaged_patches, join, pixels_of, unit_pixels
 from ..maps._place_gaussians import LEFT
 from ._parts import ExportError, constant

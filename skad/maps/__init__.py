@@ -4,12 +4,12 @@ from .._lazy import lazy_names
 
 _HOMES = {
     "BaseGallery": "_galleries",
-    "CentroidPixels": "_galleries",
-    "CoresetPixels": "_galleries",
+    "CentroidPixels": "_fixed",
+    "CoresetPixels": "_fixed",
     "GaussianPixels": "_gaussians",
-    "RetrievedCentroids": "_galleries",
+    "RetrievedCentroids": "_retrieved",
     "RetrievedCoreset": "_retrieved_coreset",
-    "RetrievedPixels": "_galleries",
+    "RetrievedPixels": "_retrieved",
     "greedy_centers": "_coreset",
 }
 

@@ -7,7 +7,7 @@ from sklearn.utils import check_random_state
 
 from .._fitting import twin
 from .._types import Device, Tensor
-from ._galleries import BaseGallery, _few_at_once
+from ._galleries import BaseGallery, few_at_once
 from ._maps import join
 from ._parameters import GaussianParameters
 
@@ -98,7 +98,7 @@ class GaussianPixels(GaussianParameters, BaseGallery):
         maps : list of tensors of shape (n, channels, height, width)
             One for each layer.
         """
-        for few in _few_at_once(maps, _IMAGES_AT_ONCE):
+        for few in few_at_once(maps, _IMAGES_AT_ONCE):
             if self.dimensions_ is None:
                 self._draw([one.shape[1] for one in few])
             chosen = self._fused(few)
@@ -226,7 +226,7 @@ class GaussianPixels(GaussianParameters, BaseGallery):
         import torch
 
         gaussians, found = self.gaussians_on(maps[0].device), []
-        for few in _few_at_once(maps, _IMAGES_AT_ONCE):
+        for few in few_at_once(maps, _IMAGES_AT_ONCE):
             parts = zip(gaussians, self._fused(few))
             found.append([one.distances(rows, _IMAGES_AT_ONCE) for one, rows in parts])
         return [torch.cat(parts) for parts in zip(*found)]

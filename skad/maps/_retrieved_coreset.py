@@ -2,8 +2,8 @@
 
 from .._parameters import changed
 from ._coreset import greedy_centers
-from ._galleries import RetrievedFew
 from ._parameters import CoresetShareParameters
+from ._retrieved import RetrievedFew
 
 
 class RetrievedCoreset(CoresetShareParameters, RetrievedFew):
