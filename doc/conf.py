@@ -59,7 +59,7 @@ html_sidebars = {"index": [], "changes": [], "get_started": []}
 
 EXAMPLES = (
     *("quickstart", "folder_to_csv", "solar_cells", "masks", "isolation_forest", "search"),
-    *("conformal", "embeddings", "adaptation", "many_classes", "export", "dask"),
+    *("conformal", "embeddings", "adaptation", "many_classes", "from_scratch", "export", "dask"),
 )
 sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
