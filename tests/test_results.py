@@ -81,11 +81,12 @@ def test_lines_that_are_added_are_told_of():
     results = [line for line in LINES["results"] if not own.items() <= line.items()]
     base = next(line for line in results if line.get("params") == {"metric": "cosine"})
     new = base | {"params": {}, "mean": 91.23}
-    choice = LINES["choosing"][0] | {"preset": "thorough", "auto": 77.7}
+    fast = [line for line in LINES["choosing"] if line["preset"] == "fast"]
+    choice = fast[0] | {"preset": "thorough", "auto": 77.7}
     training = LINES["acceptance"][0] | {"seed": 7, "always": 66.66}
     lines = LINES | {
         "results": [*results, new],
-        "choosing": [*LINES["choosing"], choice],
+        "choosing": [*fast, choice],
         "acceptance": [*LINES["acceptance"], training],
     }
     pages = {name(path): text for path, text in site.pages(lines).items()}

@@ -30,10 +30,12 @@ FIXED_ON = ("cifar10", "mnist", "tiles")
 def choosing(lines):
     """One section for each preset."""
     sections = [INTRODUCTION]
-    for preset in ("fast", "thorough"):
-        own = [line for line in lines if line["preset"] == preset]
-        if own:
-            sections += [title(f'AutoDetector("{preset}")'), _of_preset(own)]
+    fast, thorough = ([one for one in lines if one["preset"] == p] for p in ("fast", "thorough"))
+    if fast:
+        sections += [title('AutoDetector("fast")'), _of_preset(fast)]
+    if thorough:
+        sections += [title('AutoDetector("thorough")'), _of_preset(thorough)]
+        sections += [title("Both, on the same tasks"), _both(fast, thorough)]
     return page("Choosing without labels", *sections, notes=["choosing"])
 
 
@@ -54,6 +56,28 @@ def _of_preset(lines):
     few = f", of some classes as few as {n[0]}" if len(n) > 1 else ""
     text = f'{n[-1]} normal pictures at the most{few}; "tiny" and "tiny-dense", seed 0.'
     return f"{text}\n\n{table(head, rows)}"
+
+
+def _both(fast, thorough):
+    """What more candidates, and trained ones, add to those of "fast"."""
+    known = {(line["data"], line["task"], line["n_train"]): line for line in fast}
+    rows = []
+    for name, name_of_set in TITLES.items():
+        pairs = [
+            (known[key], line)
+            for line in thorough
+            if line["data"] == name and (key := (name, line["task"], line["n_train"])) in known
+        ]
+        if pairs:
+            found = [(_figures(a), _figures(b)) for a, b in pairs]
+            dn2, *others = np.mean(
+                [(a[0], a[2], b[2], a[3], b[3], a[-1], b[-1]) for a, b in found], axis=0
+            )
+            taken = dict.fromkeys(one for _, line in pairs for one in line["taken"])
+            cells = [f"{dn2:.1f}", *(f"{other:.1f}" for other in others)]
+            rows.append([name_of_set, len(pairs), *cells, "; ".join(taken)])
+    head = ["set", "tasks", "DN2()", "fast", "thorough", "best of fast", "best of thorough"]
+    return table([*head, "minutes of fast", "of thorough", "what thorough took"], rows)
 
 
 def _cells(figures):
