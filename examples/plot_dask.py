@@ -40,7 +40,7 @@ detector = DN2(image_size=32).fit(squares[is_sky][::2])
 # fitted detector once, and the pictures (of files only the paths) block by block.
 
 with (
-    Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=":0"),
+    Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None),
     joblib.parallel_config("dask"),
 ):
     scores = detector.decision_function(squares.reshape(-1, side, side, 3))

@@ -28,8 +28,8 @@ NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 SHARE_BELOW_ONE = Interval(Real, 0, 1, closed="left")
 SHARE = Interval(Real, 0, 1, closed="both")
 
-# Parameters that stand last in signatures and docstrings, as few need them: how pictures are read,
-# where and in what portions is computed.
+# Parameters that stand last in signatures and docstrings, as few need them: they say how pictures
+# are read, where the work is done, and in what portions.
 _LAST = (
     *("mean", "std", "image_shape", "orientation", "decode", "value_range", "on_error"),
     *("device", "precision", "compile", "batch_size", "n_jobs", "index", "n_shards"),
@@ -131,7 +131,8 @@ def _completed(cls, name):
 
 def _place(field):
     """Where a parameter stands: what may be given by place, then its group's order, some last."""
-    return field.kw_only, _LAST.index(field.name) + 1 if field.name in _LAST else 0
+    is_last = field.kw_only and field.name in _LAST
+    return field.kw_only, _LAST.index(field.name) + 1 if is_last else 0
 
 
 def _composed(cls, fields):

@@ -70,9 +70,10 @@ def score(detector, paths, below, arguments):
     status : int
     """
     mapper = _mapper(detector, arguments)
-    batches = list(_own_files([(paths, below)], arguments))
+    if (arguments.maps, arguments.masks) != (None, None):
+        _check_apart(paths, below)
     with Rows(arguments) as rows, region_rows(arguments.regions) as regions:
-        counts = _write(detector, mapper, batches, rows, arguments, len(paths), regions)
+        counts = _write(detector, mapper, [(paths, below)], rows, arguments, len(paths), regions)
     return _status(counts, arguments)
 
 
@@ -86,7 +87,8 @@ def _watch(detector, arguments):
         if rows.done:
             remark(arguments, f"going on: {len(rows.done)} pictures have their rows already")
         batches = arrivals(arguments.pictures, arguments.pattern, rows.done, arguments.stop_after)
-        counts = _write(detector, mapper, _own_files(batches, arguments), rows, arguments)
+        batches = _own_names(batches, sorted(rows.done), arguments)
+        counts = _write(detector, mapper, batches, rows, arguments)
     return _status(counts, arguments)
 
 
@@ -117,18 +119,46 @@ def _write(detector, mapper, batches, rows, arguments, total=None, regions=None)
     return counts
 
 
-def _own_files(batches, arguments):
-    """The same batches; two pictures whose maps would be one file are refused."""
-    draws, drawn = arguments.maps is not None or arguments.masks is not None, {}
+def _clash(path, name, drawn):
+    """The other picture whose maps have this name already, if any.
+
+    Parameters
+    ----------
+    path : str
+    name : str
+        Of its maps.
+    drawn : dict of str to str
+        Pictures by the names of their maps; this one joins them.
+    """
+    other = drawn.setdefault(name, path)
+    return other if os.path.realpath(other) != os.path.realpath(path) else None
+
+
+def _check_apart(paths, below):
+    """Refuse two pictures whose maps would be one file."""
+    drawn = {}
+    for path, name in zip(paths, below):
+        if (other := _clash(path, name, drawn)) is not None:
+            raise UsageError(
+                f"maps and masks of {other} and {path} would be the same file, {name}; score their "
+                "folders one by one, or give the folder that has both"
+            )
+
+
+def _own_names(batches, done, arguments):
+    """Batches as they arrive; a picture has no name where its maps would be those of another."""
+    drawn = {}
+    for path in done:
+        for folder in arguments.pictures:
+            name = os.path.relpath(path, folder)
+            if not name.startswith(os.pardir):
+                drawn.setdefault(name, path)
     for paths, below in batches:
-        for path, name in zip(paths, below):
-            other = drawn.setdefault(name, path)
-            if draws and other != path:
-                raise UsageError(
-                    f"maps and masks of {other} and {path} would be the same file, {name}; score "
-                    "their folders one by one, or give the folder that has both"
-                )
-        yield paths, below
+        others = [_clash(path, name, drawn) for path, name in zip(paths, below)]
+        for path, other in zip(paths, others):
+            if other is not None and (arguments.maps, arguments.masks) != (None, None):
+                remark(arguments, f"no map or mask of {path}: it would be the file of {other}")
+        yield paths, [name if other is None else None for name, other in zip(below, others)]
 
 
 def _status(counts, arguments):
@@ -159,7 +189,7 @@ def _write_maps(mapper, paths, below, arguments, regions):
     readable = [i for i, one in enumerate(maps) if not np.isnan(one).all()]
     if regions is not None and readable:
         regions(mapper, [paths[i] for i in readable], [maps[i] for i in readable])
-    for name, one in ((below[i], maps[i]) for i in readable):
+    for name, one in ((below[i], maps[i]) for i in readable if below[i] is not None):
         if arguments.maps is not None:
             Image.fromarray(one.astype(np.float32)).save(_place(arguments.maps, name, ".tiff"))
         if arguments.masks is not None:

@@ -1,5 +1,6 @@
 """The workers that `joblib.parallel_config` has chosen."""
 
+import sys
 import threading
 
 from joblib.parallel import get_active_backend
@@ -34,8 +35,13 @@ def yields_results():
 
 
 def inside_a_worker():
-    """Whether this is work on a block, whose result is to be sent."""
-    return getattr(_here, "works", False)
+    """Whether this is work on a block, whose result is to be sent, or any task of Dask's.
+
+    A task that waited for others would keep the thread that they need.
+    """
+    dask = sys.modules.get("distributed.worker")
+    on_dask = dask is not None and hasattr(dask.thread_state, "execution_state")
+    return on_dask or getattr(_here, "works", False)
 
 
 class AtWork:

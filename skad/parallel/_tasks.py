@@ -1,5 +1,7 @@
 """Tasks for the workers of a joblib backend, some of whom may be lost."""
 
+import pickle
+
 from joblib import Parallel, delayed
 
 from .._warnings import warn
@@ -80,4 +82,13 @@ def _answer(function, *task):
         try:
             return function(*task), None
         except Exception as error:
-            return None, error.with_traceback(None)
+            return None, _sendable(error.with_traceback(None))
+
+
+def _sendable(error):
+    """An error, or, where it can't be sent, what it says."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

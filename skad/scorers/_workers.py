@@ -3,10 +3,11 @@
 from functools import partial
 from itertools import islice
 
-from joblib import effective_n_jobs, parallel_config
+from joblib import parallel_config
 from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from ..parallel._backend import n_workers
 from ..parallel._tasks import answers
 
 # Arguments for each worker that are taken together.
@@ -14,8 +15,8 @@ _ROUND = 8
 
 
 def has_workers():
-    """Whether ``joblib.parallel_config`` names a backend with several workers."""
-    return effective_n_jobs(None) > 1
+    """Whether ``joblib.parallel_config`` names a backend with several workers, and this is none."""
+    return n_workers() > 1
 
 
 def has_processes():
@@ -47,7 +48,7 @@ def each(function, arguments, *, by_processes=True):
     if not has_workers() or (has_processes() and not by_processes):
         yield from (function(*one) for one in arguments)
         return
-    arguments, n_together = iter(arguments), _ROUND * effective_n_jobs(None)
+    arguments, n_together = iter(arguments), _ROUND * n_workers()
     while some := list(islice(arguments, n_together)):
         yield from answers(function, some, "scorer")
 

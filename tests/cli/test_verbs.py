@@ -1,4 +1,4 @@
-"""Every verb as the real program, in a process of its own, works; and fails in one line.
+"""Every verb works as the real program, in a process of its own. Errors are one line.
 
 Those that other files here run so (fit, score, update, bench, export) are left out.
 """

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 import skad
+from skad import SPADE
 from skad.cli._watch import arrivals
-from tests.cli.conftest import here, rows_of, run, started
+from tests.cli.conftest import fitted, here, rows_of, run, started
 
 WATCH = ("--watch", "--stop-after", 1)
 
@@ -132,3 +133,20 @@ def test_two_that_write_to_one_table(place, tmp_path, capsys):
         options = ("--csv", table, "--watch", "--stop-after", 0)
         found = here(capsys, "score", place / "model.skad", tmp_path, *options, status=2)
     assert "another skad score --watch writes to" in found.err
+
+
+def test_the_mask_of_another_picture_is_not_written_over(place, tiles, tmp_path, capsys):
+    detector = fitted(SPADE(image_size=32, n_neighbors=2, n_threshold_images=4), place)
+    skad.save(detector, tmp_path / "m.skad")
+    for index, folder in enumerate("ab"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(tiles[index]).save(tmp_path / folder / "same.png")
+    watch = ("--watch", "--stop-after", 0, "--csv", tmp_path / "t.csv", "--maps", tmp_path / "maps")
+    here(capsys, "score", tmp_path / "m.skad", tmp_path / "a", *watch)
+    before = (tmp_path / "maps" / "same.png.tiff").read_bytes()
+    both = (tmp_path / "a", tmp_path / "b")
+    told = here(capsys, "score", tmp_path / "m.skad", *both, *watch).err
+    assert f"no map or mask of {tmp_path / 'b/same.png'}: it would be the file of " in told
+    assert (tmp_path / "maps" / "same.png.tiff").read_bytes() == before
+    rows = rows_of((tmp_path / "t.csv").read_text())
+    assert [row["path"] for row in rows] == [str(one / "same.png") for one in both]

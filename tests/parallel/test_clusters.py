@@ -8,8 +8,10 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+from sklearn.model_selection import GridSearchCV
 
-from skad import FeatureExtractor
+from skad import FeatureExtractor, OneClassKFold, auroc_scorer
+from skad.parallel._tasks import answers
 from tests.parallel.common import (
     IMAGES,
     check_all,
@@ -52,6 +54,44 @@ def test_what_can_not_be_sent_to_dask_is_sent_again(dask_client, fitted, monkeyp
     with joblib.parallel_config("dask"), told:
         found = detector.score_samples(IMAGES)
     np.testing.assert_array_equal(found, scores)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_search_by_dask_keeps_each_fit_in_its_worker(dask_client):
+    X, y = np.concatenate([IMAGES[:40], 255 - IMAGES[:6]]), np.r_[np.ones(40), -np.ones(6)]
+    search = GridSearchCV(dn2(), {"n_neighbors": [1, 2]}, cv=OneClassKFold(2), scoring=auroc_scorer)
+    expected = search.fit(X, y).cv_results_["mean_test_score"]
+    with joblib.parallel_config("dask"):
+        found = search.fit(X, y).cv_results_["mean_test_score"]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_what_dask_needs_for_a_while_is_given_back(dask_client):
+    import dask
+
+    name = "distributed.admin.large-graph-warning-threshold"
+    before, once, shared = dask.config.get(name), np.ones(2**21), np.ones(2**21)
+    with joblib.parallel_config("dask"):
+        found = answers(total, [(once, 1), (shared, 2), (shared, 3)], "test")
+        assert found == [2**21 + 1, 2**21 + 2, 2**21 + 3]
+        with pytest.raises(RuntimeError, match=r"^UnsendableError: here and there$"):
+            answers(fail, [(1,), (2,)], "test")
+    assert dask.config.get(name) == before
+
+
+def total(array, number):
+    return array.sum() + number
+
+
+class UnsendableError(Exception):
+    """What a pickle of it calls is its class with one argument."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def fail(_):
+    raise UnsendableError("here", "there")
 
 
 # A lost worker's work is given to others by Dask itself, or by skad, which tells of it.
@@ -129,6 +169,6 @@ def test_ray():
         pytest.skip("Ray is not installed")
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", RAY], capture_output=True, text=True, cwd=root, timeout=300
+        [sys.executable, "-c", RAY], capture_output=True, text=True, cwd=root, timeout=200
     )
     assert "the same bits" in done.stdout, done.stderr[-2000:]
