@@ -39,8 +39,8 @@ network = partial(small_cnn, width=32, image_size=16)
 views = ContrastiveAugmentation(16, area=(0.3, 1.0), jitter_probability=0, gray_probability=0)
 training = {"image_size": 16, "batch_size": 64, "projector_widths": [64, 64]}
 detectors = {
-    "NSA": NSA(network, objective="simclr", n_steps=200, augmentation=views, **training),
-    "RotationPrediction": RotationPrediction(network, image_size=16, n_steps=60),
+    "NSA": NSA(network, objective="simclr", n_steps=100, augmentation=views, **training),
+    "RotationPrediction": RotationPrediction(network, image_size=16, n_steps=40),
     "DN2, pretrained": DN2(image_size=16),
 }
 for name, detector in detectors.items():
@@ -58,7 +58,8 @@ for name, detector in detectors.items():
 figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
 for name, color in (("NSA", "C0"), ("RotationPrediction", "C1")):
     scores = detectors[name].decision_function(test)
-    ROCDisplay.from_predictions(y_test, scores, name=name, ax=axes[0], color=color)
+    how = {"n_bootstraps": 200, "name": name, "color": color}
+    ROCDisplay.from_predictions(y_test, scores, ax=axes[0], **how)
 axes[0].set_title("trained from random weights", fontsize=14)
 some = np.concatenate([np.flatnonzero(y_test == label)[:16] for label in (1, -1)])
 ContactSheetDisplay.from_estimator(detectors["NSA"], test[some], y_test[some], ax=axes[1])
