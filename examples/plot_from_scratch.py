@@ -25,7 +25,7 @@ from skad.metrics import auroc_score
 
 digits, labels = load_digits(return_X_y=True)
 train = digits[:900][labels[:900] == 8]
-test, y_test = digits[900:], np.where(labels[900:] == 8, 1, -1)
+test, y_test = digits[900:1500], np.where(labels[900:1500] == 8, 1, -1)
 
 # %%
 # A network of four convolutions
@@ -43,9 +43,9 @@ detectors = {
     "RotationPrediction": RotationPrediction(network, image_size=16, n_steps=40),
     "DN2, pretrained": DN2(image_size=16),
 }
-for name, detector in detectors.items():
-    detector.fit(train)
-    print(f"{name:18}  AUROC {auroc_score(y_test, detector.decision_function(test)):.3f}")
+scores = {name: one.fit(train).decision_function(test) for name, one in detectors.items()}
+for name, found in scores.items():
+    print(f"{name:18}  AUROC {auroc_score(y_test, found):.3f}")
 
 # %%
 # How many anomalies are found, and which look normal
@@ -57,11 +57,9 @@ for name, detector in detectors.items():
 
 figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
 for name, color in (("NSA", "C0"), ("RotationPrediction", "C1")):
-    scores = detectors[name].decision_function(test)
-    how = {"n_bootstraps": 200, "name": name, "color": color}
-    ROCDisplay.from_predictions(y_test, scores, ax=axes[0], **how)
+    ROCDisplay.from_predictions(y_test, scores[name], name=name, ax=axes[0], color=color)
 axes[0].set_title("trained from random weights", fontsize=14)
 some = np.concatenate([np.flatnonzero(y_test == label)[:16] for label in (1, -1)])
-ContactSheetDisplay.from_estimator(detectors["NSA"], test[some], y_test[some], ax=axes[1])
+ContactSheetDisplay.from_predictions(test[some], scores["NSA"][some], y_test[some], ax=axes[1])
 figure.savefig("from_scratch.png", dpi=80)
 print("picture: from_scratch.png")
