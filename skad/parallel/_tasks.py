@@ -5,7 +5,7 @@ import pickle
 from joblib import Parallel, delayed
 
 from .._warnings import warn
-from ._backend import AtWork, active_backend, n_workers, yields_results
+from ._backend import AtWork, active_backend, n_workers, shares_memory, yields_results
 from ._dask import completed
 
 # How often tasks are given out whose workers are lost.
@@ -69,10 +69,11 @@ def _answers(function, tasks):
     """Places and answers of tasks, by the workers of the active backend."""
     backend, library = active_backend()
     if library == "dask":
-        yield from completed(backend, _answer, [(function, *task) for task in tasks])
+        yield from completed(backend, _sent_answer, [(function, *task) for task in tasks])
         return
     return_as = "generator" if yields_results() else "list"
-    jobs = (delayed(_answer)(function, *task) for task in tasks)
+    answer = _answer if shares_memory() else _sent_answer
+    jobs = (delayed(answer)(function, *task) for task in tasks)
     yield from enumerate(Parallel(return_as=return_as, batch_size=1)(jobs))
 
 
@@ -82,13 +83,14 @@ def _answer(function, *task):
         try:
             return function(*task), None
         except Exception as error:
-            return None, _sendable(error.with_traceback(None))
+            return None, error.with_traceback(None)
 
 
-def _sendable(error):
-    """An error, or, where it can't be sent, what it says."""
+def _sent_answer(function, *task):
+    """The same from another process; of an error that can't be sent, what it says."""
+    result, error = _answer(function, *task)
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    return result, error

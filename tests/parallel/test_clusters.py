@@ -83,6 +83,12 @@ def total(array, number):
     return array.sum() + number
 
 
+def test_threads_raise_the_error_itself():
+    with joblib.parallel_config("threading", n_jobs=2):
+        with pytest.raises(UnsendableError, match="here and there"):
+            answers(fail, [(1,), (2,)], "test")
+
+
 class UnsendableError(Exception):
     """What a pickle of it calls is its class with one argument."""
 
