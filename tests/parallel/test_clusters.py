@@ -84,9 +84,9 @@ def total(array, number):
 
 
 def test_threads_raise_the_error_itself():
-    with joblib.parallel_config("threading", n_jobs=2):
-        with pytest.raises(UnsendableError, match="here and there"):
-            answers(fail, [(1,), (2,)], "test")
+    told = pytest.raises(UnsendableError, match="here and there")
+    with joblib.parallel_config("threading", n_jobs=2), told:
+        answers(fail, [(1,), (2,)], "test")
 
 
 class UnsendableError(Exception):
