@@ -6,6 +6,7 @@ again; ``benchmarks/report`` makes tables of ``doc/results`` of the lines.
     python -m benchmarks.acceptance --fixing
     python -m benchmarks.acceptance --reporting --network tiny
     python -m benchmarks.acceptance --data cifar10 --names airplane --method MSC
+    python -m benchmarks.acceptance --many
 
 A run is one training with ``accept="if_better"``, where the true AUROC of the detector on test
 pictures is taken at every look as well, which the training does not see: at the first look that of
@@ -21,7 +22,15 @@ from pathlib import Path
 
 import numpy as np
 
-from skad import MSC, PANDA, CompactnessAdapter, KNNScorer, MeanShiftedContrastive
+from skad import (
+    MSC,
+    PANDA,
+    CompactnessAdapter,
+    DeepClustering,
+    KNNScorer,
+    MeanShiftedContrastive,
+    PseudoLabelAdapter,
+)
 from skad.images._door import check_images
 from skad.metrics import auroc_score
 
@@ -41,7 +50,12 @@ REPORTING = {
     "cells": ["sound"],
 }
 
-# Training pictures; test pictures of the normal class, and of each other one.
+# Nine classes are normal together, the other is left out; reported, too.
+LEFT_OUT = "all but "
+MANY = {"cifar10": ["airplane", "dog", "ship"], "mnist": ["3", "7"]}
+
+# Training pictures of each normal class; test pictures of the class that is named, and of each
+# other one.
 N_TRAIN, N_NORMAL, N_OTHERS = 300, 100, 15
 
 # Of sets for inspection, sound ones and defective ones.
@@ -53,10 +67,26 @@ METHODS = {
     ("tiny", "MSC"): {"n_epochs": 8, "learning_rate": 1e-2},
     ("mobilenetv2", "PANDA"): {"n_steps": 60, "learning_rate": 0.1},
     ("mobilenetv2", "MSC"): {"n_epochs": 5, "learning_rate": 1e-3},
+    ("tiny", "DeepClustering"): {"n_epochs": 1, "learning_rate": 1e-3},
+    ("mobilenetv2", "DeepClustering"): {"n_epochs": 1, "learning_rate": 2e-4},
 }
-DETECTORS = {"PANDA": PANDA, "MSC": MSC}
-ADAPTERS = {"PANDA": CompactnessAdapter, "MSC": MeanShiftedContrastive}
-METRICS = {"PANDA": "euclidean", "MSC": "cosine"}
+DETECTORS = {"PANDA": PANDA, "MSC": MSC, "DeepClustering": DeepClustering}
+ADAPTERS = {
+    "PANDA": CompactnessAdapter,
+    "MSC": MeanShiftedContrastive,
+    "DeepClustering": PseudoLabelAdapter,
+}
+METRICS = {"PANDA": "euclidean", "MSC": "cosine", "DeepClustering": "cosine"}
+
+# Ten clusters of k-means on frozen features, as in benchmarks/many_classes.py.
+FURTHER = {
+    "DeepClustering": {
+        "clusterer": None,
+        "trainable": "last_two",
+        "augmentation": None,
+        "averaged_epochs": "last",
+    }
+}
 
 
 def pictures(folder, data, name):
@@ -70,14 +100,16 @@ def pictures(folder, data, name):
         kept = np.sort(np.concatenate(kept))
         return found.train, [found.test[i] for i in kept], y[kept]
     images = load_images(folder, data, N_TRAIN, N_NORMAL)
-    normal = images.classes.index(name)
-    train = _taken(images.X_train, np.flatnonzero(images.y_train == normal))
+    single = images.classes.index(name.removeprefix(LEFT_OUT))
+    single_is_normal = not name.startswith(LEFT_OUT)
+    is_normal = (images.y_train == single) == single_is_normal
+    train = _taken(images.X_train, np.flatnonzero(is_normal))
     chosen = [
-        np.flatnonzero(images.y_test == c)[: N_NORMAL if c == normal else N_OTHERS]
+        np.flatnonzero(images.y_test == c)[: N_NORMAL if c == single else N_OTHERS]
         for c in range(len(images.classes))
     ]
     chosen = np.concatenate(chosen)
-    y = np.where(images.y_test[chosen] == normal, 1, -1)
+    y = np.where((images.y_test[chosen] == single) == single_is_normal, 1, -1)
     return train, _taken(images.X_test, chosen), y
 
 
@@ -122,7 +154,7 @@ def measure(arguments, data, name, network, method, seed):
     parts = DETECTORS[method](**given, **budget, random_state=seed)._make_steps()
     watching = watched(ADAPTERS[method], METRICS[method], X_test, y_test)
     adapter = watching(**parts[0][1].get_params(deep=False))
-    adapter.set_params(accept="if_better").fit(X)
+    adapter.set_params(accept="if_better", **FURTHER.get(method, {})).fit(X)
     curve = {key: np.round(value, 5).tolist() for key, value in adapter.training_curve_.items()}
     at = curve["step"].index(adapter.accepted_at_)
     found = {"frozen": 0, "always": -1, "if_better": at}
@@ -139,6 +171,12 @@ def measure(arguments, data, name, network, method, seed):
 
 def asked_for(arguments):
     """Runs by their names."""
+    if arguments.many:
+        for network in arguments.network:
+            for data, names in MANY.items():
+                for name in names:
+                    yield data, LEFT_OUT + name, network, "DeepClustering"
+        return
     sets = {}
     if arguments.fixing or arguments.reporting:
         sets = (FIXING if arguments.fixing else {}) | (REPORTING if arguments.reporting else {})
@@ -159,10 +197,11 @@ def main(options=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--fixing", action="store_true", help="sets that settings were chosen on")
     parser.add_argument("--reporting", action="store_true", help="the other sets")
+    parser.add_argument("--many", action="store_true", help="deep clustering, a class left out")
     parser.add_argument("--data", choices=list(REPORTING))
     parser.add_argument("--names", nargs="+", help="classes that are normal in turn")
     parser.add_argument("--network", nargs="+", default=["tiny", "mobilenetv2"])
-    parser.add_argument("--method", nargs="+", default=list(DETECTORS))
+    parser.add_argument("--method", nargs="+", default=["PANDA", "MSC"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-folder", type=Path, default=SHARED / "data")
     parser.add_argument("--weights-folder", type=Path, default=SHARED / "weights")
@@ -179,6 +218,7 @@ def main(options=None):
             warnings.simplefilter("ignore")
             found = measure(arguments, *run)
         role = "fixing" if run[1] in FIXING.get(run[0], []) else "reporting"
+        role = "many" if run[1].startswith(LEFT_OUT) else role
         line = dict(zip(names, run)) | {"role": role} | found
         line |= {"date": datetime.date.today().isoformat(), "versions": versions()}
         with arguments.out.open("a") as file:

@@ -6,6 +6,8 @@ on CIFAR-10's airplanes, dogs and ships and MNIST's digits 0 to 2; that "mixed" 
 not one without whitening, was decided when all figures were known.
 
     python -m benchmarks.many_labels scores --data cifar10 --n-train 1000 --n-test 200
+    python -m benchmarks.many_labels scores --data cifar10 --network mobilenetv2 \
+        --n-train 1000 --n-test 200 --scorers few
     python -m benchmarks.many_labels labels --data cifar10 --n-train 1000 --n-test 200 \
         --classes airplane dog ship
     python -m benchmarks.many_labels trainings --data cifar10 --n-train 300 --n-test 200 \
@@ -50,6 +52,7 @@ PROTOCOL = ("task", "data", "n_train", "n_test", "network", "left_out")
 # Clusterings that are to agree: numbers of clusters, and starts of each.
 FINER, STARTS = (10, 20, 30, 50, 100), (0, 1, 2, 3)
 
+WHITENED = {"metric": "mahalanobis_cosine", "shrinkage": 0.7}
 GAUSSIAN = partial(GaussianScorer, normalize=True)
 SCORERS = {
     "2 neighbours": KNNScorer(2, metric="cosine"),
@@ -61,32 +64,38 @@ SCORERS = {
     "Gaussian, 10 clusters": GAUSSIAN(10),
     "Gaussian, 30 clusters": GAUSSIAN(30),
     "Gaussian, true classes": GAUSSIAN(),
+    "2 neighbours, in relation": KNNScorer(local_scaling=0.5),
+    "2 neighbours, wholly in relation": KNNScorer(local_scaling=1.0),
+    "10 neighbours, in relation": KNNScorer(10, local_scaling=0.5),
+    "10 whitened neighbours": KNNScorer(10, **WHITENED),
+    "10 whitened neighbours, in relation": KNNScorer(10, local_scaling=0.5, **WHITENED),
     "2 neighbours and Gaussian": EnsembleScorer([KNNScorer(), GAUSSIAN()], scaling="quantile"),
     "mixed": EnsembleScorer("mixed"),
 }
 
 
-# Of these few rows of one class are enough.
-OF_FEW = ("2 neighbours", "Gaussian", "k-Cos(Mah)", "2 neighbours and Gaussian", "mixed")
+# Those for which few rows of one class are enough; quick with many features, too.
+FEW = (
+    *("2 neighbours", "Gaussian", "k-Cos(Mah)", "2 neighbours and Gaussian", "mixed"),
+    *("2 neighbours, in relation", "2 neighbours, wholly in relation"),
+    *("10 neighbours, in relation", "10 whitened neighbours"),
+    "10 whitened neighbours, in relation",
+)
 
 
 def measure_one_class(y_test, train, test):
     """AUROC in percent of one class against the rest."""
     found = {}
-    for name in OF_FEW:
+    for name in FEW:
         scores = SCORERS[name].fit(train).decision_function(test)
         found[name] = round(100 * auroc_score(y_test, scores), 2)
     return {"auroc": found}
 
 
-def measure_scores(task, features):
-    """AUROC in percent of every score of frozen features."""
+def measure_scores(task, features, names=tuple(SCORERS)):
+    """AUROC in percent of scores of frozen features."""
     (train, y), test = features
-    return {
-        "auroc": {
-            name: auroc(name, scorer, train, y, test, task) for name, scorer in SCORERS.items()
-        }
-    }
+    return {"auroc": {name: auroc(name, SCORERS[name], train, y, test, task) for name in names}}
 
 
 def auroc(name, scorer, train, y, test, task):
@@ -226,7 +235,8 @@ def runs(arguments):
         values = [getattr(arguments, name) for name in PROTOCOL[:-1]]
         run = dict(zip(PROTOCOL, [*values, images.classes[task.name]]))
         if arguments.task == "scores":
-            yield run, partial(measure_scores, task, sides)
+            names = FEW if arguments.scorers == "few" else tuple(SCORERS)
+            yield run, partial(measure_scores, task, sides, names)
             continue
         for seed in arguments.seeds:
             for kind in arguments.labels:
@@ -266,6 +276,7 @@ def parse():
     sets = ["cifar10", "fashion_mnist", "mnist"]
     parser.add_argument("--data", choices=sets, default="cifar10")
     parser.add_argument("--network", choices=["tiny", "mobilenetv2"], default="tiny")
+    parser.add_argument("--scorers", choices=["all", "few"], default="all")
     parser.add_argument("--n-train", type=int, help="training images a class; all by default")
     parser.add_argument("--n-test", type=int, help="test images a class; all by default")
     parser.add_argument("--classes", nargs="+", help="names of those left out; all by default")

@@ -146,7 +146,7 @@ INSTANCES = [
     KNNScorer(n_neighbors=1, metric="euclidean", aggregation="mean"),
     KNNScorer(n_neighbors=1, metric="angle", aggregation="kth"),
     KNNScorer(metric="mahalanobis"),
-    KNNScorer(n_neighbors=1, metric="mahalanobis_cosine", shrinkage=0.5),
+    KNNScorer(n_neighbors=1, metric="mahalanobis_cosine", shrinkage=0.5, local_scaling=0.5),
     KNNScorer(n_centroids=1),
     KNNScorer(index="ivf"),
     KNNScorer(index="hnsw"),

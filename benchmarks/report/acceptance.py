@@ -23,6 +23,7 @@ anomalies than the package makes.
 ROLES = {
     "fixing": "Sets that settings were chosen on",
     "reporting": "Other sets",
+    "many": "Deep clustering, all classes but one normal (reported)",
 }
 
 

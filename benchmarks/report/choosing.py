@@ -26,15 +26,22 @@ Minutes are those of one core beside other work.
 
 FIXED_ON = ("cifar10", "mnist", "tiles")
 
+# Normal pictures of a task; the tasks of more have a table of their own.
+FEW = 300
+
 
 def choosing(lines):
     """One section for each preset."""
     sections = [INTRODUCTION]
     fast, thorough = ([one for one in lines if one["preset"] == p] for p in ("fast", "thorough"))
-    if fast:
-        sections += [title('AutoDetector("fast")'), _of_preset(fast)]
+    for preset, own in (("fast", fast), ("thorough", thorough)):
+        few = [line for line in own if line["n_train"] <= FEW]
+        more = [line for line in own if line["n_train"] > FEW]
+        if few:
+            sections += [title(f'AutoDetector("{preset}")'), _of_preset(few)]
+        if more:
+            sections += [title(f'AutoDetector("{preset}"), more pictures'), _of_preset(more)]
     if thorough:
-        sections += [title('AutoDetector("thorough")'), _of_preset(thorough)]
         sections += [title("Both, on the same tasks"), _both(fast, thorough)]
     return page("Choosing without labels", *sections, notes=["choosing"])
 
@@ -54,7 +61,8 @@ def _of_preset(lines):
     head += ["regret of the first", "regret", "rank correlation", "minutes"]
     n = sorted({line["n_train"] for line in lines})
     few = f", of some classes as few as {n[0]}" if len(n) > 1 else ""
-    text = f'{n[-1]} normal pictures at the most{few}; "tiny" and "tiny-dense", seed 0.'
+    text = f"{n[-1]} normal pictures{' at the most' * (len(n) > 1)}{few}"
+    text += '; "tiny" and "tiny-dense", seed 0.'
     return f"{text}\n\n{table(head, rows)}"
 
 

@@ -153,27 +153,42 @@ class KNN(nn.Module):
             if whitened:  # which magnifies rounding, so that rows are compared as they came
                 self.register_buffer("gallery", constant(scorer._searched, torch.float32))
                 self.without = Without(scorer.whitening_, len(scorer._searched))
-        self.nearest = Nearest(rows, self.n_neighbors + self.leaves_itself_out)
+        self.local_scaling, self.n_found = getattr(given, "local_scaling", 0.0), self.n_neighbors
+        if self.local_scaling:
+            self.n_local, self.n_found = scorer._n_local, scorer._n_found
+            scales = scorer.local_scales_[scorer.inlier_mask_]
+            self.register_buffer("scales", constant(scales))
+        self.nearest = Nearest(rows, self.n_found + self.leaves_itself_out)
 
     def forward(self, rows):
         queries = self.prepared(rows.double())
         squared, indices = self.nearest(unit(queries) if self.is_unit else queries)
         if self.leaves_itself_out:
             itself = self._is_itself(rows.double(), squared, indices)
-            last = torch.full_like(indices[:, 0], self.n_neighbors)
+            last = torch.full_like(indices[:, 0], self.n_found)
             skipped = torch.where(itself.any(1), itself.to(torch.int64).argmax(1), last)
-            kept = torch.arange(self.n_neighbors)
+            kept = torch.arange(self.n_found)
             kept = kept + (kept >= skipped[:, None]).to(torch.int64)
-            squared, own = squared.gather(1, kept), indices.gather(1, skipped[:, None])
+            own = indices.gather(1, skipped[:, None])
+            squared, indices = squared.gather(1, kept), indices.gather(1, kept)
             if self.without is not None:
-                anew = self._without(own[:, 0], queries, indices.gather(1, kept))
+                anew = self._without(own[:, 0], queries, indices)
                 squared = torch.where(itself.any(1, keepdim=True), anew, squared)
+                squared, order = squared.topk(self.n_found, largest=False)
+                indices = indices.gather(1, order)
         distances = squared.sqrt()
         if self.metric in ("angle", "mahalanobis_cosine"):
             distances = angle_of(distances)
+        scores = -self._aggregated(distances[:, : self.n_neighbors])
+        if self.local_scaling:
+            nearby = self.scales[indices[:, : self.n_local].flatten()]
+            scores = scores / nearby.reshape(-1, self.n_local).mean(1).pow(self.local_scaling)
+        return scores
+
+    def _aggregated(self, distances):
         if self.aggregation == "sum_of_squares":
-            return -distances.square().sum(1)
-        return -(distances.mean(1) if self.aggregation == "mean" else distances[:, -1])
+            return distances.square().sum(1)
+        return distances.mean(1) if self.aggregation == "mean" else distances[:, -1]
 
     def _without(self, itself, queries, indices):
         """Squared distances, whitened without the row itself, see ``KNNScorer``."""

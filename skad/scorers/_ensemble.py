@@ -9,7 +9,6 @@ from sklearn.base import clone
 from .._compat import StrOptions
 from ._base import BaseScorer
 from ._centroid import CentroidScorer
-from ._gaussian import GaussianScorer
 from ._knn import KNNScorer
 
 # Shares of the training scores between which "quantile" scales, so that a few outliers among the
@@ -35,9 +34,9 @@ class EnsembleScorer(BaseScorer):
         - "ens": the paper's Ens.: k-Cos and k-Cos(Mah) for taps that are flattened maps
           (`map_taps`), c-Cos and c-Cos(Mah) for the others.
         - "sum": k-Cos + k-Cos(Mah) of every tap, not scaled; the paper's best figure.
-        - "mixed": ``KNNScorer()``, ``KNNScorer(metric="mahalanobis_cosine")`` and
-          ``GaussianScorer(normalize=True)`` of every tap, for normal rows of many classes; see
-          the notes. (Ours.)
+        - "mixed": ``KNNScorer(10, local_scaling=0.5)`` and the same with
+          ``metric="mahalanobis_cosine", shrinkage=0.7`` of every tap, for normal rows of many
+          classes; see the notes. Of ten rows or fewer all others are neighbours. (Ours.)
         - a list: clones of these scorers for every tap. Wrap estimators that are not skad's in a
           :class:`~skad.SklearnScorer`.
     tap_widths : array-like of int, optional
@@ -121,7 +120,7 @@ class EnsembleScorer(BaseScorer):
         self.members_, ranges = [], []
         for tap, columns in enumerate(self._taps(X.shape[1])):
             part = np.ascontiguousarray(X[:, columns])
-            for scorer in self._scorers_of(tap):
+            for scorer in self._scorers_of(tap, len(X)):
                 self._fit_member(scorer, part, tap, columns)
                 self.members_.append((columns, scorer))
                 ranges.append(self._range(scorer._training_scores(part)))
@@ -158,7 +157,7 @@ class EnsembleScorer(BaseScorer):
         ends = np.cumsum(widths)
         return [slice(int(end - width), int(end)) for end, width in zip(ends, widths)]
 
-    def _scorers_of(self, tap):
+    def _scorers_of(self, tap, n_rows):
         """Unfitted scorers of a tap."""
         if self.scorers == "sum" or (self.scorers == "ens" and tap in set(self.map_taps)):
             metrics = ("angle", "mahalanobis_cosine")
@@ -166,8 +165,9 @@ class EnsembleScorer(BaseScorer):
         if self.scorers == "ens":
             return [CentroidScorer(metric) for metric in ("cosine", "mahalanobis_cosine")]
         if self.scorers == "mixed":
-            whitened = KNNScorer(metric="mahalanobis_cosine")
-            return [KNNScorer(), whitened, GaussianScorer(normalize=True)]
+            whitened = {"metric": "mahalanobis_cosine", "shrinkage": 0.7}
+            given = {"n_neighbors": min(10, max(1, n_rows - 1)), "local_scaling": 0.5}
+            return [KNNScorer(**given, **metric) for metric in ({}, whitened)]
         strangers = [scorer for scorer in self.scorers if not isinstance(scorer, BaseScorer)]
         if strangers or not self.scorers:
             raise ValueError(

@@ -104,6 +104,13 @@ class NeighborParameters(
         'squares added (published code of PANDA and MSC). "mean": their mean (SPADE). "kth": '
         "the largest.",
     )
+    local_scaling: float = parameter(
+        default=0.0,
+        limits=[Interval(Real, 0, 1, closed="both")],
+        text="How far a score is set in relation to those of the nearest training samples, which "
+        "differ where some lie more densely than others; see :class:`~skad.KNNScorer`. 0: not at "
+        "all, as in the papers. 0.5: for normal samples of many classes. 1: wholly.",
+    )
     index: str = parameter(
         default="auto",
         limits=[StrOptions({"auto", "exact", "ivf", "hnsw"})],

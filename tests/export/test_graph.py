@@ -78,6 +78,10 @@ DETECTORS = {
     "KNN shrunken to nothing": with_scorer(KNNScorer(metric="mahalanobis", n_components=5)),
     "KNN centroids": with_scorer(KNNScorer(n_centroids=5)),
     "KNN without anomalies": with_scorer(KNNScorer(pollution=0.2)),
+    "KNN in relation": with_scorer(KNNScorer(local_scaling=0.5, pollution=0.2)),
+    "KNN whitened, in relation": with_scorer(
+        KNNScorer(13, metric="mahalanobis_cosine", aggregation="kth", local_scaling=1)
+    ),
     **{
         f"centroid {metric}": with_scorer(CentroidScorer(metric))
         for metric in ("cosine", "mahalanobis_cosine", "euclidean", "squared_euclidean")

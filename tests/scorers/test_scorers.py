@@ -152,7 +152,8 @@ def test_presets_and_scalings_of_the_ensemble():
     plain = sum(m.fit(rows[::2]).score_samples(rows) for m in members)
     summed = EnsembleScorer("sum").fit(rows[::2])
     np.testing.assert_allclose(summed.score_samples(rows), plain)
-    mixed = [KNNScorer(), KNNScorer(metric="mahalanobis_cosine"), GaussianScorer(normalize=True)]
+    whitened = {"metric": "mahalanobis_cosine", "shrinkage": 0.7}
+    mixed = [KNNScorer(10, local_scaling=0.5, **metric) for metric in ({}, whitened)]
     cases = [(members, "range", (0, 1)), (members, "quantile", (0.05, 0.95))]
     for members, scaling, quantiles in [*cases, (mixed, None, (0.05, 0.95))]:
         expected = 0
