@@ -103,7 +103,7 @@ def _few(lines, data):
 
 
 SHORT = "115 long steps on 500 pictures stand for 2 300 on 5 000."
-NO_GAIN = 'No training gains on "tiny"; why was not found out.'
+NO_GAIN = 'No training gains on "tiny".'
 CENTER = "It scores by the distance to a centre, which serves this network badly."
 STAYS = "It stays where the frozen network is."
 OTHERS = "Pictures of three other classes stand for the large set to learn from."

@@ -49,8 +49,9 @@ class DeepClustering(
     -----
     Look at the clusters (`labels_`) before you rely on the scores. On CIFAR-10, clusters that were
     half right gave worse scores than :class:`~skad.DN2` more often than better ones; with the true
-    classes the gain was 9 points. ``ImageDetector(scorer=EnsembleScorer("mixed"))`` trains nothing
-    and needs no clusters, see :class:`~skad.EnsembleScorer`.
+    classes the gain was 9 points. ``accept="if_better"`` refused all of ten trainings, eight of
+    which would have lost up to 20 points. ``ImageDetector(scorer=EnsembleScorer("mixed"))`` trains
+    nothing and needs no clusters, see :class:`~skad.EnsembleScorer`.
 
     References
     ----------

@@ -153,11 +153,10 @@ class KNN(nn.Module):
             if whitened:  # which magnifies rounding, so that rows are compared as they came
                 self.register_buffer("gallery", constant(scorer._searched, torch.float32))
                 self.without = Without(scorer.whitening_, len(scorer._searched))
-        self.local_scaling, self.n_found = getattr(given, "local_scaling", 0.0), self.n_neighbors
+        self.local_scaling, self.n_found = scorer._local_scaling, self.n_neighbors
         if self.local_scaling:
             self.n_local, self.n_found = scorer._n_local, scorer._n_found
-            scales = scorer.local_scales_[scorer.inlier_mask_]
-            self.register_buffer("scales", constant(scales))
+            self.register_buffer("scales", constant(scorer.local_scales_[scorer.inlier_mask_]))
         self.nearest = Nearest(rows, self.n_found + self.leaves_itself_out)
 
     def forward(self, rows):

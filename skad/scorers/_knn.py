@@ -141,9 +141,9 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
 
     def _fit(self, X):
         given = self._fitted
-        if given.local_scaling and given.n_centroids is not None:
+        if self._local_scaling and given.n_centroids is not None:
             raise ValueError(
-                f"{type(self).__name__}: local_scaling={given.local_scaling} needs the training "
+                f"{type(self).__name__}: local_scaling={self._local_scaling} needs the training "
                 f"rows, but with n_centroids={given.n_centroids} only centroids are kept. Use "
                 "local_scaling=0 or n_centroids=None."
             )
@@ -167,7 +167,7 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
 
     def _scale_locally(self, X):
         vars(self).pop("local_scales_", None)
-        if self._fitted.local_scaling:
+        if self._local_scaling:
             own = self._aggregated(self._nearest(X, self._n_found)[0])
             self.local_scales_ = np.maximum(own, _LEAST_SCALE * nonzero(own.mean()))
 
@@ -262,12 +262,11 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         return self.whitening_._whiten(X) if self._fitted.metric.startswith("mahalanobis") else X
 
     def _score(self, X):
-        local_scaling = getattr(self._fitted, "local_scaling", 0.0)  # which earlier pickles lack
-        if not local_scaling:
+        if not self._local_scaling:
             return -self._aggregated(self._nearest(X, self._n_neighbors)[0])
         distances, indices = self._nearest(X, self._n_found)
         scales = self.local_scales_[indices[:, : self._n_local]].mean(axis=1)
-        return -self._aggregated(distances) / scales**local_scaling
+        return -self._aggregated(distances) / scales**self._local_scaling
 
     def _aggregated(self, distances):
         """One number for the distances to the neighbours of each row, larger where they are far."""
@@ -275,6 +274,10 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         if self._fitted.aggregation == "sum_of_squares":
             return np.square(distances).sum(axis=1)
         return distances.mean(axis=1) if self._fitted.aggregation == "mean" else distances[:, -1]
+
+    @property
+    def _local_scaling(self):
+        return getattr(self._fitted, "local_scaling", 0.0)  # which earlier pickles don't have
 
     @property
     def _n_local(self):

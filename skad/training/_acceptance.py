@@ -101,6 +101,8 @@ class Acceptance:
             See `AcceptanceParameters`.
         """
         looks = [look for look in curve if look["step"]]
+        # Until its first average a network is as it was, which tells nothing of the training.
+        looks = [look for look in looks if look["margin"]] or looks
         best = max(looks, key=lambda look: look["synthetic_gain"] - look["margin"])
         told = "step {step} gained {synthetic_gain:.4f}, and {margin:.4f} was asked for"
         reason = told.format(**best)

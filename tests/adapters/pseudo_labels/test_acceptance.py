@@ -12,6 +12,7 @@ def test_a_frozen_network_has_no_average(images, monkeypatch):
     monkeypatch.setattr(_acceptance, "LEAST_GAIN", 2.0)
     adapter = pseudo(accept="if_better").fit(images)
     assert adapter.accepted_at_ == 0
+    assert adapter.acceptance_["margin"] > 2  # of a look at an average, not of one before the first
     frozen = clone(adapter.extractor).fit(images)
     np.testing.assert_allclose(adapter.transform(images), frozen.transform(images), rtol=1e-5)
     assert len(adapter.labels_) == len(images)
