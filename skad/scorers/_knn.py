@@ -321,12 +321,12 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
         anomalies.
         """
         center = self.whitening_._whiten(self.whitening_.mean_[None])
+        whitened = self._index.gallery
+        places = np.cumsum(self.inlier_mask_) - 1 if self._dropped else np.arange(len(whitened))
 
         def measure(block):
-            nearest = indices[block]
-            centered = self._whitened(self.gallery_[itself[block]]) - center
-            neighbors = self._whitened(self.gallery_[nearest.ravel()])
-            neighbors = neighbors.reshape(*nearest.shape, neighbors.shape[1])
+            centered = whitened[places[itself[block]]] - center
+            neighbors = whitened[places[indices[block]]]
             vectors = np.concatenate([rows[block, None], neighbors], axis=1)
             vectors = self.whitening_.covariance_.without(vectors, centered, self.n_searched)
             vectors = self._prepare(vectors.reshape(-1, vectors.shape[2])).reshape(vectors.shape)

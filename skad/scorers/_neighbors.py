@@ -38,10 +38,14 @@ class NeighborIndex:
     kind : {"exact", "ivf", "hnsw"}
     built : faiss.Index, optional
         What was built of this gallery before.
+
+    Attributes
+    ----------
+    gallery : ndarray of shape (n_rows, n_features)
     """
 
     def __init__(self, gallery, prepare, kind="exact", built=None):
-        self._gallery, self._prepare, self._kind = gallery, prepare, kind
+        self.gallery, self._prepare, self._kind = gallery, prepare, kind
         self._tree = None
         self._center = sum(rows.sum(axis=0) for rows in self._prepared()) / len(gallery)
         squared_norms = np.concatenate(
@@ -60,11 +64,11 @@ class NeighborIndex:
 
     def _prepared(self):
         """The gallery as float64, block by block."""
-        return map(self._prepare, blocks(self._gallery, self._gallery.shape[1]))
+        return map(self._prepare, blocks(self.gallery, self.gallery.shape[1]))
 
     def _in_float32(self):
         """What faiss searches, filled block by block so that there is no second copy."""
-        found, start = np.empty((len(self._gallery), len(self._center)), np.float32), 0
+        found, start = np.empty((len(self.gallery), len(self._center)), np.float32), 0
         for rows in self._prepared():
             found[start : start + len(rows)] = self._scaled(rows)
             start += len(rows)
@@ -95,13 +99,13 @@ class NeighborIndex:
         scaled = self._scaled(queries)
         norms = np.linalg.norm(scaled, axis=1)
         scaled /= np.maximum(norms / _FAR, 1.0)[:, None]
-        n_proposed = min(n_neighbors + _SPARE, len(self._gallery))
+        n_proposed = min(n_neighbors + _SPARE, len(self.gallery))
         proposed_squared, proposed = self._index.search(scaled.astype(np.float32), n_proposed)
         missing = (proposed < 0).any(axis=1)  # an approximate index may run out of candidates
         squared, rows = self._measure(queries, np.maximum(proposed, 0))
         squared, rows = squared[:, :n_neighbors], rows[:, :n_neighbors]
         again = missing
-        if self._kind == "exact" and n_proposed < len(self._gallery):
+        if self._kind == "exact" and n_proposed < len(self.gallery):
             found = squared[:, -1] / self._scale**2
             margin = proposed_squared[:, -1] - self._search_error(norms, np.sqrt(found))
             # A row as far as the last one found may come before it; beyond _FAR the search ran
@@ -123,7 +127,7 @@ class NeighborIndex:
         """Squared distances in float64 from each query to its proposed rows, sorted."""
 
         def measure(indices):
-            neighbors = self._prepare(self._gallery[rows[indices].ravel()])
+            neighbors = self._prepare(self.gallery[rows[indices].ravel()])
             neighbors = neighbors.reshape(len(indices), rows.shape[1], -1)
             neighbors -= queries[indices, None, :]
             return np.einsum("nkd,nkd->nk", neighbors, neighbors)

@@ -36,10 +36,14 @@ class ShardedIndex:
         As many parts, or as there are rows.
     built : list of faiss.Index, optional
         What was built of these parts before.
+
+    Attributes
+    ----------
+    gallery : ndarray of shape (n_rows, n_features)
     """
 
     def __init__(self, gallery, prepare, kind, n_shards, built=None):
-        self._prepare, self._kind = prepare, kind
+        self.gallery, self._prepare, self._kind = gallery, prepare, kind
         self._shards = np.array_split(gallery, min(n_shards, len(gallery)))
         self._starts = np.cumsum([0, *map(len, self._shards[:-1])])
         self._indexes, self._sent = [None] * len(self._shards), None
