@@ -6,7 +6,7 @@ decided when the figures of "tiny", and of MobileNetV2 on CIFAR-10 and MNIST, we
 
     python -m benchmarks.many_labels scores --data cifar10 --n-train 1000 --n-test 200
     python -m benchmarks.many_labels scores --data cifar10 --network mobilenetv2 \
-        --n-train 1000 --n-test 200 --scorers few
+        --n-train 400 --n-test 200 --scorers few
     python -m benchmarks.many_labels labels --data cifar10 --n-train 1000 --n-test 200 \
         --classes airplane dog ship
     python -m benchmarks.many_labels trainings --data cifar10 --n-train 300 --n-test 200 \

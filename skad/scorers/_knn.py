@@ -19,7 +19,7 @@ from ._whitening import Whitening
 
 # Nearest training rows that `local_scaling` compares with, and the least scale, as a share of the
 # mean, so that copies of one row do not put all others infinitely far.
-N_LOCAL, _LEAST_SCALE = 10, 1e-6
+_N_LOCAL, _LEAST_SCALE = 10, 1e-6
 
 
 class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, IncrementalScorer):
@@ -281,7 +281,7 @@ class KNNScorer(RandomStateParameters, NeighborParameters, IndexFromGallery, Inc
 
     @property
     def _n_local(self):
-        return min(N_LOCAL, self.n_searched - 1)
+        return min(_N_LOCAL, self.n_searched - 1)
 
     @property
     def _n_found(self):

@@ -111,6 +111,10 @@ def test_centroids_have_no_neighbors():
         ValueError, match=r"local_scaling=0.5 needs the training rows, but with n_c"
     ):
         KNNScorer(local_scaling=0.5, n_centroids=5).fit(rows)
+
+
+def test_ensembles_take_it():
+    rows = table("digits")
     ensemble = EnsembleScorer([KNNScorer(local_scaling=0.5)], scaling="none").fit(rows[:200])
     expected = KNNScorer(local_scaling=0.5).fit(rows[:200]).score_samples(rows)
     np.testing.assert_array_equal(ensemble.score_samples(rows), expected)
